@@ -1,0 +1,208 @@
+#!/bin/bash
+# lab-datapath: stands in for Cilium's datapath on a lab node. Run as root inside the node.
+#
+# Faked:  Cilium's BPF programs. `from-host` on cilium_net, which hands a packet for a pod to that pod's lxc device, is a
+#         tc filter here. No agent runs, so nobody answers on its socket. The pod's default route and neighbour entry,
+#         which Cilium's CNI plugin and ARP responder give, are set by hand.
+# Real:   the devices and their order of creation, network namespaces, routes, udev and its rules, systemd-sysctl, the
+#         kernel's filter and counters, and the HTTP server that answers the probe.
+set -euo pipefail
+
+router=10.0.0.253       # the address of cilium_host
+pod_cidr=10.0.0.0/24
+node_address=192.0.2.1  # of the node on its uplink eth0
+outside=192.0.2.10      # of the host behind the uplink
+port=8181
+
+usage() {
+    cat << END
+usage: lab-datapath COMMAND
+
+  base                       make cilium_host and cilium_net, and the route to the pods by them
+  pod NAME ADDRESS LXC       add a pod as Cilium does: make LXC, set its rp_filter to 0 (udev resets it), start its server
+  unpod NAME LXC             delete that pod and its device
+  probe ADDRESS              what the kubelet does: GET http://ADDRESS:$port/ within 2 s; prints the pod's name
+  endpoint-route ADDRESS LXC give the pod a route by its own device, as Cilium's enable-endpoint-routes does
+  uplink                     make the uplink eth0 ($node_address) and an outside host ($outside) behind it
+  spoof SOURCE               send one packet from the outside host with the address SOURCE; prints how many the
+                             reverse-path filter dropped
+  devices COUNT              make COUNT devices named lxc…, each set to 0 as Cilium does, with no servers behind them
+  flood ADDRESS COUNT        COUNT pings at ADDRESS as fast as they are answered; prints "SENT RECEIVED"
+  drops                      print the counter TcpExt IPReversePathFilter
+  settle                     wait until udev has handled every device
+END
+}
+
+fail() {
+    echo "lab-datapath: $*" >&2
+    exit 1
+}
+
+expect() {
+    (($1 == $2)) || fail "found $2 arguments, expected $1; 'lab-datapath help' lists the commands"
+}
+
+set_to_zero() { # as Cilium does with every device that it makes
+    local device
+    for device in "$@"; do
+        echo 0 > "/proc/sys/net/ipv4/conf/$device/rp_filter"
+    done
+}
+
+# On a real node Cilium and udev race. Here udev always comes second, as it mostly does: the lab shows the fault each time.
+hold_udev() {
+    udevadm control --stop-exec-queue
+    trap release_udev EXIT
+}
+
+release_udev() {
+    udevadm control --start-exec-queue
+    trap - EXIT
+}
+
+settle() {
+    udevadm settle --timeout=60
+}
+
+drops() {
+    nstat -asz TcpExtIPReversePathFilter | awk '/IPReversePathFilter/ { print $2 }'
+}
+
+base() {
+    echo 1 > /proc/sys/net/ipv4/ip_forward
+    ip link set lo up
+    hold_udev
+    ip link add cilium_host type veth peer name cilium_net
+    set_to_zero cilium_host cilium_net
+    release_udev
+    ip address add $router/32 dev cilium_host
+    ip link set cilium_host up arp off
+    ip link set cilium_net up arp off
+    settle
+    ip route replace $router dev cilium_host scope link
+    ip route replace $pod_cidr via $router dev cilium_host src $router
+    tc qdisc replace dev cilium_net clsact
+}
+
+pod() {
+    local name=$1 address=$2 lxc=$3
+    ip netns add "$name"
+    hold_udev
+    ip link add "$lxc" type veth peer name eth0 netns "$name"
+    set_to_zero "$lxc"
+    release_udev
+    ip link set "$lxc" up
+    # A probe that failed must not count drops for a minute more, by answers sent again.
+    ip netns exec "$name" sh -c 'echo 0 > /proc/sys/net/ipv4/tcp_synack_retries'
+    # The pod reaches everything by the router's address, which its lxc device answers for.
+    ip -n "$name" -batch - << END
+link set lo up
+link set eth0 address $(cat /sys/class/net/cilium_host/address)
+address add $address/32 dev eth0
+link set eth0 up
+route add $router dev eth0
+route add default via $router
+neighbour replace $router lladdr $(cat "/sys/class/net/$lxc/address") dev eth0 nud permanent
+END
+    tc filter add dev cilium_net ingress protocol ip u32 match ip dst "$address/32" \
+        action mirred egress redirect dev "$lxc"
+    serve "$name" "$address"
+    settle
+}
+
+serve() {
+    local name=$1 address=$2 tries=100
+    mkdir -p "/run/lab/$name"
+    echo "$name" > "/run/lab/$name/index.html"
+    systemd-run --quiet --collect --unit="lab-pod-$name" \
+        ip netns exec "$name" python3 -m http.server $port --bind "$address" --directory "/run/lab/$name"
+    until ip netns exec "$name" bash -c "< /dev/tcp/$address/$port" 2> /dev/null; do
+        ((tries-- > 0)) || fail "the server of pod $name does not answer inside its own namespace"
+        sleep 0.1
+    done
+}
+
+unpod() {
+    systemctl stop "lab-pod-$1"
+    ip link delete "$2"
+    ip netns delete "$1"
+}
+
+probe() {
+    python3 - "$1" $port << 'END'
+import sys
+import urllib.request
+
+try:
+    answer = urllib.request.urlopen("http://%s:%s/" % tuple(sys.argv[1:]), timeout=2)
+except OSError as error:
+    sys.exit("no answer from %s: %s" % (sys.argv[1], error))
+print(answer.read().decode().strip())
+END
+}
+
+uplink() {
+    ip netns add outside
+    ip link add eth0 type veth peer name up0 netns outside
+    settle
+    ip address add $node_address/24 dev eth0
+    ip link set eth0 up
+    ip route replace default via $outside
+    ip -n outside -batch - << END
+link set lo up
+address add $outside/24 dev up0
+link set up0 up
+route add $pod_cidr via $node_address
+END
+}
+
+spoof() {
+    local before after
+    ip -n outside address replace "$1/32" dev lo
+    # One packet that does arrive first, so that none is lost or counted while neighbours get to know each other.
+    ip netns exec outside ping -c 1 -W 2 $node_address > /dev/null || fail "the outside host does not reach the node"
+    before=$(drops)
+    # No answer is expected: it would go to the real owner of SOURCE. ping says so with its exit code.
+    ip netns exec outside ping -c 1 -W 1 -I "$1" $node_address > /dev/null 2>&1 || [[ $? == 1 ]]
+    after=$(drops)
+    ip -n outside address delete "$1/32" dev lo
+    echo $((after - before))
+}
+
+devices() {
+    local number
+    ip netns add idle
+    hold_udev
+    for ((number = 1; number <= $1; number++)); do
+        printf 'link add lxc%08x type veth peer name peer%d netns idle\n' "$number" "$number"
+    done | ip -batch -
+    for ((number = 1; number <= $1; number++)); do
+        set_to_zero "$(printf 'lxc%08x' "$number")"
+    done
+    release_udev
+    settle
+}
+
+flood() {
+    local summary
+    summary=$(ping -q -f -c "$2" -W 2 "$1") || [[ $? == 1 ]]
+    awk '/packets transmitted/ { print $1, $4 }' <<< "$summary"
+}
+
+command=${1:-help}
+shift || true
+case $command in
+base | uplink | drops | settle) expect 0 $# ;;
+probe | spoof | devices) expect 1 $# ;;
+endpoint-route | flood | unpod) expect 2 $# ;;
+pod) expect 3 $# ;;
+help | -h | --help)
+    usage
+    exit 0
+    ;;
+*) fail "unknown command '$command'; 'lab-datapath help' lists the commands" ;;
+esac
+case $command in
+endpoint-route) ip route replace "$1/32" dev "$2" scope link ;;
+*) "$command" "$@" ;;
+esac
