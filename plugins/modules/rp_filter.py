@@ -1,0 +1,276 @@
+#!/usr/bin/python
+# Copyright (c) 2026, nodeward.cilium contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import absolute_import, division, print_function
+
+__metaclass__ = type
+
+DOCUMENTATION = r"""
+module: rp_filter
+short_description: Exempt Cilium's devices from the reverse-path filter, and keep it on all others
+version_added: 0.1.0
+description:
+  - Writes a sysctl.d drop-in and the running values of C(net.ipv4.conf.<device>.rp_filter) as one transaction, so
+    that the replies of Cilium's pods pass now, from the next device on and after the next boot, and every other
+    device keeps the protection that it had.
+  - The kernel filters a device with the larger of its own value and of V(all), so exempting devices needs V(all) to
+    be off. What other devices had through V(all) is first given to them - uplinks by a line in the drop-in (a pin),
+    devices to come by V(default), the rest now.
+  - Running values are written directly, one file a key, and only where they differ. No loader is called and no unit
+    is restarted, so that a run on a healthy node loses no packet.
+  - Everything is put back if a write fails, or if an endpoint whose reply was accepted before is dropped after.
+attributes:
+  check_mode:
+    description: Returns what would change, without changing it.
+    support: full
+  diff_mode:
+    description: Shows the drop-in and the running values, before and after.
+    support: full
+  platform:
+    description: Where it runs.
+    support: full
+    platforms: linux
+options:
+  state:
+    description:
+      - With V(present) the drop-in stands and the running values agree with it.
+      - With V(absent) it is taken away. Each key gets what a line in the sysctl.d tree decides, else the value that
+        was recorded in the drop-in's header when it was first created; otherwise it is left alone and reported.
+    type: str
+    choices: [present, absent]
+    default: present
+  path:
+    description:
+      - The drop-in. A plain file, or nothing yet, in one of the folders that the loaders read
+        (C(/etc/sysctl.d), C(/run/sysctl.d), C(/usr/local/lib/sysctl.d), C(/usr/lib/sysctl.d)), its name ending in
+        C(.conf).
+    type: path
+    default: /etc/sysctl.d/99-override_cilium_rp_filter.conf
+  exempt:
+    description:
+      - Globs for the names of the devices to exempt. Cilium's own two have to be among them.
+      - A bridge that matches (LXC's C(lxcbr0)) is not exempt; it gets a line of its own against the glob.
+    type: list
+    elements: str
+    default: ['lxc*', 'cilium_*']
+  uplinks:
+    description:
+      - What the devices by which packets enter the node shall have - V(keep), V(strict) (1), V(loose) (2) or V(off)
+        (0), or a dictionary of device to one of these, where a device that is not named keeps.
+      - With V(keep), a pin that stands in the drop-in stands, whatever the running value is. Otherwise it is the
+        stronger of the effective value and of what the sysctl.d tree gives without this drop-in and without
+        Cilium's own file (strict drops more than loose, and loose more than off).
+    type: raw
+    default: keep
+  uplink_devices:
+    description:
+      - The devices by which packets enter the node.
+      - Without it they are found, as the devices with an IPv4 address of global scope or a default route that are
+        neither Cilium's nor of the link kind C(dummy). A device once pinned stays pinned.
+    type: list
+    elements: str
+  apply:
+    description:
+      - Whether running values are read and written.
+      - V(auto) does so unless this is a chroot, C(/proc/sys/net) is read-only or no systemd runs. Then the drop-in has
+        no line for uplinks, and C(default) is the stronger of what the sysctl.d tree gives C(all) and C(default).
+    type: str
+    choices: [auto, always, never]
+    default: auto
+  content:
+    description:
+      - The complete text of the drop-in. Without it the module composes the text itself.
+      - A text that lacks or contradicts a planned assignment is refused, naming the line.
+    type: str
+  absent_breaks_pods:
+    description: Consent to O(state=absent) although replies of pods would be dropped then.
+    type: bool
+    default: false
+  allow_lockout:
+    description:
+      - Consent to make an uplink strict although the packets of the controller, as C(SSH_CONNECTION) names it, would
+        be dropped on it.
+    type: bool
+    default: false
+  timeout:
+    description: The longest that one called program (C(ip), C(systemctl)) may take, in seconds.
+    type: float
+    default: 30
+author:
+  - nodeward.cilium contributors (@nodeward)
+seealso:
+  - module: nodeward.cilium.rp_filter_facts
+  - module: nodeward.cilium.route_facts
+"""
+
+EXAMPLES = r"""
+- name: Exempt Cilium's devices, keep the filter on all others
+  nodeward.cilium.rp_filter:
+
+- name: See what would change
+  nodeward.cilium.rp_filter:
+  check_mode: true
+  diff: true
+
+- name: Make the uplinks strict
+  nodeward.cilium.rp_filter:
+    uplinks: strict
+
+- name: Make one uplink loose, since Cilium's egress gateway needs it, and keep the others
+  nodeward.cilium.rp_filter:
+    uplinks:
+      eth1: loose
+
+- name: Take the drop-in away, although pods will be cut off
+  nodeward.cilium.rp_filter:
+    state: absent
+    absent_breaks_pods: true
+"""
+
+RETURN = r"""
+plan:
+  description: The assignments, in the order of the file and of the writing.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    key:
+      description: The key as it is written in a sysctl.d file.
+      type: str
+      returned: success
+      sample: net.ipv4.conf.eth0.rp_filter
+    name:
+      description: The device or pattern, V(all) or V(default).
+      type: str
+      returned: success
+      sample: eth0
+    from:
+      description: The running value; null for a pattern, for an absent device, and where running values are not read.
+      type: int
+      returned: success
+      sample: 2
+    to:
+      description: The planned value.
+      type: int
+      returned: success
+      sample: 1
+    why:
+      description: Why, in a few words.
+      type: str
+      returned: success
+      sample: 'uplink: keeps its effective value, strict'
+    part:
+      description: The group in the file - V(default), V(exempt), V(pin), V(kept) or V(all).
+      type: str
+      returned: success
+      sample: pin
+    line:
+      description: Whether it stands in the drop-in. Otherwise it is for the running kernel alone.
+      type: bool
+      returned: success
+      sample: true
+records:
+  description: Values from before the first creation, by key, as the header of the drop-in holds them for a rollback.
+  returned: success
+  type: dict
+  sample: {net.ipv4.conf.all.rp_filter: 1}
+dropin:
+  description: The text of the drop-in, C(before) and C(after); null where there is none.
+  returned: success
+  type: dict
+applied:
+  description: Whether running values are read and written.
+  returned: success
+  type: bool
+not_applied:
+  description: Why they are not; null where they are.
+  returned: success
+  type: str
+unhealed:
+  description:
+    - Endpoints whose replies are dropped all the same, in the shape of the fact C(cilium_routes.endpoints). In check
+      mode only where nothing would change.
+  returned: success
+  type: list
+  elements: dict
+would_break:
+  description: With O(state=absent), endpoints whose replies are dropped once the drop-in is gone.
+  returned: success, and when refused for them
+  type: list
+  elements: dict
+"""
+
+import os
+import tempfile
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.nodeward.cilium.plugins.module_utils import devices, plan, transaction
+from ansible_collections.nodeward.cilium.plugins.module_utils.iproute import IpRoute, IpRouteError, bounded_runner
+
+
+def installer(module):
+    """install(path, text): the file in place at once or not at all, readable for all."""
+
+    def install(path, text):
+        if text is None:
+            if os.path.lexists(path):
+                os.unlink(path)
+            return
+        folder = os.path.dirname(path)
+        if not os.path.isdir(folder):
+            os.makedirs(folder, 0o755)
+        handle, temporary = tempfile.mkstemp(dir=module.tmpdir)
+        with os.fdopen(handle, 'w', encoding='utf-8', errors='surrogateescape') as dropin:
+            dropin.write(text)
+        os.chmod(temporary, 0o644)
+        module.atomic_move(temporary, path)
+
+    return install
+
+
+def main():
+    module = AnsibleModule(
+        argument_spec={
+            'state': {'type': 'str', 'choices': ['present', 'absent'], 'default': 'present'},
+            'path': {'type': 'path', 'default': '/etc/sysctl.d/99-override_cilium_rp_filter.conf'},
+            'exempt': {'type': 'list', 'elements': 'str', 'default': list(devices.CILIUM_PATTERNS)},
+            'uplinks': {'type': 'raw', 'default': 'keep'},
+            'uplink_devices': {'type': 'list', 'elements': 'str'},
+            'apply': {'type': 'str', 'choices': ['auto', 'always', 'never'], 'default': 'auto'},
+            'content': {'type': 'str'},
+            'absent_breaks_pods': {'type': 'bool', 'default': False},
+            'allow_lockout': {'type': 'bool', 'default': False},
+            'timeout': {'type': 'float', 'default': 30},
+        },
+        supports_check_mode=True,
+    )
+    params = module.params
+    run_command = bounded_runner(params['timeout'])
+    request = transaction.Request(
+        state=params['state'],
+        path=params['path'],
+        options=plan.Options(params['exempt'], params['uplinks'], params['uplink_devices']),
+        apply=params['apply'],
+        content=params['content'],
+        breaks_pods=params['absent_breaks_pods'],
+        allow_lockout=params['allow_lockout'],
+        ssh_connection=transaction.ssh_connection(os.environ),
+    )
+    run = transaction.Transaction(request, IpRoute(run_command), run_command, installer(module))
+    try:
+        result = run.run(module.check_mode)
+    except transaction.TransactionError as error:
+        module.fail_json(msg=str(error), **error.details)
+    except (plan.PlanError, IpRouteError) as error:
+        module.fail_json(msg='%s. Nothing was changed.' % str(error).rstrip('.'))
+    except (OSError, IOError) as error:
+        module.fail_json(msg='%s. This module needs root.' % error)
+    for warning in run.warnings:
+        module.warn(warning)
+    module.exit_json(**result)
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,241 @@
+#!/usr/bin/python
+# Copyright (c) 2026, nodeward.cilium contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import absolute_import, division, print_function
+
+__metaclass__ = type
+
+DOCUMENTATION = r"""
+module: rp_filter_facts
+short_description: Report the reverse-path filter of every device, and whose line decides it
+version_added: 0.1.0
+description:
+  - Reports C(net.ipv4.conf.<device>.rp_filter) for V(all), V(default) and every network device as the fact
+    RV(ansible_facts.rp_filter), now (running and effective), for the next device that Cilium makes, and for the next
+    run of each loader, with the file, line and key that decide.
+  - The reverse-path filter drops a packet whose source would not be routed back through the device that it arrived
+    on. V(0) is off, V(1) strict, V(2) loose; the kernel uses the larger of V(all) and the device's own value
+    (kernel documentation, C(ip-sysctl)).
+  - A loader sets sysctl values from files. systemd-sysctl runs at boot and, called by udev, for every new device
+    (sysctl.d(5), systemd-sysctl.service(8)); procps does when someone calls C(sysctl --system) (sysctl(8)).
+  - Changes nothing. Runs as well unprivileged and then names in RV(ansible_facts.rp_filter.unread) what it could not
+    read.
+extends_documentation_fragment:
+  - nodeward.cilium.facts_attributes
+options:
+  exempt:
+    description:
+      - Globs for the names of Cilium's devices. A matching device is of kind V(cilium), unless it is a bridge.
+      - With AWS CNI chaining add V(eni*).
+    type: list
+    elements: str
+    default: ['lxc*', 'cilium_*']
+  uplink_devices:
+    description:
+      - Devices by which packets enter the node, of kind V(uplink).
+      - Without it they are found, as the devices with an IPv4 address of global scope or a default route that are
+        neither Cilium's nor of the link kind C(dummy).
+    type: list
+    elements: str
+  overlay:
+    description:
+      - Answer as if each of these files had the given content; null stands for a file that does not exist.
+      - Only RV(ansible_facts.rp_filter.devices.*.configured) and its like change; nothing is written.
+    type: dict
+    default: {}
+  timeout:
+    description: The longest that one called program (C(ip), C(systemctl), C(sysctl)) may take, in seconds.
+    type: float
+    default: 5
+author:
+  - nodeward.cilium contributors (@nodeward)
+seealso:
+  - module: nodeward.cilium.route_facts
+  - module: nodeward.cilium.rp_filter
+"""
+
+EXAMPLES = r"""
+- name: See whose line would filter Cilium's next device
+  nodeward.cilium.rp_filter_facts:
+
+- name: Stop where the next pod's device would be filtered
+  ansible.builtin.assert:
+    that: (next_device.systemd_sysctl.value | default(0)) == 0
+    fail_msg: "{{ next_device.systemd_sysctl.path }}:{{ next_device.systemd_sysctl.line }} filters the next pod"
+  vars:
+    next_device: "{{ ansible_facts['rp_filter']['patterns']['lxc*']['configured'] }}"
+
+- name: See what would be, had a file another content
+  nodeward.cilium.rp_filter_facts:
+    overlay:
+      /etc/sysctl.d/99-override_cilium_rp_filter.conf: |
+        -net.ipv4.conf.lxc*.rp_filter = 0
+"""
+
+RETURN = r"""
+ansible_facts:
+  description: The facts; nothing else is returned.
+  returned: always
+  type: dict
+  contains:
+    rp_filter:
+      description: The state of the reverse-path filter.
+      returned: always
+      type: dict
+      contains:
+        all:
+          description: The value for all devices. The kernel uses the larger of it and the device's own.
+          type: dict
+          returned: always
+          contains:
+            running:
+              description: The kernel's value now; null where it could not be read.
+              type: int
+              returned: always
+              sample: 0
+            configured:
+              description: What each loader would set at its next run, as for a device.
+              type: dict
+              returned: always
+        default:
+          description: The value that a new device begins with. Its fields are those of RV(ansible_facts.rp_filter.all).
+          type: dict
+          returned: always
+        devices:
+          description: Every network device, by name. Bytes that are no UTF-8 are shown as C(\xNN).
+          type: dict
+          returned: always
+          contains:
+            kind:
+              description:
+                - V(cilium) for Cilium's own, V(uplink) for one by which packets enter the node, V(other) for the rest.
+              type: str
+              returned: always
+              sample: cilium
+            running:
+              description: The device's own value now.
+              type: int
+              returned: always
+              sample: 2
+            effective:
+              description: The value that the kernel filters with, the larger of V(all) and the device's own.
+              type: int
+              returned: always
+              sample: 2
+            configured:
+              description: What each loader would set at its next run; null where no line decides.
+              type: dict
+              returned: always
+              contains:
+                systemd_sysctl:
+                  description: The assignment that decides under systemd-sysctl; null too where it is not installed.
+                  type: dict
+                  returned: always
+                  contains:
+                    value:
+                      description: What the kernel would read from the line; null where it would refuse the text.
+                      type: int
+                      returned: always
+                      sample: 2
+                    path:
+                      description: The file.
+                      type: str
+                      returned: always
+                      sample: /usr/lib/sysctl.d/50-default.conf
+                    line:
+                      description: The line in that file, counted from 1.
+                      type: int
+                      returned: always
+                      sample: 26
+                    key:
+                      description: The key as it is written there.
+                      type: str
+                      returned: always
+                      sample: net.ipv4.conf.*.rp_filter
+                procps:
+                  description: The assignment that decides under C(sysctl --system) of procps, with the same fields.
+                  type: dict
+                  returned: always
+        patterns:
+          description:
+            - For each pattern of O(exempt), what a device to come gets once udev has run (C(configured), with the
+              fields of a device's). Where no line decides, Cilium's own value stands.
+          type: dict
+          returned: always
+        loaders:
+          description: The installed loaders; null where one is not installed.
+          type: dict
+          returned: always
+          contains:
+            systemd_sysctl:
+              description:
+                - C(path), C(version), whether it knows C(globs) in keys (since systemd 245), and the C(unit)'s state
+                  and C(unit_result) (C(start-limit-hit) comes from quick restarts, C(exit-code) from a bad line).
+              type: dict
+              returned: always
+            procps:
+              description: C(path), C(version), and whether it knows C(globs) in files (since procps 4.0.2).
+              type: dict
+              returned: always
+        reload_on_add:
+          description:
+            - The C(path) and C(line) of the rule by which udev runs systemd-sysctl for every new device; null where
+              no rule does.
+          type: dict
+          returned: always
+          sample: {path: /usr/lib/udev/rules.d/99-systemd.rules, line: 72}
+        counters:
+          description: Packets since boot, in this network namespace; null where a counter could not be read.
+          type: dict
+          returned: always
+          contains:
+            ip_reverse_path_filter:
+              description: Dropped by the filter (C(TcpExt IPReversePathFilter) in C(/proc/net/netstat)).
+              type: int
+              returned: always
+              sample: 12
+            in_martian_src:
+              description: Refused for a martian source (C(/proc/net/stat/rt_cache)).
+              type: int
+              returned: always
+              sample: 0
+        unread:
+          description: What could not be read or understood, as C(what) (a file, file:line or part) and C(why).
+          type: list
+          elements: dict
+          returned: always
+          sample: []
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.nodeward.cilium.plugins.module_utils import devices, observe_filter
+from ansible_collections.nodeward.cilium.plugins.module_utils.iproute import IpRoute, bounded_runner
+
+
+def main():
+    module = AnsibleModule(
+        argument_spec={
+            'exempt': {'type': 'list', 'elements': 'str', 'default': list(devices.CILIUM_PATTERNS)},
+            'uplink_devices': {'type': 'list', 'elements': 'str'},
+            'overlay': {'type': 'dict', 'default': {}},
+            'timeout': {'type': 'float', 'default': 5},
+        },
+        supports_check_mode=True,
+    )
+    for pattern in module.params['exempt']:
+        error = devices.pattern_error(pattern)
+        if error:
+            module.fail_json(msg="exempt: '%s' %s" % (pattern, error))
+    for device in module.params['uplink_devices'] or ():
+        error = devices.device_error(device)
+        if error:
+            module.fail_json(msg="uplink_devices: '%s' %s" % (device, error))
+    run_command = bounded_runner(module.params['timeout'])
+    module.exit_json(ansible_facts={'rp_filter': observe_filter.observe(
+        IpRoute(run_command), run_command, module.params['exempt'], module.params['uplink_devices'], module.params['overlay'])})
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,75 @@
+"""What is gathered of the filter, on a real cluster's dumps and on files of our own."""
+
+import json
+from pathlib import Path
+
+import pytest
+from ansible_collections.nodeward.cilium.plugins.module_utils import observe_filter
+from ansible_collections.nodeward.cilium.plugins.module_utils.iproute import IpRoute
+
+FIXTURES = Path(__file__).parent.parent / "fixtures"
+
+
+@pytest.mark.parametrize(("text", "value"), [
+    ("0", 0), ("1", 1), (" 2 ", 2), ("00", 0), ("1 # strict", 1), ("0x1", 1), ("-1", -1), ("010", 8),
+    ("", None), ("yes", None), ("1x", None), ("1#", None), ("09", None)])
+def test_the_number_that_the_kernel_reads(text, value):
+    assert observe_filter.rp_value(text) == value
+
+
+def replay(state):
+    """A run_command that answers with what a real cluster's node said."""
+    folder = FIXTURES / "captures" / state
+    files = {"netconf": "ip-netconf.json", "link": "ip-link.json", "addr": "ip-addr.json", "route": "ip-route.json"}
+
+    def run_command(argv, data=None):
+        (name,) = [name for name in files if name in argv]
+        return 0, (folder / files[name]).read_text(), ""
+
+    return run_command
+
+
+@pytest.mark.parametrize(("state", "lxc"), [("broken", 2), ("exempt", 0), ("routes-mixed", 2), ("routes", 2)])
+def test_devices_of_a_real_node(state, lxc):
+    seen = observe_filter.see_devices(IpRoute(replay(state)), ("lxc*", "cilium_*"), None)
+    names = {entry["interface"] for entry in json.loads((FIXTURES / "captures" / state / "ip-netconf.json").read_text())}
+    assert set(seen.kinds) == {name for name in names if name not in ("all", "default")}
+    assert {device for device, kind in seen.kinds.items() if kind == "uplink"} == {"eth0"}
+    assert {device for device, kind in seen.kinds.items() if kind == "other"} == {"lo"}
+    assert {seen.running[device] for device in seen.kinds if device.startswith("lxc")} == {lxc}
+    assert seen.running["all"] == 0
+
+
+def udev(tmp_path, files):
+    for path, text in files.items():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(text)
+    return observe_filter.reload_on_add(str(tmp_path))
+
+
+RULE = '# comment with systemd-sysctl /net/ipv4/conf/\nACTION=="add", RUN+="/usr/lib/systemd/systemd-sysctl --prefix=/net/ipv4/conf/$name"\n'
+
+
+def test_the_rule_by_which_udev_runs_the_loader(tmp_path):
+    assert udev(tmp_path, {"usr/lib/udev/rules.d/99-systemd.rules": RULE}) == {
+        "path": "/usr/lib/udev/rules.d/99-systemd.rules", "line": 2}
+
+
+def test_a_masked_rule_is_no_rule(tmp_path):
+    assert udev(tmp_path, {"usr/lib/udev/rules.d/99-systemd.rules": RULE, "etc/udev/rules.d/99-systemd.rules": ""}) is None
+
+
+def test_no_rule_at_all(tmp_path):
+    assert udev(tmp_path, {"etc/udev/rules.d/99-other.rules": "# nothing\n", "etc/udev/rules.d/x.txt": RULE}) is None
+
+
+@pytest.mark.parametrize("pattern", ["lxc*", "cilium_*", "eni?*", "[l]xc*", "[!a]x*"])
+def test_a_device_to_come_matches_its_pattern(pattern):
+    from ansible_collections.nodeward.cilium.plugins.module_utils import devices
+    assert devices.matches(observe_filter._device_to_come(pattern), [pattern])
+
+
+def test_counters_are_read_from_this_kernel():
+    unread = []
+    assert observe_filter.counters(unread)["ip_reverse_path_filter"] >= 0
+    assert unread == []

@@ -1,0 +1,333 @@
+"""The plan against a model of the kernel: what is written, in which order, and that no step weakens a device."""
+
+import pytest
+from ansible_collections.nodeward.cilium.plugins.module_utils import plan
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+OPTIONS = plan.Options(["lxc*", "cilium_*"], "keep", None)
+FRESH = plan.standing(None)
+
+
+def observed(running, kinds=None, tree=None, tree_with_cilium=None, standing=FRESH, loosened_by=None):
+    """An observation; devices are uplinks, Cilium's by their names, or others if called o…."""
+    def kind_of(device):
+        if device.startswith(("lxc", "cilium_")):
+            return "cilium"
+        return "other" if device.startswith("o") else "uplink"
+
+    kinds = {**{name: kind_of(name) for name in running if name not in ("all", "default")}, **(kinds or {})}
+    tree = tree or {}
+    return plan.Observed(running, kinds, tree.get, (tree if tree_with_cilium is None else tree_with_cilium).get,
+                         standing, loosened_by)
+
+
+def file_lines(planned):
+    return [(item.name, item.to) for item in planned.items if item.line]
+
+
+def strength(value):
+    return {0: 0, 2: 1, 1: 2}[value]
+
+
+class Kernel:
+    """rp_filter as the kernel keeps it: writing default reaches every device that nobody ever wrote."""
+
+    def __init__(self, running, never_written):
+        self.values = dict(running)
+        self.never_written = set(never_written)
+
+    def write(self, name, value):
+        self.values[name] = value
+        self.never_written.discard(name)
+        if name == "default":
+            self.values.update({device: value for device in self.never_written})
+
+    def effective(self, device):
+        return max(self.values["all"], self.values[device])
+
+
+# what the file gets
+
+def test_the_article_s_node():
+    seen = observed({"all": 2, "default": 2, "eth0": 0, "lxc1": 0, "cilium_host": 2}, tree={"all": 2, "default": 2})
+    planned = plan.present(OPTIONS, seen)
+    assert file_lines(planned) == [("default", 2), ("lxc*", 0), ("cilium_*", 0), ("eth0", 2), ("all", 0)]
+    assert planned.writes == [("cilium_host", 0), ("eth0", 2), ("all", 0)]
+
+
+def test_a_healthy_node_needs_no_write():
+    text = plan.compose(plan.present(OPTIONS, observed({"all": 0, "default": 2, "eth0": 2, "lxc1": 0}, tree={"default": 2})))
+    seen = observed({"all": 0, "default": 2, "eth0": 2, "lxc1": 0}, standing=plan.standing(text))
+    planned = plan.present(OPTIONS, seen)
+    assert planned.writes == []
+    assert plan.compose(planned) == text
+
+
+def test_strict_is_stronger_than_loose_whichever_number_is_larger():
+    # running gives loose, the tree gives strict
+    seen = observed({"all": 0, "default": 0, "eth0": 2}, tree={"all": 1})
+    assert ("eth0", 1) in file_lines(plan.present(OPTIONS, seen))
+    # the kernel's own max(): all=2 makes a device's strict loose, and that is what it had
+    seen = observed({"all": 2, "default": 0, "eth0": 1})
+    assert ("eth0", 2) in file_lines(plan.present(OPTIONS, seen))
+
+
+def test_what_cilium_s_own_file_took_is_given_back():
+    seen = observed({"all": 0, "default": 0, "eth0": 0}, tree={"all": 1}, tree_with_cilium={"all": 0})
+    planned = plan.present(OPTIONS, seen)
+    assert file_lines(planned) == [("default", 1), ("lxc*", 0), ("cilium_*", 0), ("eth0", 1), ("all", 0)]
+    assert planned.warnings == []
+
+
+def test_a_device_s_own_line_counts_before_default():
+    seen = observed({"all": 0, "default": 0, "eth0": 0}, tree={"eth0": 2, "default": 1})
+    assert ("eth0", 2) in file_lines(plan.present(OPTIONS, seen))
+
+
+def test_a_pin_stands_whatever_the_running_value_is():
+    standing = plan.standing(plan.HEADER + "\n-net.ipv4.conf.eth0.rp_filter = 1\n")
+    planned = plan.present(OPTIONS, observed({"all": 0, "default": 0, "eth0": 0}, standing=standing))
+    assert ("eth0", 1) in file_lines(planned)
+    assert ("eth0", 1) in planned.writes
+
+
+@pytest.mark.parametrize("kinds", [{}, {"eth0": "other"}])
+def test_an_absent_or_addressless_device_keeps_its_pin(kinds):
+    standing = plan.standing(plan.HEADER + "\n-net/ipv4/conf/eth0.100/rp_filter = 1\n-net.ipv4.conf.eth0.rp_filter = 2\n")
+    running = {"all": 0, "default": 0, **({"eth0": 0} if kinds else {})}
+    lines = file_lines(plan.present(OPTIONS, observed(running, kinds, standing=standing)))
+    assert ("eth0", 2) in lines
+    assert ("eth0.100", 1) in lines
+
+
+def test_only_an_option_takes_a_pin_away():
+    standing = plan.standing(plan.HEADER + "\n-net.ipv4.conf.eth0.rp_filter = 1\n-net.ipv4.conf.eth1.rp_filter = 1\n")
+    seen = observed({"all": 0, "default": 0, "eth0": 1, "eth1": 1}, {"eth1": "other"}, standing=standing)
+    lines = dict(file_lines(plan.present(OPTIONS._replace(uplink_devices=["eth0"]), seen)))
+    assert "eth1" not in lines
+    assert lines["eth0"] == 1
+    assert dict(file_lines(plan.present(OPTIONS._replace(uplinks="loose"), seen)))["eth0"] == 2
+
+
+def test_an_uplink_that_ends_unprotected_is_named():
+    planned = plan.present(OPTIONS, observed({"all": 0, "default": 0, "eth0": 0}))
+    assert ("eth0", 0) in file_lines(planned)
+    assert any("eth0 is unprotected" in warning for warning in planned.warnings)
+    # who asks for off is not warned
+    assert plan.present(OPTIONS._replace(uplinks="off"), observed({"all": 0, "default": 0, "eth0": 2})).warnings == []
+
+
+def test_other_devices_keep_what_all_gave_them_and_get_no_line():
+    planned = plan.present(OPTIONS, observed({"all": 1, "default": 1, "odocker": 0, "lxc1": 0}))
+    assert ("odocker", 1) in planned.writes
+    assert "odocker" not in dict(file_lines(planned))
+
+
+def test_a_bridge_that_an_exempt_glob_would_hit_is_pinned():
+    planned = plan.present(OPTIONS, observed({"all": 0, "default": 0, "lxcbr0": 2, "lxc1": 2}, {"lxcbr0": "other"}))
+    assert ("lxcbr0", 2) in file_lines(planned)
+    assert ("lxcbr0", 0) not in planned.writes
+    assert ("lxc1", 0) in planned.writes
+
+
+def test_default_keeps_what_all_and_default_gave_together():
+    assert file_lines(plan.present(OPTIONS, observed({"all": 1, "default": 0})))[0] == ("default", 1)
+    assert file_lines(plan.present(OPTIONS, observed({"all": 0, "default": 0}, tree={"all": 2, "default": 1})))[0] == ("default", 2)
+
+
+def test_where_nothing_runs_the_tree_alone_decides():
+    planned = plan.present(OPTIONS, plan.Observed({}, {}, {"all": 1, "default": 2}.get, {}.get, FRESH, None))
+    assert file_lines(planned) == [("default", 1), ("lxc*", 0), ("cilium_*", 0), ("all", 0)]
+    assert planned.writes == []
+    assert planned.records == {}
+
+
+def test_uplinks_by_mapping():
+    options = OPTIONS._replace(uplinks={"eth0": "strict", "eth9": "loose"})
+    planned = plan.present(options, observed({"all": 0, "default": 0, "eth0": 2, "eth1": 2}))
+    lines = dict(file_lines(planned))
+    assert (lines["eth0"], lines["eth1"], lines["eth9"]) == (1, 2, 2)
+    assert any("eth9 does not exist" in warning for warning in planned.warnings)
+
+
+def test_cilium_s_mode_is_reported_and_left_alone():
+    standing = plan.standing(plan.HEADER + "\n-net.ipv4.conf.eth0.rp_filter = 1\n")
+    seen = observed({"all": 0, "default": 0, "eth0": 2}, standing=standing, loosened_by="the egress gateway")
+    planned = plan.present(OPTIONS, seen)
+    assert ("eth0", 1) in file_lines(planned)
+    assert planned.writes == []
+    assert any("egress gateway" in warning for warning in planned.warnings)
+
+
+def test_a_name_that_no_file_can_hold_is_kept_now_and_named():
+    planned = plan.present(OPTIONS, observed({"all": 1, "default": 0, "et*h": 0}))
+    assert "et*h" not in dict(file_lines(planned))
+    assert ("et*h", 1) in planned.writes
+    assert any("et*h" in warning for warning in planned.warnings)
+
+
+# what is refused
+
+@pytest.mark.parametrize(("options", "words"), [
+    ({"exempt": ["lxc*", "cilium_*", "a b"]}, "exempt: 'a b'"),
+    ({"exempt": ["lxc*"]}, "'cilium_*' is missing"),
+    ({"uplinks": "Strict"}, "uplinks: found 'Strict'"),
+    ({"uplinks": {"eth0": 1}}, "uplinks: found '1' for device eth0"),
+    ({"uplinks": {"eth0/1": "keep"}}, "uplinks: 'eth0/1'"),
+    ({"uplink_devices": ["all"]}, "uplink_devices: 'all'"),
+    ({"uplink_devices": ["eth7"]}, "device 'eth7' does not exist"),
+    ({"uplinks": {"eth7": "keep"}}, "uplinks: device 'eth7' does not exist"),
+    ({"uplink_devices": ["lxc1"]}, "'lxc1' is one of Cilium's"),
+])
+def test_options_that_cannot_be_right(options, words):
+    with pytest.raises(plan.PlanError) as refused:
+        plan.present(OPTIONS._replace(**options), observed({"all": 0, "default": 0, "eth0": 2, "lxc1": 0}))
+    assert words in str(refused.value)
+
+
+# the text
+
+def test_the_text_and_what_is_remembered_of_it():
+    seen = observed({"all": 1, "default": 0, "eth0.100": 0, "lxc1": 2})
+    text = plan.compose(plan.present(OPTIONS, seen))
+    assert [line for line in text.splitlines() if line and not line.startswith("#")] == [
+        "net.ipv4.conf.default.rp_filter = 1", "-net.ipv4.conf.[l]xc*.rp_filter = 0",
+        "-net.ipv4.conf.[c]ilium_*.rp_filter = 0", "-net/ipv4/conf/eth0.100/rp_filter = 1",
+        "net.ipv4.conf.all.rp_filter = 0"]
+    assert "Plainly: lxc*, cilium_*" in text
+    assert plan.standing(text) == plan.Standing(True, {"eth0.100": 1}, 1, {"all": 1, "default": 0, "eth0.100": 0})
+
+
+def test_the_header_is_never_updated():
+    first = plan.compose(plan.present(OPTIONS, observed({"all": 1, "default": 0, "eth0": 0})))
+    second = plan.present(OPTIONS, observed({"all": 0, "default": 1, "eth0": 1, "eth1": 2}, standing=plan.standing(first)))
+    assert second.records == {"all": 1, "default": 0, "eth0": 0}
+
+
+def test_somebody_else_s_file_at_our_path_is_no_memory_of_records():
+    standing = plan.standing("-net.ipv4.conf.lxc*.rp_filter = 0\nnet.ipv4.conf.eth0.rp_filter = 1\n# before: net.ipv4.conf.all.rp_filter=1\n")
+    assert standing == plan.Standing(False, {"eth0": 1}, None, {})
+
+
+def planned_article():
+    return plan.present(OPTIONS, observed({"all": 2, "default": 2, "eth0": 0, "lxc1": 0}))
+
+
+def test_our_own_text_is_accepted_and_so_is_the_plain_spelling():
+    text = plan.compose(planned_article())
+    plan.check_content(text, planned_article())
+    plan.check_content(text.replace("[l]xc", "lxc"), planned_article())
+
+
+@pytest.mark.parametrize(("old", "new", "words"), [
+    ("-net.ipv4.conf.[l]xc*.rp_filter = 0\n", "", "the planned '-net.ipv4.conf.[l]xc*.rp_filter = 0' is missing"),
+    ("conf.eth0.rp_filter = 2", "conf.eth0.rp_filter = 1", "-net.ipv4.conf.eth0.rp_filter = 1', contradicts"),
+    ("\nnet.ipv4.conf.all", "\nnet.ipv4.conf.lxcabc.rp_filter = 2\nnet.ipv4.conf.all", "'net.ipv4.conf.lxcabc.rp_filter = 2', contradicts"),
+    ("net.ipv4.conf.all.rp_filter = 0\n", "net.ipv4.conf.all.rp_filter = 0\nnet.ipv4.conf.all.rp_filter = 2\n", "contradicts"),
+    ("# before: net.ipv4.conf.all.rp_filter=2\n", "", "rollback needs it"),
+    (plan.HEADER + "\n", "", "is not known as ours"),
+])
+def test_a_text_that_lacks_or_contradicts_is_refused_with_its_line(old, new, words):
+    text = plan.compose(planned_article())
+    assert old in text
+    changed = text.replace(old, new)
+    with pytest.raises(plan.PlanError) as refused:
+        plan.check_content(changed, planned_article())
+    assert words in str(refused.value)
+    if "contradicts" in words:
+        number = int(str(refused.value).split("line ")[1].split(",")[0])
+        assert changed.splitlines()[number - 1] in str(refused.value)
+
+
+def test_default_behind_the_globs_is_refused():
+    text = plan.compose(planned_article())
+    line = "net.ipv4.conf.default.rp_filter = 2\n"
+    with pytest.raises(plan.PlanError, match="default"):
+        plan.check_content(text.replace(line, "") + line, planned_article())
+
+
+# the order of writes
+
+values = st.sampled_from([0, 1, 2])
+names = st.sampled_from(["lxc1", "lxc2", "cilium_host", "eth0", "eth1", "oveth", "odocker"])
+nodes = st.builds(lambda running, all_, default: {**running, "all": all_, "default": default},
+                  st.dictionaries(names, values), values, values)
+trees = st.dictionaries(st.sampled_from(["all", "default", "eth0", "lxc1", "cilium_host", "oveth"]), values)
+modes = st.one_of(st.sampled_from(["keep", "strict", "loose", "off"]),
+                  st.dictionaries(st.sampled_from(["eth0", "eth1"]), st.sampled_from(["strict", "loose", "off"])))
+
+
+def run(kernel, writes):
+    """Write one by one; every state on the way, before and after included, as device → effective."""
+    devices = [name for name in kernel.values if name not in ("all", "default")]
+    states = [{device: kernel.effective(device) for device in devices}]
+    for name, value in writes:
+        kernel.write(name, value)
+        states.append({device: kernel.effective(device) for device in devices})
+    return states
+
+
+def never_weaker(states):
+    for state in states:
+        for device, value in state.items():
+            least = min(strength(states[0][device]), strength(states[-1][device]))
+            assert strength(value) >= least, (device, states)
+
+
+@settings(max_examples=600, deadline=None)
+@given(nodes, trees, modes, st.sets(names), st.booleans())
+def test_no_step_leaves_a_device_weaker_than_before_or_than_planned(running, tree, uplinks, never_written, remembered):
+    options = OPTIONS._replace(uplinks=uplinks)
+    standing = plan.standing(plan.compose(plan.present(OPTIONS, observed(running, tree=tree)))) if remembered else FRESH
+    # the kernel: a device that nobody wrote has default's value
+    never_written = {device for device in never_written & set(running) if running[device] == running["default"]}
+    seen = observed(running, tree=tree, standing=standing)
+    planned = plan.present(options, seen)
+    kernel = Kernel(running, never_written)
+    states = run(kernel, planned.writes)
+    never_weaker(states)
+    lines = dict(file_lines(planned))
+    for device, value in states[-1].items():
+        if seen.kinds[device] == "cilium":
+            assert value == 0
+        elif seen.kinds[device] == "other":
+            assert value == states[0][device]  # exactly what it had
+        else:
+            assert value == lines[device]
+            if uplinks == "keep" and not remembered:
+                assert strength(value) >= strength(states[0][device])
+    assert kernel.values["default"] == lines["default"]
+    assert kernel.values["all"] == 0
+    # the second run writes nothing
+    again = plan.present(options, observed({**kernel.values}, tree=tree, standing=plan.standing(plan.compose(planned))))
+    assert again.writes == []
+    assert plan.compose(again) == plan.compose(planned)
+
+
+@settings(max_examples=600, deadline=None)
+@given(nodes, trees, st.sets(names))
+def test_removal_is_never_weaker_on_the_way_and_ends_where_the_tree_or_the_records_say(running, tree, never_written):
+    text = plan.compose(plan.present(OPTIONS, observed(running, tree=tree)))
+    hardened = {**running}
+    kernel = Kernel(hardened, {device for device in never_written & set(running) if running[device] == running["default"]})
+    run(kernel, plan.present(OPTIONS, observed(running, tree=tree)).writes)
+    seen = observed(dict(kernel.values), tree=tree, standing=plan.standing(text))
+    planned = plan.absent(seen, True)
+    never_weaker(run(kernel, planned.writes))
+    for name in ("all", "default", *(device for device, kind in seen.kinds.items() if kind == "uplink")):
+        assert kernel.values[name] == tree.get(name, running[name]), name
+    for device, kind in seen.kinds.items():
+        if kind == "cilium":
+            assert kernel.values[device] == tree.get(device, 0)
+
+
+def test_without_a_drop_in_there_is_nothing_to_take_back():
+    assert plan.absent(observed({"all": 0, "default": 0, "eth0": 0}, tree={"all": 1}), False).writes == []
+
+
+def test_what_nobody_decides_or_recorded_is_left_alone_and_named():
+    standing = plan.standing(plan.HEADER + "\nnet.ipv4.conf.default.rp_filter = 1\n-net.ipv4.conf.eth0.rp_filter = 1\n")
+    planned = plan.absent(observed({"all": 0, "default": 1, "eth0": 1}, standing=standing), True)
+    assert planned.writes == []
+    assert "net.ipv4.conf.eth0.rp_filter=1" in planned.warnings[0]
