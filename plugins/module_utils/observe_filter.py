@@ -18,54 +18,59 @@ from collections import namedtuple
 from ansible_collections.nodeward.cilium.plugins.module_utils import devices, plan, sysctl_d
 from ansible_collections.nodeward.cilium.plugins.module_utils.iproute import IpRouteError, printable
 
-SYSTEMD_SYSCTL = ('/usr/lib/systemd/systemd-sysctl', '/lib/systemd/systemd-sysctl')
-PROCPS_SYSCTL = ('/usr/sbin/sysctl', '/sbin/sysctl', '/usr/bin/sysctl', '/bin/sysctl')
+SYSTEMD_SYSCTL = ("/usr/lib/systemd/systemd-sysctl", "/lib/systemd/systemd-sysctl")
+PROCPS_SYSCTL = ("/usr/sbin/sysctl", "/sbin/sysctl", "/usr/bin/sysctl", "/bin/sysctl")
 # udev(7): the folders of rules, strongest first; /lib is the same as /usr/lib where they are merged.
-UDEV_FOLDERS = ('/etc/udev/rules.d', '/run/udev/rules.d', '/usr/local/lib/udev/rules.d', '/usr/lib/udev/rules.d',
-                '/lib/udev/rules.d')
+UDEV_FOLDERS = (
+    "/etc/udev/rules.d",
+    "/run/udev/rules.d",
+    "/usr/local/lib/udev/rules.d",
+    "/usr/lib/udev/rules.d",
+    "/lib/udev/rules.d",
+)
 
 #: A loader as it is installed. ``version`` is an int for systemd, a tuple for procps, None where it said none.
-Loader = namedtuple('Loader', 'path version')
+Loader = namedtuple("Loader", "path version")
 
 #: The devices of a node: ``running`` name → own value (with all and default), ``kinds`` device → kind, ``links`` and
 #: ``addresses`` as iproute gives them.
-Devices = namedtuple('Devices', 'running kinds links addresses')
+Devices = namedtuple("Devices", "running kinds links addresses")
 
 
 def observe(iproute, run_command, exempt=devices.CILIUM_PATTERNS, uplink_devices=None, overlay=None):
     """The facts ``rp_filter``, in the shape that the module's RETURN block describes."""
     unread = []
-    tree = sysctl_d.read_tree('/', overlay)
-    unread.extend({'what': _place(problem), 'why': problem['problem']} for problem in tree.problems)
+    tree = sysctl_d.read_tree("/", overlay)
+    unread.extend({"what": _place(problem), "why": problem["problem"]} for problem in tree.problems)
     systemd, procps = systemd_loader(run_command), procps_loader(run_command)
     resolve = Resolver(tree, systemd, procps)
     facts = {
-        'all': {'running': None, 'configured': resolve('all')},
-        'default': {'running': None, 'configured': resolve('default')},
-        'devices': {},
-        'patterns': {pattern: {'configured': resolve(_device_to_come(pattern), new=True)} for pattern in exempt},
-        'loaders': {
-            'systemd_sysctl': _loader_facts(systemd, resolve.systemd, unit_state(run_command)),
-            'procps': _loader_facts(procps, resolve.procps),
+        "all": {"running": None, "configured": resolve("all")},
+        "default": {"running": None, "configured": resolve("default")},
+        "devices": {},
+        "patterns": {pattern: {"configured": resolve(_device_to_come(pattern), new=True)} for pattern in exempt},
+        "loaders": {
+            "systemd_sysctl": _loader_facts(systemd, sysctl_d.SYSTEMD_GLOBS_SINCE, unit_state(run_command)),
+            "procps": _loader_facts(procps, sysctl_d.PROCPS_GLOBS_SINCE),
         },
-        'reload_on_add': reload_on_add(),
-        'counters': counters(unread),
-        'unread': unread,
+        "reload_on_add": reload_on_add(),
+        "counters": counters(unread),
+        "unread": unread,
     }
     try:
         seen = see_devices(iproute, exempt, uplink_devices)
     except IpRouteError as error:
-        unread.append({'what': 'devices', 'why': str(error)})
+        unread.append({"what": "devices", "why": str(error)})
         return facts
     for name in devices.RESERVED:
-        facts[name]['running'] = seen.running.get(name)
+        facts[name]["running"] = seen.running.get(name)
     for device, kind in seen.kinds.items():
         running = seen.running[device]
-        facts['devices'][printable(device)] = {
-            'kind': kind,
-            'running': running,
-            'effective': plan.effective(seen.running.get('all', 0), running),
-            'configured': resolve(device),
+        facts["devices"][printable(device)] = {
+            "kind": kind,
+            "running": running,
+            "effective": plan.effective(seen.running.get("all", 0), running),
+            "configured": resolve(device),
         }
     return facts
 
@@ -78,8 +83,11 @@ def see_devices(iproute, exempt, uplink_devices):
         uplinks = devices.found_uplinks(links, addresses, iproute.routes(), exempt)
     else:
         uplinks = set(uplink_devices)
-    kinds = {link['ifname']: devices.kind(link['ifname'], link['kind'], exempt, link['ifname'] in uplinks)
-             for link in links if link['ifname'] in running}
+    kinds = {
+        link["ifname"]: devices.kind(link["ifname"], link["kind"], exempt, link["ifname"] in uplinks)
+        for link in links
+        if link["ifname"] in running
+    }
     # A device that went between the dumps is no device.
     running = {name: value for name, value in running.items() if name in kinds or name in devices.RESERVED}
     return Devices(running, kinds, links, addresses)
@@ -89,15 +97,15 @@ class Resolver(object):
     """What each loader that is installed would set for a name, and whose line decides."""
 
     def __init__(self, tree, systemd, procps):
-        self.systemd = sysctl_d.SystemdSysctl(tree, systemd.version or 0) if systemd else None
+        self.systemd = sysctl_d.SystemdSysctl(tree, systemd.version) if systemd and systemd.version else None
         self.procps = sysctl_d.Procps(tree, procps.version) if procps and procps.version else None
 
     def __call__(self, name, new=False):
         """Both loaders' winners. ``new``: as udev's run for a new device decides, instead of a run of the unit."""
         key = sysctl_d.conf_key(name)
         return {
-            'systemd_sysctl': decided(self.systemd.winner(key, prefix_run=new)) if self.systemd else None,
-            'procps': decided(self.procps.winner(key)) if self.procps else None,
+            "systemd_sysctl": decided(self.systemd.winner(key, prefix_run=new)) if self.systemd else None,
+            "procps": decided(self.procps.winner(key)) if self.procps else None,
         }
 
 
@@ -105,24 +113,12 @@ def decided(assignment):
     """An assignment as the facts show it; None where no line decides."""
     if assignment is None:
         return None
-    return {'value': rp_value(assignment.value), 'path': assignment.path, 'line': assignment.line,
-            'key': printable(assignment.key)}
-
-
-def rp_value(text):
-    """The number that the kernel reads from the text of an assignment, or None where it refuses the text."""
-    # proc_dointvec reads a number and ignores what stands behind white space: '1 # strict' sets 1.
-    match = re.match(r'\s*(-?(?:0[xX][0-9a-fA-F]+|[0-9]+))(?:\s|$)', text)
-    if not match:
-        return None
-    number = match.group(1)
-    try:
-        return int(number, 0)
-    except ValueError:  # a leading zero means octal, as in C
-        try:
-            return int(number, 8)
-        except ValueError:
-            return None
+    return {
+        "value": sysctl_d.kernel_integer(assignment.value),
+        "path": assignment.path,
+        "line": assignment.line,
+        "key": printable(assignment.key),
+    }
 
 
 def systemd_loader(run_command):
@@ -130,7 +126,7 @@ def systemd_loader(run_command):
     path = next((path for path in SYSTEMD_SYSCTL if os.path.exists(path)), None)
     if path is None:
         return None
-    match = re.search(r'systemd (\d+)', _words(run_command, [path, '--version']))
+    match = re.search(r"systemd (\d+)", _words(run_command, [path, "--version"]))
     return Loader(path, int(match.group(1)) if match else None)
 
 
@@ -139,15 +135,15 @@ def procps_loader(run_command):
     path = next((path for path in PROCPS_SYSCTL if os.path.exists(path)), None)
     if path is None:
         return None
-    match = re.search(r'procps(?:-ng)?(?: version)? (\d+(?:\.\d+)*)', _words(run_command, [path, '--version']))
-    return Loader(path, tuple(int(part) for part in match.group(1).split('.')) if match else None)
+    match = re.search(r"procps(?:-ng)?(?: version)? (\d+(?:\.\d+)*)", _words(run_command, [path, "--version"]))
+    return Loader(path, tuple(int(part) for part in match.group(1).split(".")) if match else None)
 
 
 def unit_state(run_command):
     """What systemd says of systemd-sysctl.service since the last boot; empty where no systemd answers."""
-    words = _words(run_command, ['systemctl', 'show', '--property=ActiveState,Result', 'systemd-sysctl.service'])
-    state = dict(line.split('=', 1) for line in words.splitlines() if '=' in line)
-    return {'unit': state['ActiveState'], 'unit_result': state.get('Result')} if state.get('ActiveState') else {}
+    words = _words(run_command, ["systemctl", "show", "--property=ActiveState,Result", "systemd-sysctl.service"])
+    state = dict(line.split("=", 1) for line in words.splitlines() if "=" in line)
+    return {"unit": state["ActiveState"], "unit_result": state.get("Result")} if state.get("ActiveState") else {}
 
 
 def _words(run_command, argv):
@@ -155,36 +151,38 @@ def _words(run_command, argv):
     try:
         return run_command(argv)[1]
     except IpRouteError:
-        return ''
+        return ""
 
 
-def _loader_facts(loader, resolver, unit=()):
+def _loader_facts(loader, globs_since, unit=()):
     if loader is None:
         return None
     version = loader.version
-    facts = {'path': loader.path,
-             'version': '.'.join(str(part) for part in version) if isinstance(version, tuple) else version,
-             'globs': resolver.globs if resolver is not None else None}
+    facts = {
+        "path": loader.path,
+        "version": ".".join(str(part) for part in version) if isinstance(version, tuple) else version,
+        "globs": None if version is None else version >= globs_since,
+    }
     facts.update(unit)
     return facts
 
 
-def reload_on_add(root='/'):
+def reload_on_add(root="/"):
     """Where udev is told to run systemd-sysctl for every new device: {path, line}, or None where no rule says so."""
     seen = set()
     for folder in UDEV_FOLDERS:
         try:
-            names = os.listdir(os.path.join(root, folder.lstrip('/')))
+            names = os.listdir(os.path.join(root, folder.lstrip("/")))
         except OSError:
             continue
         for name in sorted(set(names) - seen):
-            if not name.endswith('.rules'):
+            if not name.endswith(".rules"):
                 continue
             seen.add(name)  # the same name in a weaker folder is masked
             path = os.path.join(folder, name)
-            line = _reload_line(os.path.join(root, path.lstrip('/')))
+            line = _reload_line(os.path.join(root, path.lstrip("/")))
             if line:
-                return {'path': path, 'line': line}
+                return {"path": path, "line": line}
     return None
 
 
@@ -192,9 +190,9 @@ def _reload_line(path):
     try:
         if not os.path.isfile(path):
             return None
-        with open(path, encoding='utf-8', errors='replace') as rules:
+        with open(path, encoding="utf-8", errors="replace") as rules:
             for number, line in enumerate(rules, 1):
-                if not line.lstrip().startswith('#') and 'systemd-sysctl' in line and '/net/ipv4/conf/' in line:
+                if not line.lstrip().startswith("#") and "systemd-sysctl" in line and "/net/ipv4/conf/" in line:
                     return number
     except OSError:
         pass
@@ -203,19 +201,19 @@ def _reload_line(path):
 
 def counters(unread):
     """How many packets this network namespace dropped by the filter, and how many came from a martian source."""
-    found = {'ip_reverse_path_filter': None, 'in_martian_src': None}
+    found = {"ip_reverse_path_filter": None, "in_martian_src": None}
     try:
-        with open('/proc/net/netstat') as netstat:
+        with open("/proc/net/netstat") as netstat:
             rows = [line.split() for line in netstat]
         for names, values in zip(rows[::2], rows[1::2]):
-            if 'IPReversePathFilter' in names:
-                found['ip_reverse_path_filter'] = int(values[names.index('IPReversePathFilter')])
-        with open('/proc/net/stat/rt_cache') as rt_cache:  # one row a processor, in hexadecimal
+            if "IPReversePathFilter" in names:
+                found["ip_reverse_path_filter"] = int(values[names.index("IPReversePathFilter")])
+        with open("/proc/net/stat/rt_cache") as rt_cache:  # one row a processor, in hexadecimal
             names = rt_cache.readline().split()
-            column = names.index('in_martian_src')
-            found['in_martian_src'] = sum(int(row.split()[column], 16) for row in rt_cache)
+            column = names.index("in_martian_src")
+            found["in_martian_src"] = sum(int(row.split()[column], 16) for row in rt_cache)
     except (OSError, ValueError, IndexError) as error:
-        unread.append({'what': 'counters', 'why': str(error)})
+        unread.append({"what": "counters", "why": str(error)})
     return found
 
 
@@ -225,7 +223,7 @@ def in_chroot():
     None where it cannot be told (not root).
     """
     try:
-        there, here = os.stat('/proc/1/root'), os.stat('/')
+        there, here = os.stat("/proc/1/root"), os.stat("/")
     except OSError as error:
         return None if error.errno in (errno.EACCES, errno.EPERM) else True
     return (there.st_dev, there.st_ino) != (here.st_dev, here.st_ino)
@@ -233,10 +231,10 @@ def in_chroot():
 
 def _device_to_come(pattern):
     """A name that the pattern matches and no explicit line names: what udev would ask for."""
-    name = re.sub(r'\[[!^]?([^\]]).*?\]', lambda found: 'z' if found.group(0)[1] in '!^' else found.group(1), pattern)
-    return name.replace('*', '0nodeward').replace('?', '0')[:15]
+    name = re.sub(r"\[[!^]?([^\]]).*?\]", lambda found: "z" if found.group(0)[1] in "!^" else found.group(1), pattern)
+    return name.replace("*", "0nodeward").replace("?", "0")[:15]
 
 
 def _place(problem):
-    line = problem.get('line')
-    return '%s:%d' % (problem['path'], line) if line else problem['path']
+    line = problem.get("line")
+    return "%s:%d" % (problem["path"], line) if line else problem["path"]

@@ -18,26 +18,28 @@ from collections import namedtuple
 from ansible_collections.nodeward.cilium.plugins.module_utils import devices, iproute, sysctl_d
 
 OFF, STRICT, LOOSE = 0, 1, 2
-MODES = {'off': OFF, 'strict': STRICT, 'loose': LOOSE}
-KEEP = 'keep'
-WORDS = {OFF: 'off', STRICT: 'strict', LOOSE: 'loose'}
+MODES = {"off": OFF, "strict": STRICT, "loose": LOOSE}
+KEEP = "keep"
+WORDS = {OFF: "off", STRICT: "strict", LOOSE: "loose"}
 
 # Strict drops all that loose drops and more; the kernel's max() is not that order.
 _STRENGTH = {OFF: 0, LOOSE: 1, STRICT: 2}
 
 #: Groups of assignments, in the order of the file.
-DEFAULT, EXEMPT, PIN, KEPT, ALL = 'default', 'exempt', 'pin', 'kept', 'all'
+DEFAULT, EXEMPT, PIN, KEPT, ALL = "default", "exempt", "pin", "kept", "all"
 
 #: The first line that is ours. A drop-in without it was written by somebody else.
-HEADER = '# nodeward.cilium.rp_filter, format 1'
-RECORD = '# before: '
+HEADER = "# nodeward.cilium.rp_filter, format 1"
+RECORD = "# before: "
 
 GROUP_COMMENTS = {
     DEFAULT: ['Devices to come: what "all" and "default" gave them together, since "all" is off below.'],
-    EXEMPT: ["Cilium's devices: a pod's reply arrives on another device than the host's route to the pod names.",
-             "The first letter stands in brackets because systemd-sysctl keeps a repeated identical line at its first",
-             "place, which would disarm Cilium's own file. Plainly: {plain}"],
-    PIN: ['Every other device that a packet can enter by keeps its protection, whatever the globs say.'],
+    EXEMPT: [
+        "Cilium's devices: a pod's reply arrives on another device than the host's route to the pod names.",
+        "The first letter stands in brackets because systemd-sysctl keeps a repeated identical line at its first",
+        "place, which would disarm Cilium's own file. Plainly: {plain}",
+    ],
+    PIN: ["Every other device that a packet can enter by keeps its protection, whatever the globs say."],
     ALL: ['The kernel filters with the larger of "all" and the device\'s own value, so "all" has to be off.'],
 }
 
@@ -50,20 +52,20 @@ class PlanError(Exception):
 #: neither read nor written. ``given`` and ``given_after`` say what the sysctl.d tree decides for a name: without our
 #: drop-in and Cilium's own file, and without our drop-in alone; None where no line decides. ``kinds`` is device → kind.
 #: ``loosened_by`` names the mode of Cilium that sets uplinks loose itself, if one is on.
-Observed = namedtuple('Observed', 'running kinds given given_after standing loosened_by')
+Observed = namedtuple("Observed", "running kinds given given_after standing loosened_by")
 
 #: What the drop-in that stands there says. ``pins`` and ``default`` are remembered; ``records`` are the values from
 #: before the first creation; ``ours`` is False for a file that somebody else wrote at this path.
-Standing = namedtuple('Standing', 'ours pins default records')
+Standing = namedtuple("Standing", "ours pins default records")
 
 #: ``uplinks``: a mode for all, or device → mode. ``uplink_devices``: None where uplinks are found.
-Options = namedtuple('Options', 'exempt uplinks uplink_devices')
+Options = namedtuple("Options", "exempt uplinks uplink_devices")
 
 #: One planned assignment. ``name`` is a device, a pattern, ``all`` or ``default``; ``before`` the running value, None
 #: where there is none; ``line`` whether it stands in the drop-in (else it is for the running kernel alone).
-Item = namedtuple('Item', 'name before to why part line')
+Item = namedtuple("Item", "name before to why part line")
 
-Plan = namedtuple('Plan', 'items writes records warnings')
+Plan = namedtuple("Plan", "items writes records warnings")
 
 
 def stronger(*values):
@@ -92,8 +94,15 @@ def key(name):
 def as_dict(item):
     """The item as the module returns it."""
     name = iproute.printable(item.name)
-    return {'key': key(name), 'name': name, 'from': item.before, 'to': item.to, 'why': item.why,
-            'part': item.part, 'line': item.line}
+    return {
+        "key": key(name),
+        "name": name,
+        "from": item.before,
+        "to": item.to,
+        "why": item.why,
+        "part": item.part,
+        "line": item.line,
+    }
 
 
 def mode_of(options, device):
@@ -111,18 +120,22 @@ def check_options(options):
             raise PlanError("exempt: '%s' %s" % (pattern, error))
     missing = [pattern for pattern in devices.CILIUM_PATTERNS if pattern not in options.exempt]
     if missing:
-        raise PlanError("exempt: %s is missing; with one of Cilium's kinds of devices exempt and the other filtered, "
-                        "traffic between pods or nodes dies. Write %s and your own patterns behind them"
-                        % (' and '.join("'%s'" % pattern for pattern in missing), ', '.join(devices.CILIUM_PATTERNS)))
-    mapping = options.uplinks if isinstance(options.uplinks, dict) else {'*': options.uplinks}
+        raise PlanError(
+            "exempt: %s is missing; with one of Cilium's kinds of devices exempt and the other filtered, "
+            "traffic between pods or nodes dies. Write %s and your own patterns behind them"
+            % (" and ".join("'%s'" % pattern for pattern in missing), ", ".join(devices.CILIUM_PATTERNS))
+        )
+    mapping = options.uplinks if isinstance(options.uplinks, dict) else {"*": options.uplinks}
     for device, mode in sorted(mapping.items()):
         if mode != KEEP and mode not in MODES:
-            where = '' if mapping is not options.uplinks else ' for device %s' % device
-            raise PlanError("uplinks: found '%s'%s; expected keep, strict, loose or off, or a mapping of devices to "
-                            "one of these" % (mode, where))
-    named = [('uplink_devices', device) for device in options.uplink_devices or ()]
+            where = "" if mapping is not options.uplinks else " for device %s" % device
+            raise PlanError(
+                "uplinks: found '%s'%s; expected keep, strict, loose or off, or a mapping of devices to "
+                "one of these" % (mode, where)
+            )
+    named = [("uplink_devices", device) for device in options.uplink_devices or ()]
     if mapping is options.uplinks:
-        named += [('uplinks', device) for device in sorted(mapping)]
+        named += [("uplinks", device) for device in sorted(mapping)]
     for option, device in named:
         error = devices.device_error(device)
         if error:
@@ -138,24 +151,24 @@ def standing(text):
     records, pins, default = {}, {}, None
     for line in lines:
         if ours and line.startswith(RECORD):
-            name, value = _assignment(line[len(RECORD):])
+            name, value = _assignment(line[len(RECORD) :])
             if name is not None:
                 records[name] = value
-        elif line.strip() and line.strip()[0] not in '#;':
-            name, value = _assignment(line.strip().lstrip('-'))
-            if name == 'default':
+        elif line.strip() and line.strip()[0] not in "#;":
+            name, value = _assignment(line.strip().lstrip("-"))
+            if name == "default":
                 default = value
-            elif name not in (None, 'all') and not devices.device_error(name) and not set(name) & set('*?['):
+            elif name not in (None, "all") and not devices.device_error(name) and not set(name) & set("*?["):
                 pins[name] = value
     return Standing(ours, pins, default, records)
 
 
 def _assignment(text):
     """(name, value) of ``net.ipv4.conf.<name>.rp_filter = <value>``, (None, None) for anything else."""
-    written, separator, value = text.partition('=')
-    path = sysctl_d.normalise(written.strip()).split('/')
+    written, separator, value = text.partition("=")
+    path = sysctl_d.normalise(written.strip()).split("/")
     value = value.strip()
-    if not separator or len(path) != 5 or path[:3] != ['net', 'ipv4', 'conf'] or path[4] != 'rp_filter':
+    if not separator or len(path) != 5 or path[:3] != ["net", "ipv4", "conf"] or path[4] != "rp_filter":
         return None, None
     if not value.isdigit():
         return None, None
@@ -166,7 +179,7 @@ def present(options, seen):
     """The plan that exempts Cilium's devices and keeps, or sets, the filter on all others."""
     check_options(options)
     warnings = []
-    running_all = seen.running.get('all', OFF)
+    running_all = seen.running.get("all", OFF)
     default = _kept_default(seen)
     pins = _pins(options, seen, warnings)
 
@@ -181,16 +194,26 @@ def present(options, seen):
             own[device] = pins[device][0]
             if seen.loosened_by and value == LOOSE and pins[device][0] == STRICT and mode_of(options, device) == KEEP:
                 own[device] = value
-                warnings.append("uplink %s: %s sets it loose (2) against the pin strict (1) in the drop-in; the running "
-                                "value is left alone. Set uplinks to loose for it to end the difference"
-                                % (device, seen.loosened_by))
+                warnings.append(
+                    "uplink %s: %s sets it loose (2) against the pin strict (1) in the drop-in; the "
+                    "running value is left alone. Set uplinks to loose for it to end the difference"
+                    % (device, seen.loosened_by)
+                )
         else:
             own[device] = effective(running_all, value)
             if own[device] != value:
                 kept.append(device)
 
-    items = [Item('default', seen.running.get('default'), default,
-                  'devices to come keep what all and default gave them together', DEFAULT, True)]
+    items = [
+        Item(
+            "default",
+            seen.running.get("default"),
+            default,
+            "devices to come keep what all and default gave them together",
+            DEFAULT,
+            True,
+        )
+    ]
     for pattern in options.exempt:
         items.append(Item(pattern, None, OFF, "Cilium's devices to come, and at the next boot", EXEMPT, True))
     for device, value in sorted(own.items()):
@@ -199,23 +222,32 @@ def present(options, seen):
     for device, (value, why) in sorted(pins.items()):
         items.append(Item(device, seen.running.get(device), value, why, PIN, True))
     for device in kept:
-        items.append(Item(device, seen.running[device], own[device],
-                          'relied on all, which goes off; not in the file, since it may not be there tomorrow',
-                          KEPT, False))
-    items.append(Item('all', seen.running.get('all'), OFF, 'the kernel takes the larger of all and the device', ALL,
-                      True))
+        items.append(
+            Item(
+                device,
+                seen.running[device],
+                own[device],
+                "relied on all, which goes off; not in the file, since it may not be there tomorrow",
+                KEPT,
+                False,
+            )
+        )
+    items.append(
+        Item("all", seen.running.get("all"), OFF, "the kernel takes the larger of all and the device", ALL, True)
+    )
 
     writes = []
     if seen.running:
-        detach = seen.running['default'] != default
+        detach = seen.running["default"] != default
         exempt_first = sorted(own, key=lambda device: (seen.kinds.get(device) != devices.CILIUM, device))
-        device_writes = [(device, own[device]) for device in exempt_first
-                         if detach or own[device] != seen.running[device]]
+        device_writes = [
+            (device, own[device]) for device in exempt_first if detach or own[device] != seen.running[device]
+        ]
         writes = device_writes[:]
         if detach:
-            writes.append(('default', default))
+            writes.append(("default", default))
         if running_all != OFF:
-            writes.append(('all', OFF))
+            writes.append(("all", OFF))
     return Plan(items, writes, _records(seen, pins), warnings)
 
 
@@ -223,10 +255,10 @@ def _kept_default(seen):
     """``default`` keeps what a device to come got from all and default together."""
     if seen.standing.default is not None:
         return seen.standing.default
-    given = effective(seen.given('all') or OFF, seen.given('default') or OFF)
+    given = effective(seen.given("all") or OFF, seen.given("default") or OFF)
     if not seen.running:
-        return stronger(seen.given('all') or OFF, seen.given('default') or OFF)
-    return stronger(effective(seen.running['all'], seen.running['default']), given)
+        return stronger(seen.given("all") or OFF, seen.given("default") or OFF)
+    return stronger(effective(seen.running["all"], seen.running["default"]), given)
 
 
 def _pins(options, seen, warnings):
@@ -235,8 +267,11 @@ def _pins(options, seen, warnings):
     listed = set(options.uplink_devices or ())
     if isinstance(options.uplinks, dict):
         listed |= set(options.uplinks)
-    guarded = {device for device, kind in seen.kinds.items()
-               if kind != devices.CILIUM and devices.matches(device, options.exempt)}
+    guarded = {
+        device
+        for device, kind in seen.kinds.items()
+        if kind != devices.CILIUM and devices.matches(device, options.exempt)
+    }
     remembered = set()
     for device in seen.standing.pins:
         exempt = devices.matches(device, options.exempt)
@@ -249,57 +284,70 @@ def _pins(options, seen, warnings):
     pins = {}
     for device in sorted(uplinks | listed | guarded | remembered):
         if seen.kinds.get(device) == devices.CILIUM:
-            raise PlanError("%s: '%s' is one of Cilium's devices, which are exempt; name the devices by which packets "
-                            "enter the node" % (_naming_option(options, device), device))
+            raise PlanError(
+                "%s: '%s' is one of Cilium's devices, which are exempt; name the devices by which packets "
+                "enter the node" % (_naming_option(options, device), device)
+            )
         is_guarded_only = device in guarded and device not in uplinks | listed
         mode = KEEP if is_guarded_only and not isinstance(options.uplinks, dict) else mode_of(options, device)
         pin = _pin(device, mode, seen, is_guarded_only)
         if pin is None:
             if seen.running:
-                raise PlanError("%s: device '%s' does not exist, so there is no value to keep; found %s. Take it out, "
-                                "or say strict, loose or off for it" % (
-                                    _naming_option(options, device), device,
-                                    ', '.join(sorted(set(seen.running) - set(devices.RESERVED))) or 'none'))
-            warnings.append("uplink %s: running values are not read here, so there is none to keep and no line is "
-                            "written for it; 'default' covers it" % device)
+                raise PlanError(
+                    "%s: device '%s' does not exist, so there is no value to keep; found %s. Take it out, "
+                    "or say strict, loose or off for it"
+                    % (
+                        _naming_option(options, device),
+                        device,
+                        ", ".join(sorted(set(seen.running) - set(devices.RESERVED))) or "none",
+                    )
+                )
+            warnings.append(
+                "uplink %s: running values are not read here, so there is none to keep and no line is "
+                "written for it; 'default' covers it" % device
+            )
             continue
         if not devices.writable_in_a_file(device):
-            warnings.append("uplink %s: such a name cannot stand in a sysctl.d file, so its value is kept now and by "
-                            "no line; rename the device" % iproute.printable(device))
+            warnings.append(
+                "uplink %s: such a name cannot stand in a sysctl.d file, so its value is kept now and by "
+                "no line; rename the device" % iproute.printable(device)
+            )
             continue
         pins[device] = pin
         if seen.running and device not in seen.running and device in listed:
             warnings.append("uplink %s does not exist now; its line stands in the drop-in for when it comes" % device)
         if pin[0] == OFF and mode == KEEP and not is_guarded_only:
-            warnings.append("uplink %s is unprotected: nothing sets its filter, so keep leaves it off. Set uplinks to "
-                            "loose or strict to protect it" % device)
+            warnings.append(
+                "uplink %s is unprotected: nothing sets its filter, so keep leaves it off. Set uplinks to "
+                "loose or strict to protect it" % device
+            )
     return pins
 
 
 def _pin(device, mode, seen, guarded):
     if mode != KEEP:
-        return MODES[mode], 'uplinks says %s' % mode
+        return MODES[mode], "uplinks says %s" % mode
     if device in seen.standing.pins:
-        return seen.standing.pins[device], 'pinned in the drop-in, which stands'
+        return seen.standing.pins[device], "pinned in the drop-in, which stands"
     if device not in seen.running:
         return None
-    now = effective(seen.running['all'], seen.running[device])
+    now = effective(seen.running["all"], seen.running[device])
     own_given = seen.given(device)
     if own_given is None:
-        own_given = seen.given('default')
-    given = effective(seen.given('all') or OFF, own_given or OFF)
+        own_given = seen.given("default")
+    given = effective(seen.given("all") or OFF, own_given or OFF)
     value = stronger(now, given)
     if seen.loosened_by and seen.running[device] == LOOSE:
-        return LOOSE, '%s sets it loose' % seen.loosened_by
-    what = 'no device of Cilium, though an exempt pattern matches it' if guarded else 'uplink'
-    source = 'its effective value' if now == value else 'what the sysctl.d tree gives it'
-    return value, '%s: keeps %s, %s' % (what, source, WORDS[value])
+        return LOOSE, "%s sets it loose" % seen.loosened_by
+    what = "no device of Cilium, though an exempt pattern matches it" if guarded else "uplink"
+    source = "its effective value" if now == value else "what the sysctl.d tree gives it"
+    return value, "%s: keeps %s, %s" % (what, source, WORDS[value])
 
 
 def _naming_option(options, device):
     if isinstance(options.uplinks, dict) and device in options.uplinks:
-        return 'uplinks'
-    return 'uplink_devices'
+        return "uplinks"
+    return "uplink_devices"
 
 
 def _records(seen, pins):
@@ -319,41 +367,44 @@ def absent(seen, exists):
     warnings = []
     target, reasons = {}, {}
     cilium = [device for device, kind in seen.kinds.items() if kind == devices.CILIUM]
-    ours = set(seen.standing.pins) | {'all', 'default'} | set(cilium)
+    ours = set(seen.standing.pins) | {"all", "default"} | set(cilium)
     left = []
     for name in sorted(ours & set(seen.running)):
         decided = seen.given_after(name)
         if decided is not None:
-            target[name], reasons[name] = decided, 'a line in the sysctl.d tree decides it'
+            target[name], reasons[name] = decided, "a line in the sysctl.d tree decides it"
         elif name in seen.standing.records:
-            target[name], reasons[name] = seen.standing.records[name], 'recorded before the drop-in was first created'
+            target[name], reasons[name] = seen.standing.records[name], "recorded before the drop-in was first created"
         else:
             left.append(name)
-    named = ['%s=%d' % (key(name), seen.running[name]) for name in left if name not in cilium]
+    named = ["%s=%d" % (key(name), seen.running[name]) for name in left if name not in cilium]
     if len(left) > len(named):
         named.append("Cilium's devices (%d)" % (len(left) - len(named)))
     if left:
-        warnings.append('left alone, since no line decides it and no value was recorded: %s' % ', '.join(named))
+        warnings.append("left alone, since no line decides it and no value was recorded: %s" % ", ".join(named))
 
     def part(name):
         if name in devices.RESERVED:
-            return {'all': ALL, 'default': DEFAULT}[name]
+            return {"all": ALL, "default": DEFAULT}[name]
         return EXEMPT if seen.kinds.get(name) == devices.CILIUM else PIN
 
     removal = [ALL, PIN, EXEMPT, DEFAULT]  # the other way round
     order = sorted(target, key=lambda name: (removal.index(part(name)), name))
-    items = [Item(name, seen.running[name], target[name], reasons[name], part(name), False) for name in order
-             if target[name] != seen.running[name]]
-    default = target.get('default', seen.running['default'])
-    detach = default != seen.running['default']
+    items = [
+        Item(name, seen.running[name], target[name], reasons[name], part(name), False)
+        for name in order
+        if target[name] != seen.running[name]
+    ]
+    default = target.get("default", seen.running["default"])
+    detach = default != seen.running["default"]
     writes = []
     for name in order:
-        if name != 'default' and (target[name] != seen.running[name] or (detach and name != 'all')):
+        if name != "default" and (target[name] != seen.running[name] or (detach and name != "all")):
             writes.append((name, target[name]))
     if detach:
         untouched = sorted(set(seen.running) - set(target) - set(devices.RESERVED))
         writes += [(name, seen.running[name]) for name in untouched]
-        writes.append(('default', default))
+        writes.append(("default", default))
     return Plan(items, writes, {}, warnings)
 
 
@@ -364,26 +415,31 @@ def changes(plan, running):
 
 def compose(plan):
     """The complete text of the drop-in."""
-    text = ['#', '# Ansible managed', '#', HEADER,
-            '# The reverse-path filter is off for the devices of Cilium, and stays on where it protects.']
-    text += ['%s%s=%d' % (RECORD, key(name), value) for name, value in sorted(plan.records.items())]
+    text = [
+        "#",
+        "# Ansible managed",
+        "#",
+        HEADER,
+        "# The reverse-path filter is off for the devices of Cilium, and stays on where it protects.",
+    ]
+    text += ["%s%s=%d" % (RECORD, key(name), value) for name, value in sorted(plan.records.items())]
     for part in (DEFAULT, EXEMPT, PIN, ALL):
         items = [item for item in plan.items if item.line and item.part == part]
         if items:
-            plain = ', '.join(item.name for item in items)
-            text += [''] + ['# ' + line.format(plain=plain) for line in GROUP_COMMENTS[part]]
+            plain = ", ".join(item.name for item in items)
+            text += [""] + ["# " + line.format(plain=plain) for line in GROUP_COMMENTS[part]]
             text += [line(item) for item in items]
-    return '\n'.join(text) + '\n'
+    return "\n".join(text) + "\n"
 
 
 def line(item):
     """An assignment as it stands in the file."""
     # A glob or a pinned device may match nothing at boot: '-' keeps the unit from failing.
-    dash = '' if item.name in devices.RESERVED else '-'
+    dash = "" if item.name in devices.RESERVED else "-"
     name = item.name
-    if item.part == EXEMPT and name[0] not in '*?[':
-        name = '[%s]%s' % (name[0], name[1:])
-    return '%s%s = %d' % (dash, key(name), item.to)
+    if item.part == EXEMPT and name[0] not in "*?[":
+        name = "[%s]%s" % (name[0], name[1:])
+    return "%s%s = %d" % (dash, key(name), item.to)
 
 
 def check_content(text, plan):
@@ -392,36 +448,49 @@ def check_content(text, plan):
     found = {}
     for number, raw in enumerate(text.splitlines(), 1):
         stripped = raw.strip()
-        if not stripped or stripped[0] in '#;':
+        if not stripped or stripped[0] in "#;":
             continue
-        name, value = _assignment(stripped.lstrip('-'))
+        name, value = _assignment(stripped.lstrip("-"))
         if name is None:
             continue
         name = sysctl_d.canonical_glob(name)
         item = planned.get(name)
         if item is None:
-            hit = next((planned[other] for other in sorted(planned)
-                        if other not in devices.RESERVED and devices.matches(name, [other])), None)
+            hit = next(
+                (
+                    planned[other]
+                    for other in sorted(planned)
+                    if other not in devices.RESERVED and devices.matches(name, [other])
+                ),
+                None,
+            )
             if hit is not None and hit.to != value:
-                raise PlanError("content: line %d, '%s', contradicts the planned '%s'; take it out" % (
-                    number, stripped, line(hit)))
+                raise PlanError(
+                    "content: line %d, '%s', contradicts the planned '%s'; take it out" % (number, stripped, line(hit))
+                )
         elif value != item.to:
-            raise PlanError("content: line %d, '%s', contradicts the planned '%s'; write that" % (
-                number, stripped, line(item)))
+            raise PlanError(
+                "content: line %d, '%s', contradicts the planned '%s'; write that" % (number, stripped, line(item))
+            )
         else:
             found[name] = number
     for name, item in planned.items():
         if name not in found:
-            raise PlanError("content: the planned '%s' is missing, after line %d; render the whole plan"
-                            % (line(item), len(text.splitlines())))
-    first_exempt = min([found[sysctl_d.canonical_glob(item.name)] for item in plan.items
-                        if item.line and item.part == EXEMPT])
-    if found['default'] > first_exempt:
-        raise PlanError("content: line %d, '%s', stands after the exempt globs and would undo them; write default "
-                        "first" % (found['default'], text.splitlines()[found['default'] - 1].strip()))
+            raise PlanError(
+                "content: the planned '%s' is missing, after line %d; render the whole plan"
+                % (line(item), len(text.splitlines()))
+            )
+    first_exempt = min(
+        [found[sysctl_d.canonical_glob(item.name)] for item in plan.items if item.line and item.part == EXEMPT]
+    )
+    if found["default"] > first_exempt:
+        raise PlanError(
+            "content: line %d, '%s', stands after the exempt globs and would undo them; write default "
+            "first" % (found["default"], text.splitlines()[found["default"] - 1].strip())
+        )
     if not any(row.startswith(HEADER) for row in text.splitlines()):
         raise PlanError("content: the line '%s' is missing; without it the drop-in is not known as ours" % HEADER)
     for name, value in sorted(plan.records.items()):
-        record = '%s%s=%d' % (RECORD, key(name), value)
+        record = "%s%s=%d" % (RECORD, key(name), value)
         if record not in text.splitlines():
             raise PlanError("content: the line '%s' is missing; rollback needs it" % record)

@@ -27,13 +27,13 @@ from ansible_collections.nodeward.cilium.plugins.module_utils import (
 )
 from ansible_collections.nodeward.cilium.plugins.module_utils.iproute import printable
 
-CONF = '/proc/sys/net/ipv4/conf'
+CONF = "/proc/sys/net/ipv4/conf"
 #: sysctl.d(5); /lib is the same as /usr/lib where they are merged.
-SYSCTL_FOLDERS = ('/etc/sysctl.d', '/run/sysctl.d', '/usr/local/lib/sysctl.d', '/usr/lib/sysctl.d', '/lib/sysctl.d')
+SYSCTL_FOLDERS = ("/etc/sysctl.d", "/run/sysctl.d", "/usr/local/lib/sysctl.d", "/usr/lib/sysctl.d", "/lib/sysctl.d")
 ROUNDS = 3
 
 #: What is asked for. ``breaks_pods`` and ``allow_lockout`` are the consents; ``apply`` is auto, always or never.
-Request = namedtuple('Request', 'state path options apply content breaks_pods allow_lockout ssh_connection')
+Request = namedtuple("Request", "state path options apply content breaks_pods allow_lockout ssh_connection")
 
 
 class TransactionError(Exception):
@@ -48,12 +48,12 @@ class Node(object):
     """The running kernel's values: read and written here, one file a key."""
 
     def read(self, name):
-        with open(os.path.join(CONF, name, 'rp_filter')) as value:
+        with open(os.path.join(CONF, name, "rp_filter")) as value:
             return plan.normal(value.read())
 
     def write(self, name, value):
-        with open(os.path.join(CONF, name, 'rp_filter'), 'w') as running:
-            running.write('%d\n' % value)
+        with open(os.path.join(CONF, name, "rp_filter"), "w") as running:
+            running.write("%d\n" % value)
 
 
 class Transaction(object):
@@ -88,7 +88,7 @@ class Transaction(object):
         seen = self._observe()
         planned = self._plan(seen)
         text = self._text(planned)
-        if request.state == 'absent':
+        if request.state == "absent":
             would_break = self._would_break(planned, seen, endpoints)
         else:
             would_break = []
@@ -103,64 +103,68 @@ class Transaction(object):
                 text = self._apply(text, before_text)
                 unhealed = self._compare(endpoints, before_text)
         elif not self.changed_values:
-            unhealed = [endpoint for endpoint in endpoints if endpoint['verdict'] == 'dropped']
+            unhealed = [endpoint for endpoint in endpoints if endpoint["verdict"] == "dropped"]
         return {
-            'changed': text != before_text or bool(self.changed_values),
-            'plan': [plan.as_dict(item) for item in planned.items],
-            'records': {plan.key(printable(name)): value for name, value in planned.records.items()},
-            'dropin': {'before': before_text, 'after': text},
-            'applied': self.applying,
-            'not_applied': not_applied,
-            'unhealed': unhealed,
-            'would_break': would_break,
-            'diff': self._diff(before_text, text),
+            "changed": text != before_text or bool(self.changed_values),
+            "plan": [plan.as_dict(item) for item in planned.items],
+            "records": {plan.key(printable(name)): value for name, value in planned.records.items()},
+            "dropin": {"before": before_text, "after": text},
+            "applied": self.applying,
+            "not_applied": not_applied,
+            "unhealed": unhealed,
+            "would_break": would_break,
+            "diff": self._diff(before_text, text),
         }
 
     # observe
 
     def _loader_version(self):
         loader = observe_filter.systemd_loader(self.run_command)
-        if self.request.apply != 'never' and self.request.state == 'present':
+        if self.request.apply != "never" and self.request.state == "present":
             if loader is None:
                 raise TransactionError(
-                    'systemd-sysctl is not installed (looked for %s), so nothing would read the drop-in at boot or '
-                    'for a new device. Install systemd, or say apply=never to write the file alone'
-                    % ', '.join(observe_filter.SYSTEMD_SYSCTL))
+                    "systemd-sysctl is not installed (looked for %s), so nothing would read the drop-in at boot or "
+                    "for a new device. Install systemd, or say apply=never to write the file alone"
+                    % ", ".join(observe_filter.SYSTEMD_SYSCTL)
+                )
             if loader.version is not None and loader.version < sysctl_d.SYSTEMD_GLOBS_SINCE:
                 raise TransactionError(
                     "systemd-sysctl %d knows no globs (they came with systemd %d), so it would ignore the lines for "
                     "Cilium's devices. Update systemd, or say apply=never to write the file alone"
-                    % (loader.version, sysctl_d.SYSTEMD_GLOBS_SINCE))
+                    % (loader.version, sysctl_d.SYSTEMD_GLOBS_SINCE)
+                )
         return loader.version if loader and loader.version else sysctl_d.SYSTEMD_GLOBS_SINCE
 
     def _observe(self):
         """The observation that a plan is made from."""
-        after = sysctl_d.read_tree('/', {self.request.path: None})
-        cilium_files = {path: None for path in after.paths()
-                        if fnmatch.fnmatch(os.path.basename(path), devices.CILIUM_FILES)}
+        after = sysctl_d.read_tree("/", {self.request.path: None})
+        cilium_files = {
+            path: None for path in after.paths() if fnmatch.fnmatch(os.path.basename(path), devices.CILIUM_FILES)
+        }
         given = _decider(after.with_overlay(cilium_files), self.version)
         running, kinds = {}, {}
         if self.applying:
-            seen = observe_filter.see_devices(self.iproute, self.request.options.exempt,
-                                              self.request.options.uplink_devices)
+            seen = observe_filter.see_devices(
+                self.iproute, self.request.options.exempt, self.request.options.uplink_devices
+            )
             running, kinds, self.addresses = seen.running, seen.kinds, seen.addresses
         return plan.Observed(running, kinds, given, _decider(after, self.version), self.standing, self.loosened_by)
 
     def _endpoints(self):
         state = observe_routes.observe(self.iproute)
-        self.loosened_by = state.get('loosens_uplinks')
-        return state['endpoints']
+        self.loosened_by = state.get("loosens_uplinks")
+        return state["endpoints"]
 
     # judge
 
     def _plan(self, seen):
-        if self.request.state == 'absent':
+        if self.request.state == "absent":
             return plan.absent(seen, self.exists)
         return plan.present(self.request.options, seen)
 
     def _text(self, planned):
         """What the drop-in shall hold: the role's text, checked against the plan, or our own."""
-        if self.request.state == 'absent':
+        if self.request.state == "absent":
             return None
         if self.request.content is None:
             return plan.compose(planned)
@@ -173,41 +177,58 @@ class Transaction(object):
         after.update(planned.writes)
         broken = []
         for endpoint in endpoints:
-            own = after.get(endpoint['device'])
-            if own is None or endpoint['verdict'] == 'dropped':
+            own = after.get(endpoint["device"])
+            if own is None or endpoint["verdict"] == "dropped":
                 continue
-            has_address = any(address['family'] == 'inet' for address in self.addresses.get(endpoint['device'], ()))
-            if verdict.predict(plan.effective(after['all'], own), endpoint['symmetric'], has_address) == 'dropped':
+            has_address = any(address["family"] == "inet" for address in self.addresses.get(endpoint["device"], ()))
+            if verdict.predict(plan.effective(after["all"], own), endpoint["symmetric"], has_address) == "dropped":
                 broken.append(endpoint)
         if broken and not self.request.breaks_pods:
             raise TransactionError(
-                "without the drop-in the replies of %d endpoints would be dropped: %s. Nothing was changed. Give Cilium "
-                "endpoint routes first, or say absent_breaks_pods=true" % (len(broken), _names(broken)),
-                would_break=broken)
+                "without the drop-in the replies of %d endpoints would be dropped: %s. Nothing was changed. Give "
+                "Cilium endpoint routes first, or say absent_breaks_pods=true" % (len(broken), _names(broken)),
+                would_break=broken,
+            )
         return broken
 
     def _refuse_lockout(self, planned, seen):
         """Refuse to make an uplink strict that the controller's packets would then not come in by."""
         after = dict(seen.running)
         after.update(planned.writes)
-        now_strict = {device for device, kind in seen.kinds.items() if kind == devices.UPLINK
-                      and after[device] == plan.STRICT
-                      and plan.effective(seen.running['all'], seen.running[device]) != plan.STRICT}
+        now_strict = {
+            device
+            for device, kind in seen.kinds.items()
+            if kind == devices.UPLINK
+            and after[device] == plan.STRICT
+            and plan.effective(seen.running["all"], seen.running[device]) != plan.STRICT
+        }
         if not now_strict or not self.request.ssh_connection or self.request.allow_lockout:
             return
         client, server = self.request.ssh_connection
-        arrival = next((device for device, addresses in self.addresses.items()
-                        if any(address['address'] == server for address in addresses)), None)
+        arrival = next(
+            (
+                device
+                for device, addresses in self.addresses.items()
+                if any(address["address"] == server for address in addresses)
+            ),
+            None,
+        )
         if arrival not in now_strict:
             return
         back, refused = self.iproute.verdicts([(client, server, None), (server, client, arrival)])
-        way = back.route.get('dev') if back.route else None
+        way = back.route.get("dev") if back.route else None
         if way != arrival or refused.error:
             raise TransactionError(
                 "device %s would become strict and drop the packets of the controller %s, which come in by it while "
                 "the route back is %s. Nothing was changed. Set uplinks to loose for %s, mend the route, or say "
-                "allow_lockout=true" % (printable(arrival), client, 'by ' + printable(way) if way else 'missing (%s)' %
-                                        (back.error or refused.error), printable(arrival)))
+                "allow_lockout=true"
+                % (
+                    printable(arrival),
+                    client,
+                    "by " + printable(way) if way else "missing (%s)" % (back.error or refused.error),
+                    printable(arrival),
+                )
+            )
 
     # act
 
@@ -215,7 +236,7 @@ class Transaction(object):
         """Write the plan to the running kernel, and again for devices that came meanwhile. Returns the final text."""
         for _unused in range(ROUNDS):
             # The drop-in stands now, so what udev does to a newcomer is decided by it.
-            if self.request.state == 'present':
+            if self.request.state == "present":
                 self.standing = plan.standing(text)
             seen = self._observe()
             planned = self._plan(seen)
@@ -226,9 +247,10 @@ class Transaction(object):
                 self._write(planned.writes, seen.running)
             except (OSError, ValueError) as error:
                 self._undo(before_text)
-                raise TransactionError('writing the running values failed: %s. Everything was put back as it was'
-                                       % error)
-            if self.request.state == 'absent':
+                raise TransactionError(
+                    "writing the running values failed: %s. Everything was put back as it was" % error
+                ) from error
+            if self.request.state == "absent":
                 break  # nobody waits for a newcomer's value here
         else:
             self._check_newcomers(before_text)
@@ -246,7 +268,7 @@ class Transaction(object):
                     continue
                 raise
             if found != value:
-                raise ValueError('%s was set to %d and read back as %d' % (plan.key(printable(name)), value, found))
+                raise ValueError("%s was set to %d and read back as %d" % (plan.key(printable(name)), value, found))
 
     def _undo(self, before_text):
         """Put back what was written, last first, and the file."""
@@ -262,13 +284,15 @@ class Transaction(object):
         seen = self._observe()
         left = plan.changes(self._plan(seen), seen.running)
         if left:
-            self.warnings.append('%d devices came or changed while the values were written and are not as planned yet: '
-                                 '%s. Run again' % (len(left), ', '.join(printable(name) for name, _b, _t in left[:5])))
+            self.warnings.append(
+                "%d devices came or changed while the values were written and are not as planned yet: "
+                "%s. Run again" % (len(left), ", ".join(printable(name) for name, _b, _t in left[:5]))
+            )
 
     def _note(self, changes):
         """Remember what changed, each name once: its first value and its last."""
         first = {name: before for name, before, _to in self.changed_values}
-        last = dict((name, to) for name, _before, to in self.changed_values)
+        last = {name: to for name, _before, to in self.changed_values}
         for name, before, to in changes:
             first.setdefault(name, before)
             last[name] = to
@@ -277,78 +301,100 @@ class Transaction(object):
     def _compare(self, before, before_text):
         """Endpoints that are dropped still; undoes everything where one was accepted before."""
         if not self.done:
-            return [endpoint for endpoint in before if endpoint['verdict'] == 'dropped']
+            return [endpoint for endpoint in before if endpoint["verdict"] == "dropped"]
         after = self._endpoints()
-        was = {(endpoint['address'], endpoint['device']): endpoint['verdict'] for endpoint in before}
-        dropped = [endpoint for endpoint in after if endpoint['verdict'] == 'dropped']
-        if self.request.state == 'absent':
+        was = {(endpoint["address"], endpoint["device"]): endpoint["verdict"] for endpoint in before}
+        dropped = [endpoint for endpoint in after if endpoint["verdict"] == "dropped"]
+        if self.request.state == "absent":
             return dropped
-        harmed = [endpoint for endpoint in dropped
-                  if was.get((endpoint['address'], endpoint['device'])) == 'accepted']
+        harmed = [endpoint for endpoint in dropped if was.get((endpoint["address"], endpoint["device"])) == "accepted"]
         if harmed:
             self._undo(before_text)
             raise TransactionError(
-                'the replies of %d endpoints were accepted before and dropped after: %s. Everything was put back as it '
-                'was' % (len(harmed), _names(harmed)), harmed=harmed)
+                "the replies of %d endpoints were accepted before and dropped after: %s. Everything was put back as it "
+                "was" % (len(harmed), _names(harmed)),
+                harmed=harmed,
+            )
         return dropped
 
     # show
 
     def _diff(self, before_text, text):
         path = self.request.path
-        diff = [{'before_header': path if before_text is not None else '/dev/null',
-                 'after_header': path if text is not None else '/dev/null',
-                 'before': before_text or '', 'after': text or ''}]
+        diff = [
+            {
+                "before_header": path if before_text is not None else "/dev/null",
+                "after_header": path if text is not None else "/dev/null",
+                "before": before_text or "",
+                "after": text or "",
+            }
+        ]
         if self.changed_values:
-            rows = [(plan.key(printable(name)), before, to) for name, before, to in self.changed_values
-                    if name not in self.gone]
-            diff.append({'before_header': 'running values', 'after_header': 'running values',
-                         'before': ''.join('%s = %d\n' % (name, before) for name, before, _to in rows),
-                         'after': ''.join('%s = %d\n' % (name, to) for name, _before, to in rows)})
+            rows = [
+                (plan.key(printable(name)), before, to)
+                for name, before, to in self.changed_values
+                if name not in self.gone
+            ]
+            diff.append(
+                {
+                    "before_header": "running values",
+                    "after_header": "running values",
+                    "before": "".join("%s = %d\n" % (name, before) for name, before, _to in rows),
+                    "after": "".join("%s = %d\n" % (name, to) for name, _before, to in rows),
+                }
+            )
         return diff
 
 
 def check_path(path):
     """Refuse a drop-in that no loader would read, or that is no plain file."""
     folder, name = os.path.split(path)
-    if folder not in SYSCTL_FOLDERS or '..' in path:
-        raise TransactionError("path: '%s' is outside the folders that the loaders read; expected a file in one of %s"
-                               % (path, ', '.join(SYSCTL_FOLDERS)))
-    if not name.endswith('.conf') or name.startswith('.') or name == '.conf':
-        raise TransactionError("path: '%s' does not end in '.conf' or is hidden, so no loader would read it; expected a "
-                               "name such as 99-override_cilium_rp_filter.conf" % path)
+    if folder not in SYSCTL_FOLDERS or ".." in path:
+        raise TransactionError(
+            "path: '%s' is outside the folders that the loaders read; expected a file in one of %s"
+            % (path, ", ".join(SYSCTL_FOLDERS))
+        )
+    if not name.endswith(".conf") or name.startswith(".") or name == ".conf":
+        raise TransactionError(
+            "path: '%s' does not end in '.conf' or is hidden, so no loader would read it; expected "
+            "a name such as 99-override_cilium_rp_filter.conf" % path
+        )
     if os.path.islink(path):
-        raise TransactionError("path: '%s' is a link to '%s'; expected a plain file or nothing. Take the link away, or "
-                               "name another file" % (path, os.readlink(path)))
+        raise TransactionError(
+            "path: '%s' is a link to '%s'; expected a plain file or nothing. Take the link away, or "
+            "name another file" % (path, os.readlink(path))
+        )
     if os.path.lexists(path) and not os.path.isfile(path):
-        raise TransactionError("path: '%s' is a folder or a special file; expected a plain file or nothing. Take it "
-                               "away, or name another file" % path)
+        raise TransactionError(
+            "path: '%s' is a folder or a special file; expected a plain file or nothing. Take it "
+            "away, or name another file" % path
+        )
 
 
 def why_not_applied(apply):
     """Why running values are neither read nor written; None where they are."""
-    if apply == 'always':
+    if apply == "always":
         return None
-    if apply == 'never':
-        return 'apply is never'
+    if apply == "never":
+        return "apply is never"
     if observe_filter.in_chroot():
         return "this is a chroot: /proc/sys is the build host's"
-    if not os.path.isdir('/run/systemd/system'):
-        return 'no systemd runs here'
-    if os.statvfs('/proc/sys/net').f_flag & os.ST_RDONLY:
-        return '/proc/sys/net is read-only'
+    if not os.path.isdir("/run/systemd/system"):
+        return "no systemd runs here"
+    if os.statvfs("/proc/sys/net").f_flag & os.ST_RDONLY:
+        return "/proc/sys/net is read-only"
     return None
 
 
 def read_text(path):
     """The drop-in's text, None where there is none."""
     try:
-        with open(path, encoding='utf-8', errors='surrogateescape') as dropin:
+        with open(path, encoding="utf-8", errors="surrogateescape") as dropin:
             return dropin.read()
     except (OSError, IOError) as error:
         if error.errno == errno.ENOENT:
             return None
-        raise TransactionError("path: '%s' cannot be read: %s" % (path, error.strerror))
+        raise TransactionError("path: '%s' cannot be read: %s" % (path, error.strerror)) from error
 
 
 def ssh_connection(environment):
@@ -356,19 +402,19 @@ def ssh_connection(environment):
 
     sudo takes SSH_CONNECTION out of the environment, so the parents are asked too.
     """
-    words = environment.get('SSH_CONNECTION', '').split()
+    words = environment.get("SSH_CONNECTION", "").split()
     pid = os.getppid()
     while not words and pid > 1:
         try:
-            with open('/proc/%d/environ' % pid, 'rb') as environ:
-                found = [row for row in environ.read().split(b'\0') if row.startswith(b'SSH_CONNECTION=')]
-            with open('/proc/%d/stat' % pid, 'rb') as stat:
-                pid = int(stat.read().rsplit(b')', 1)[1].split()[1])
+            with open("/proc/%d/environ" % pid, "rb") as environ:
+                found = [row for row in environ.read().split(b"\0") if row.startswith(b"SSH_CONNECTION=")]
+            with open("/proc/%d/stat" % pid, "rb") as stat:
+                pid = int(stat.read().rsplit(b")", 1)[1].split()[1])
         except (OSError, IOError, ValueError, IndexError):
             break
         if found:
-            words = found[0].decode('ascii', 'replace').split('=', 1)[1].split()
-    if len(words) != 4 or ':' in words[0]:
+            words = found[0].decode("ascii", "replace").split("=", 1)[1].split()
+    if len(words) != 4 or ":" in words[0]:
         return None  # rp_filter is IPv4's
     return words[0], words[2]
 
@@ -379,13 +425,15 @@ def _decider(tree, version):
 
     def decide(name):
         assignment = resolver.winner(sysctl_d.conf_key(name))
-        value = None if assignment is None else observe_filter.rp_value(assignment.value)
-        return None if value is None else plan.normal(value)
+        # A line whose text the kernel refuses decides nothing; the resolver never calls it the winner.
+        return None if assignment is None else plan.normal(sysctl_d.kernel_integer(assignment.value))
 
     return decide
 
 
 def _names(endpoints):
-    named = ['%s (%s)' % (endpoint.get('pod') or endpoint['address'], printable(endpoint['device']))
-             for endpoint in endpoints]
-    return ', '.join(named[:10]) + (' and %d more' % (len(named) - 10) if len(named) > 10 else '')
+    named = [
+        "%s (%s)" % (endpoint.get("pod") or endpoint["address"], printable(endpoint["device"]))
+        for endpoint in endpoints
+    ]
+    return ", ".join(named[:10]) + (" and %d more" % (len(named) - 10) if len(named) > 10 else "")

@@ -222,7 +222,7 @@ def installer(module):
         if not os.path.isdir(folder):
             os.makedirs(folder, 0o755)
         handle, temporary = tempfile.mkstemp(dir=module.tmpdir)
-        with os.fdopen(handle, 'w', encoding='utf-8', errors='surrogateescape') as dropin:
+        with os.fdopen(handle, "w", encoding="utf-8", errors="surrogateescape") as dropin:
             dropin.write(text)
         os.chmod(temporary, 0o644)
         module.atomic_move(temporary, path)
@@ -233,29 +233,29 @@ def installer(module):
 def main():
     module = AnsibleModule(
         argument_spec={
-            'state': {'type': 'str', 'choices': ['present', 'absent'], 'default': 'present'},
-            'path': {'type': 'path', 'default': '/etc/sysctl.d/99-override_cilium_rp_filter.conf'},
-            'exempt': {'type': 'list', 'elements': 'str', 'default': list(devices.CILIUM_PATTERNS)},
-            'uplinks': {'type': 'raw', 'default': 'keep'},
-            'uplink_devices': {'type': 'list', 'elements': 'str'},
-            'apply': {'type': 'str', 'choices': ['auto', 'always', 'never'], 'default': 'auto'},
-            'content': {'type': 'str'},
-            'absent_breaks_pods': {'type': 'bool', 'default': False},
-            'allow_lockout': {'type': 'bool', 'default': False},
-            'timeout': {'type': 'float', 'default': 30},
+            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+            "path": {"type": "path", "default": "/etc/sysctl.d/99-override_cilium_rp_filter.conf"},
+            "exempt": {"type": "list", "elements": "str", "default": list(devices.CILIUM_PATTERNS)},
+            "uplinks": {"type": "raw", "default": "keep"},
+            "uplink_devices": {"type": "list", "elements": "str"},
+            "apply": {"type": "str", "choices": ["auto", "always", "never"], "default": "auto"},
+            "content": {"type": "str"},
+            "absent_breaks_pods": {"type": "bool", "default": False},
+            "allow_lockout": {"type": "bool", "default": False},
+            "timeout": {"type": "float", "default": 30},
         },
         supports_check_mode=True,
     )
     params = module.params
-    run_command = bounded_runner(params['timeout'])
+    run_command = bounded_runner(params["timeout"])
     request = transaction.Request(
-        state=params['state'],
-        path=params['path'],
-        options=plan.Options(params['exempt'], params['uplinks'], params['uplink_devices']),
-        apply=params['apply'],
-        content=params['content'],
-        breaks_pods=params['absent_breaks_pods'],
-        allow_lockout=params['allow_lockout'],
+        state=params["state"],
+        path=params["path"],
+        options=plan.Options(params["exempt"], params["uplinks"], params["uplink_devices"]),
+        apply=params["apply"],
+        content=params["content"],
+        breaks_pods=params["absent_breaks_pods"],
+        allow_lockout=params["allow_lockout"],
         ssh_connection=transaction.ssh_connection(os.environ),
     )
     run = transaction.Transaction(request, IpRoute(run_command), run_command, installer(module))
@@ -264,13 +264,13 @@ def main():
     except transaction.TransactionError as error:
         module.fail_json(msg=str(error), **error.details)
     except (plan.PlanError, IpRouteError) as error:
-        module.fail_json(msg='%s. Nothing was changed.' % str(error).rstrip('.'))
+        module.fail_json(msg="%s. Nothing was changed." % str(error).rstrip("."))
     except (OSError, IOError) as error:
-        module.fail_json(msg='%s. This module needs root.' % error)
+        module.fail_json(msg="%s. This module needs root." % error)
     for warning in run.warnings:
         module.warn(warning)
     module.exit_json(**result)
 
 
-if __name__ == '__main__':
+if __name__ == "__main__":
     main()

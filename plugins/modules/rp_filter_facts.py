@@ -135,7 +135,7 @@ ansible_facts:
                   returned: always
                   contains:
                     value:
-                      description: What the kernel would read from the line; null where it would refuse the text.
+                      description: The number that the kernel reads from the line.
                       type: int
                       returned: always
                       sample: 2
@@ -176,7 +176,7 @@ ansible_facts:
               type: dict
               returned: always
             procps:
-              description: C(path), C(version), and whether it knows C(globs) in files (since procps 4.0.2).
+              description: C(path), C(version), and whether it knows C(globs) in files (since procps 4.0.0).
               type: dict
               returned: always
         reload_on_add:
@@ -217,25 +217,34 @@ from ansible_collections.nodeward.cilium.plugins.module_utils.iproute import IpR
 def main():
     module = AnsibleModule(
         argument_spec={
-            'exempt': {'type': 'list', 'elements': 'str', 'default': list(devices.CILIUM_PATTERNS)},
-            'uplink_devices': {'type': 'list', 'elements': 'str'},
-            'overlay': {'type': 'dict', 'default': {}},
-            'timeout': {'type': 'float', 'default': 5},
+            "exempt": {"type": "list", "elements": "str", "default": list(devices.CILIUM_PATTERNS)},
+            "uplink_devices": {"type": "list", "elements": "str"},
+            "overlay": {"type": "dict", "default": {}},
+            "timeout": {"type": "float", "default": 5},
         },
         supports_check_mode=True,
     )
-    for pattern in module.params['exempt']:
+    for pattern in module.params["exempt"]:
         error = devices.pattern_error(pattern)
         if error:
             module.fail_json(msg="exempt: '%s' %s" % (pattern, error))
-    for device in module.params['uplink_devices'] or ():
+    for device in module.params["uplink_devices"] or ():
         error = devices.device_error(device)
         if error:
             module.fail_json(msg="uplink_devices: '%s' %s" % (device, error))
-    run_command = bounded_runner(module.params['timeout'])
-    module.exit_json(ansible_facts={'rp_filter': observe_filter.observe(
-        IpRoute(run_command), run_command, module.params['exempt'], module.params['uplink_devices'], module.params['overlay'])})
+    run_command = bounded_runner(module.params["timeout"])
+    module.exit_json(
+        ansible_facts={
+            "rp_filter": observe_filter.observe(
+                IpRoute(run_command),
+                run_command,
+                module.params["exempt"],
+                module.params["uplink_devices"],
+                module.params["overlay"],
+            )
+        }
+    )
 
 
-if __name__ == '__main__':
+if __name__ == "__main__":
     main()

@@ -25,21 +25,42 @@ def address(scope, family="inet"):
 
 
 def test_uplinks_have_a_global_address_or_a_default_route_and_no_dummy_is_one():
-    links = [{"ifname": name, "kind": kind} for name, kind in [
-        ("lo", None), ("eth0", None), ("eth1", None), ("eth2", None), ("eth3", None), ("wg0", "wireguard"),
-        ("kube-ipvs0", "dummy"), ("cilium_host", "veth"), ("lxcbr0", "bridge")]]
+    links = [
+        {"ifname": name, "kind": kind}
+        for name, kind in [
+            ("lo", None),
+            ("eth0", None),
+            ("eth1", None),
+            ("eth2", None),
+            ("eth3", None),
+            ("wg0", "wireguard"),
+            ("kube-ipvs0", "dummy"),
+            ("cilium_host", "veth"),
+            ("lxcbr0", "bridge"),
+        ]
+    ]
     addresses = {
-        "lo": [address("global")], "eth0": [address("global")], "eth1": [], "eth2": [address("link")],
-        "eth3": [address("global", "inet6")], "kube-ipvs0": [address("global")], "cilium_host": [address("global")],
+        "lo": [address("global")],
+        "eth0": [address("global")],
+        "eth1": [],
+        "eth2": [address("link")],
+        "eth3": [address("global", "inet6")],
+        "kube-ipvs0": [address("global")],
+        "cilium_host": [address("global")],
         "lxcbr0": [address("global")],
     }
-    routes = [{"dst": "default", "dev": "wg0"}, {"dst": "10.0.0.0/24", "dev": "eth2"},
-              {"dst": "default", "nexthops": [{"dev": "eth1"}, {"dev": "eth0"}], "table": "100"},
-              {"dst": "default", "type": "blackhole", "dev": "eth2"}]
+    routes = [
+        {"dst": "default", "dev": "wg0"},
+        {"dst": "10.0.0.0/24", "dev": "eth2"},
+        {"dst": "default", "nexthops": [{"dev": "eth1"}, {"dev": "eth0"}], "table": "100"},
+        {"dst": "default", "type": "blackhole", "dev": "eth2"},
+    ]
     assert devices.found_uplinks(links, addresses, routes) == {"eth0", "eth1", "wg0", "lxcbr0"}
 
 
-@pytest.mark.parametrize("pattern", ["lxc/x", "lxc *", "lxc\n", "..", "lxc..", "a b", "", "lxc{a,b}", "#x", "-x", "lxc=0", "$(id)"])
+@pytest.mark.parametrize(
+    "pattern", ["lxc/x", "lxc *", "lxc\n", "..", "lxc..", "a b", "", "lxc{a,b}", "#x", "-x", "lxc=0", "$(id)"]
+)
 def test_a_pattern_that_is_no_glob_for_devices_is_named_so(pattern):
     assert "is no glob" in devices.pattern_error(pattern)
 
@@ -64,8 +85,22 @@ def test_names_that_a_device_can_have(device):
     assert devices.device_error(device) is None
 
 
-@pytest.mark.parametrize(("device", "writable"), [
-    ("eth0", True), ("eth0.100", True), ("wan@home", True), ("ü", True), ('a"b', True),
-    ("a*", False), ("[a]", False), ("a=b", False), ("a\\b", False), ("a#", False), ("\udcff", False), ("a;b", False)])
+@pytest.mark.parametrize(
+    ("device", "writable"),
+    [
+        ("eth0", True),
+        ("eth0.100", True),
+        ("wan@home", True),
+        ("ü", True),
+        ('a"b', True),
+        ("a*", False),
+        ("[a]", False),
+        ("a=b", False),
+        ("a\\b", False),
+        ("a#", False),
+        ("\udcff", False),
+        ("a;b", False),
+    ],
+)
 def test_names_that_can_stand_in_a_file(device, writable):
     assert devices.writable_in_a_file(device) is writable

@@ -10,13 +10,6 @@ from ansible_collections.nodeward.cilium.plugins.module_utils.iproute import IpR
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 
 
-@pytest.mark.parametrize(("text", "value"), [
-    ("0", 0), ("1", 1), (" 2 ", 2), ("00", 0), ("1 # strict", 1), ("0x1", 1), ("-1", -1), ("010", 8),
-    ("", None), ("yes", None), ("1x", None), ("1#", None), ("09", None)])
-def test_the_number_that_the_kernel_reads(text, value):
-    assert observe_filter.rp_value(text) == value
-
-
 def replay(state):
     """A run_command that answers with what a real cluster's node said."""
     folder = FIXTURES / "captures" / state
@@ -32,7 +25,9 @@ def replay(state):
 @pytest.mark.parametrize(("state", "lxc"), [("broken", 2), ("exempt", 0), ("routes-mixed", 2), ("routes", 2)])
 def test_devices_of_a_real_node(state, lxc):
     seen = observe_filter.see_devices(IpRoute(replay(state)), ("lxc*", "cilium_*"), None)
-    names = {entry["interface"] for entry in json.loads((FIXTURES / "captures" / state / "ip-netconf.json").read_text())}
+    names = {
+        entry["interface"] for entry in json.loads((FIXTURES / "captures" / state / "ip-netconf.json").read_text())
+    }
     assert set(seen.kinds) == {name for name in names if name not in ("all", "default")}
     assert {device for device, kind in seen.kinds.items() if kind == "uplink"} == {"eth0"}
     assert {device for device, kind in seen.kinds.items() if kind == "other"} == {"lo"}
@@ -47,16 +42,22 @@ def udev(tmp_path, files):
     return observe_filter.reload_on_add(str(tmp_path))
 
 
-RULE = '# comment with systemd-sysctl /net/ipv4/conf/\nACTION=="add", RUN+="/usr/lib/systemd/systemd-sysctl --prefix=/net/ipv4/conf/$name"\n'
+RULE = """# systemd-sysctl and /net/ipv4/conf/ in a comment
+ACTION=="add", RUN+="/usr/lib/systemd/systemd-sysctl --prefix=/net/ipv4/conf/$name"
+"""
 
 
 def test_the_rule_by_which_udev_runs_the_loader(tmp_path):
     assert udev(tmp_path, {"usr/lib/udev/rules.d/99-systemd.rules": RULE}) == {
-        "path": "/usr/lib/udev/rules.d/99-systemd.rules", "line": 2}
+        "path": "/usr/lib/udev/rules.d/99-systemd.rules",
+        "line": 2,
+    }
 
 
 def test_a_masked_rule_is_no_rule(tmp_path):
-    assert udev(tmp_path, {"usr/lib/udev/rules.d/99-systemd.rules": RULE, "etc/udev/rules.d/99-systemd.rules": ""}) is None
+    assert (
+        udev(tmp_path, {"usr/lib/udev/rules.d/99-systemd.rules": RULE, "etc/udev/rules.d/99-systemd.rules": ""}) is None
+    )
 
 
 def test_no_rule_at_all(tmp_path):
@@ -66,6 +67,7 @@ def test_no_rule_at_all(tmp_path):
 @pytest.mark.parametrize("pattern", ["lxc*", "cilium_*", "eni?*", "[l]xc*", "[!a]x*"])
 def test_a_device_to_come_matches_its_pattern(pattern):
     from ansible_collections.nodeward.cilium.plugins.module_utils import devices
+
     assert devices.matches(observe_filter._device_to_come(pattern), [pattern])
 
 

@@ -11,6 +11,7 @@ FRESH = plan.standing(None)
 
 def observed(running, kinds=None, tree=None, tree_with_cilium=None, standing=FRESH, loosened_by=None):
     """An observation; devices are uplinks, Cilium's by their names, or others if called o…."""
+
     def kind_of(device):
         if device.startswith(("lxc", "cilium_")):
             return "cilium"
@@ -18,8 +19,9 @@ def observed(running, kinds=None, tree=None, tree_with_cilium=None, standing=FRE
 
     kinds = {**{name: kind_of(name) for name in running if name not in ("all", "default")}, **(kinds or {})}
     tree = tree or {}
-    return plan.Observed(running, kinds, tree.get, (tree if tree_with_cilium is None else tree_with_cilium).get,
-                         standing, loosened_by)
+    return plan.Observed(
+        running, kinds, tree.get, (tree if tree_with_cilium is None else tree_with_cilium).get, standing, loosened_by
+    )
 
 
 def file_lines(planned):
@@ -41,13 +43,14 @@ class Kernel:
         self.values[name] = value
         self.never_written.discard(name)
         if name == "default":
-            self.values.update({device: value for device in self.never_written})
+            self.values.update(dict.fromkeys(self.never_written, value))
 
     def effective(self, device):
         return max(self.values["all"], self.values[device])
 
 
 # what the file gets
+
 
 def test_the_article_s_node():
     seen = observed({"all": 2, "default": 2, "eth0": 0, "lxc1": 0, "cilium_host": 2}, tree={"all": 2, "default": 2})
@@ -57,7 +60,9 @@ def test_the_article_s_node():
 
 
 def test_a_healthy_node_needs_no_write():
-    text = plan.compose(plan.present(OPTIONS, observed({"all": 0, "default": 2, "eth0": 2, "lxc1": 0}, tree={"default": 2})))
+    text = plan.compose(
+        plan.present(OPTIONS, observed({"all": 0, "default": 2, "eth0": 2, "lxc1": 0}, tree={"default": 2}))
+    )
     seen = observed({"all": 0, "default": 2, "eth0": 2, "lxc1": 0}, standing=plan.standing(text))
     planned = plan.present(OPTIONS, seen)
     assert planned.writes == []
@@ -94,7 +99,9 @@ def test_a_pin_stands_whatever_the_running_value_is():
 
 @pytest.mark.parametrize("kinds", [{}, {"eth0": "other"}])
 def test_an_absent_or_addressless_device_keeps_its_pin(kinds):
-    standing = plan.standing(plan.HEADER + "\n-net/ipv4/conf/eth0.100/rp_filter = 1\n-net.ipv4.conf.eth0.rp_filter = 2\n")
+    standing = plan.standing(
+        plan.HEADER + "\n-net/ipv4/conf/eth0.100/rp_filter = 1\n-net.ipv4.conf.eth0.rp_filter = 2\n"
+    )
     running = {"all": 0, "default": 0, **({"eth0": 0} if kinds else {})}
     lines = file_lines(plan.present(OPTIONS, observed(running, kinds, standing=standing)))
     assert ("eth0", 2) in lines
@@ -133,7 +140,10 @@ def test_a_bridge_that_an_exempt_glob_would_hit_is_pinned():
 
 def test_default_keeps_what_all_and_default_gave_together():
     assert file_lines(plan.present(OPTIONS, observed({"all": 1, "default": 0})))[0] == ("default", 1)
-    assert file_lines(plan.present(OPTIONS, observed({"all": 0, "default": 0}, tree={"all": 2, "default": 1})))[0] == ("default", 2)
+    assert file_lines(plan.present(OPTIONS, observed({"all": 0, "default": 0}, tree={"all": 2, "default": 1})))[0] == (
+        "default",
+        2,
+    )
 
 
 def test_where_nothing_runs_the_tree_alone_decides():
@@ -169,17 +179,21 @@ def test_a_name_that_no_file_can_hold_is_kept_now_and_named():
 
 # what is refused
 
-@pytest.mark.parametrize(("options", "words"), [
-    ({"exempt": ["lxc*", "cilium_*", "a b"]}, "exempt: 'a b'"),
-    ({"exempt": ["lxc*"]}, "'cilium_*' is missing"),
-    ({"uplinks": "Strict"}, "uplinks: found 'Strict'"),
-    ({"uplinks": {"eth0": 1}}, "uplinks: found '1' for device eth0"),
-    ({"uplinks": {"eth0/1": "keep"}}, "uplinks: 'eth0/1'"),
-    ({"uplink_devices": ["all"]}, "uplink_devices: 'all'"),
-    ({"uplink_devices": ["eth7"]}, "device 'eth7' does not exist"),
-    ({"uplinks": {"eth7": "keep"}}, "uplinks: device 'eth7' does not exist"),
-    ({"uplink_devices": ["lxc1"]}, "'lxc1' is one of Cilium's"),
-])
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"exempt": ["lxc*", "cilium_*", "a b"]}, "exempt: 'a b'"),
+        ({"exempt": ["lxc*"]}, "'cilium_*' is missing"),
+        ({"uplinks": "Strict"}, "uplinks: found 'Strict'"),
+        ({"uplinks": {"eth0": 1}}, "uplinks: found '1' for device eth0"),
+        ({"uplinks": {"eth0/1": "keep"}}, "uplinks: 'eth0/1'"),
+        ({"uplink_devices": ["all"]}, "uplink_devices: 'all'"),
+        ({"uplink_devices": ["eth7"]}, "device 'eth7' does not exist"),
+        ({"uplinks": {"eth7": "keep"}}, "uplinks: device 'eth7' does not exist"),
+        ({"uplink_devices": ["lxc1"]}, "'lxc1' is one of Cilium's"),
+    ],
+)
 def test_options_that_cannot_be_right(options, words):
     with pytest.raises(plan.PlanError) as refused:
         plan.present(OPTIONS._replace(**options), observed({"all": 0, "default": 0, "eth0": 2, "lxc1": 0}))
@@ -188,25 +202,33 @@ def test_options_that_cannot_be_right(options, words):
 
 # the text
 
+
 def test_the_text_and_what_is_remembered_of_it():
     seen = observed({"all": 1, "default": 0, "eth0.100": 0, "lxc1": 2})
     text = plan.compose(plan.present(OPTIONS, seen))
     assert [line for line in text.splitlines() if line and not line.startswith("#")] == [
-        "net.ipv4.conf.default.rp_filter = 1", "-net.ipv4.conf.[l]xc*.rp_filter = 0",
-        "-net.ipv4.conf.[c]ilium_*.rp_filter = 0", "-net/ipv4/conf/eth0.100/rp_filter = 1",
-        "net.ipv4.conf.all.rp_filter = 0"]
+        "net.ipv4.conf.default.rp_filter = 1",
+        "-net.ipv4.conf.[l]xc*.rp_filter = 0",
+        "-net.ipv4.conf.[c]ilium_*.rp_filter = 0",
+        "-net/ipv4/conf/eth0.100/rp_filter = 1",
+        "net.ipv4.conf.all.rp_filter = 0",
+    ]
     assert "Plainly: lxc*, cilium_*" in text
     assert plan.standing(text) == plan.Standing(True, {"eth0.100": 1}, 1, {"all": 1, "default": 0, "eth0.100": 0})
 
 
 def test_the_header_is_never_updated():
     first = plan.compose(plan.present(OPTIONS, observed({"all": 1, "default": 0, "eth0": 0})))
-    second = plan.present(OPTIONS, observed({"all": 0, "default": 1, "eth0": 1, "eth1": 2}, standing=plan.standing(first)))
+    second = plan.present(
+        OPTIONS, observed({"all": 0, "default": 1, "eth0": 1, "eth1": 2}, standing=plan.standing(first))
+    )
     assert second.records == {"all": 1, "default": 0, "eth0": 0}
 
 
 def test_somebody_else_s_file_at_our_path_is_no_memory_of_records():
-    standing = plan.standing("-net.ipv4.conf.lxc*.rp_filter = 0\nnet.ipv4.conf.eth0.rp_filter = 1\n# before: net.ipv4.conf.all.rp_filter=1\n")
+    standing = plan.standing(
+        "-net.ipv4.conf.lxc*.rp_filter = 0\nnet.ipv4.conf.eth0.rp_filter = 1\n# before: net.ipv4.conf.all.rp_filter=1\n"
+    )
     assert standing == plan.Standing(False, {"eth0": 1}, None, {})
 
 
@@ -220,14 +242,25 @@ def test_our_own_text_is_accepted_and_so_is_the_plain_spelling():
     plan.check_content(text.replace("[l]xc", "lxc"), planned_article())
 
 
-@pytest.mark.parametrize(("old", "new", "words"), [
-    ("-net.ipv4.conf.[l]xc*.rp_filter = 0\n", "", "the planned '-net.ipv4.conf.[l]xc*.rp_filter = 0' is missing"),
-    ("conf.eth0.rp_filter = 2", "conf.eth0.rp_filter = 1", "-net.ipv4.conf.eth0.rp_filter = 1', contradicts"),
-    ("\nnet.ipv4.conf.all", "\nnet.ipv4.conf.lxcabc.rp_filter = 2\nnet.ipv4.conf.all", "'net.ipv4.conf.lxcabc.rp_filter = 2', contradicts"),
-    ("net.ipv4.conf.all.rp_filter = 0\n", "net.ipv4.conf.all.rp_filter = 0\nnet.ipv4.conf.all.rp_filter = 2\n", "contradicts"),
-    ("# before: net.ipv4.conf.all.rp_filter=2\n", "", "rollback needs it"),
-    (plan.HEADER + "\n", "", "is not known as ours"),
-])
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("-net.ipv4.conf.[l]xc*.rp_filter = 0\n", "", "the planned '-net.ipv4.conf.[l]xc*.rp_filter = 0' is missing"),
+        ("conf.eth0.rp_filter = 2", "conf.eth0.rp_filter = 1", "-net.ipv4.conf.eth0.rp_filter = 1', contradicts"),
+        (
+            "\nnet.ipv4.conf.all",
+            "\nnet.ipv4.conf.lxcabc.rp_filter = 2\nnet.ipv4.conf.all",
+            "'net.ipv4.conf.lxcabc.rp_filter = 2', contradicts",
+        ),
+        (
+            "net.ipv4.conf.all.rp_filter = 0\n",
+            "net.ipv4.conf.all.rp_filter = 0\nnet.ipv4.conf.all.rp_filter = 2\n",
+            "contradicts",
+        ),
+        ("# before: net.ipv4.conf.all.rp_filter=2\n", "", "rollback needs it"),
+        (plan.HEADER + "\n", "", "is not known as ours"),
+    ],
+)
 def test_a_text_that_lacks_or_contradicts_is_refused_with_its_line(old, new, words):
     text = plan.compose(planned_article())
     assert old in text
@@ -251,11 +284,17 @@ def test_default_behind_the_globs_is_refused():
 
 values = st.sampled_from([0, 1, 2])
 names = st.sampled_from(["lxc1", "lxc2", "cilium_host", "eth0", "eth1", "oveth", "odocker"])
-nodes = st.builds(lambda running, all_, default: {**running, "all": all_, "default": default},
-                  st.dictionaries(names, values), values, values)
+nodes = st.builds(
+    lambda running, all_, default: {**running, "all": all_, "default": default},
+    st.dictionaries(names, values),
+    values,
+    values,
+)
 trees = st.dictionaries(st.sampled_from(["all", "default", "eth0", "lxc1", "cilium_host", "oveth"]), values)
-modes = st.one_of(st.sampled_from(["keep", "strict", "loose", "off"]),
-                  st.dictionaries(st.sampled_from(["eth0", "eth1"]), st.sampled_from(["strict", "loose", "off"])))
+modes = st.one_of(
+    st.sampled_from(["keep", "strict", "loose", "off"]),
+    st.dictionaries(st.sampled_from(["eth0", "eth1"]), st.sampled_from(["strict", "loose", "off"])),
+)
 
 
 def run(kernel, writes):
@@ -310,7 +349,9 @@ def test_no_step_leaves_a_device_weaker_than_before_or_than_planned(running, tre
 def test_removal_is_never_weaker_on_the_way_and_ends_where_the_tree_or_the_records_say(running, tree, never_written):
     text = plan.compose(plan.present(OPTIONS, observed(running, tree=tree)))
     hardened = {**running}
-    kernel = Kernel(hardened, {device for device in never_written & set(running) if running[device] == running["default"]})
+    kernel = Kernel(
+        hardened, {device for device in never_written & set(running) if running[device] == running["default"]}
+    )
     run(kernel, plan.present(OPTIONS, observed(running, tree=tree)).writes)
     seen = observed(dict(kernel.values), tree=tree, standing=plan.standing(text))
     planned = plan.absent(seen, True)
