@@ -1,0 +1,210 @@
+# Copyright (c) 2026, nodeward.cilium contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The local API of Cilium's agent over its unix socket, read only; and what its documents mean.
+
+The parsers are pure, and also read the copies that the agent keeps in its state folder.
+"""
+
+import http.client
+import io
+import ipaddress
+import json
+import socket
+import time
+
+SOCKET = '/var/run/cilium/cilium.sock'
+STATE = '/var/run/cilium/state'
+
+# An endpoint takes about 10 kB in the agent's answer: room for far more pods than a node can hold.
+LARGEST_ANSWER = 256 * 1024 * 1024
+
+
+class AgentError(Exception):
+    """The agent could not be asked, or said what nobody understands. The message is for people."""
+
+
+class Agent:
+    """The agent behind one socket. Each question takes `timeout` seconds at most, whatever the other side does."""
+
+    def __init__(self, path=SOCKET, timeout=5, largest_answer=LARGEST_ANSWER):
+        self._path = path
+        self._timeout = timeout
+        self._largest_answer = largest_answer
+
+    def endpoints(self):
+        """See parse_endpoints."""
+        return parse_endpoints(self._get('/v1/endpoint'))
+
+    def config(self):
+        """See parse_config."""
+        return parse_config(self._get('/v1/config'))
+
+    def _get(self, resource):
+        question = 'GET %s on %s' % (resource, self._path)
+        try:
+            status, body = self._exchange(resource)
+        except (OSError, http.client.HTTPException) as error:
+            raise AgentError('%s: %s' % (question, self._why(error))) from None
+        if status != 200:
+            raise AgentError('%s: answered HTTP status %d instead of 200' % (question, status))
+        try:
+            return json.loads(body.decode('utf-8'))
+        except (ValueError, RecursionError) as error:
+            raise AgentError('%s: the answer is no JSON (%s)' % (question, error)) from None
+
+    def _why(self, error):
+        if isinstance(error, socket.timeout):
+            return 'no complete answer within %g s; is the agent hanging?' % self._timeout
+        if isinstance(error, FileNotFoundError):
+            return 'no such socket; no Cilium agent runs here'
+        if isinstance(error, PermissionError):
+            return 'permission denied; the socket is for root only (become)'
+        if isinstance(error, ConnectionRefusedError):
+            return 'connection refused; nobody listens on the socket, the agent is down'
+        if isinstance(error, http.client.HTTPException):
+            return 'no complete HTTP answer (%s: %s)' % (type(error).__name__, str(error)[:80])
+        return str(error)
+
+    def _exchange(self, resource):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            bounded = _BoundedSocket(connection, time.monotonic() + self._timeout, self._largest_answer)
+            bounded.connect(self._path)
+            bounded.sendall('GET %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n' % resource)
+            response = http.client.HTTPResponse(bounded, method='GET')
+            response.begin()
+            return response.status, response.read()
+
+
+class _BoundedSocket(io.RawIOBase):
+    """A socket with one deadline for the whole conversation (a socket's own timeout starts anew with each byte)."""
+
+    def __init__(self, connection, deadline, largest_answer):
+        super().__init__()
+        self._connection = connection
+        self._deadline = deadline
+        self._room = largest_answer
+
+    def _before_waiting(self):
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise socket.timeout()
+        self._connection.settimeout(left)
+
+    def connect(self, path):
+        self._before_waiting()
+        self._connection.connect(path)
+
+    def sendall(self, text):
+        self._before_waiting()
+        self._connection.sendall(text.encode('ascii'))
+
+    def makefile(self, mode):
+        return io.BufferedReader(self, 1 << 16)
+
+    def readable(self):
+        return True
+
+    def readinto(self, buffer):
+        self._before_waiting()
+        received = self._connection.recv_into(buffer)
+        self._room -= received
+        if self._room < 0:
+            raise OSError('the answer is larger than any agent gives; stopped reading')
+        return received
+
+
+def parse_endpoints(document):
+    """The endpoints in the answer to /v1/endpoint: a list of dicts, the host's own endpoint left out.
+
+    address, ipv6: text or None; device: the host's side, or None; ifindex: its index; namespace, pod: names or None;
+    peer_device: the pod's side, where told.
+    """
+    endpoints = []
+    for number, entry in enumerate(_expect(list, document, 'the list of endpoints')):
+        where = 'endpoint %d of the list' % number
+        status = _member(dict, _expect(dict, entry, where), 'status', where)
+        networking = _member(dict, status, 'networking', where)
+        identifiers = _member(dict, status, 'external-identifiers', where)
+        for addressing in _member(list, networking, 'addressing', where):
+            _expect(dict, addressing, where)
+            endpoints.append(_endpoint(
+                where,
+                ipv4=addressing.get('ipv4'),
+                ipv6=addressing.get('ipv6'),
+                device=networking.get('interface-name'),
+                ifindex=networking.get('interface-index'),
+                namespace=identifiers.get('k8s-namespace'),
+                pod=identifiers.get('k8s-pod-name'),
+                peer_device=networking.get('container-interface-name'),
+            ))
+    return [endpoint for endpoint in endpoints if endpoint['address'] or endpoint['ipv6']]
+
+
+def parse_state(document, where):
+    """An ep_config.json of the state folder as parse_endpoints gives it, or None for the host's own endpoint."""
+    document = _expect(dict, document, where)
+    endpoint = _endpoint(
+        where,
+        ipv4=document.get('IPv4'),
+        ipv6=document.get('IPv6'),
+        device=document.get('IfName'),
+        ifindex=document.get('IfIndex'),
+        namespace=document.get('K8sNamespace'),
+        pod=document.get('K8sPodName'),
+        peer_device=document.get('ContainerIfName'),
+    )
+    return endpoint if endpoint['address'] or endpoint['ipv6'] else None
+
+
+def parse_config(document):
+    """The answer to /v1/config: {'endpoint_routes': True|False|None}; None where the agent does not say."""
+    status = _member(dict, _expect(dict, document, 'the configuration'), 'status', 'the configuration')
+    return parse_daemon_config(_member(dict, status, 'daemonConfigurationMap', 'the configuration'))
+
+
+def parse_daemon_config(document):
+    """The agent's options by their names in its source; also what agent-runtime-config.json holds."""
+    value = _expect(dict, document, 'the configuration').get('EnableEndpointRoutes')
+    return {'endpoint_routes': value if isinstance(value, bool) else None}
+
+
+def _endpoint(where, ipv4, ipv6, device, ifindex, namespace, pod, peer_device):
+    return {
+        'address': _address(ipv4, ipaddress.IPv4Address, where),
+        'ipv6': _address(ipv6, ipaddress.IPv6Address, where),
+        'device': _text(device, where),
+        'ifindex': _expect(int, ifindex, where) if ifindex else None,
+        'namespace': _text(namespace, where),
+        'pod': _text(pod, where),
+        'peer_device': _text(peer_device, where),
+    }
+
+
+def _address(value, kind, where):
+    if not value:
+        return None
+    try:
+        return str(kind(_text(value, where)))
+    except ValueError:
+        raise AgentError('%s: %s is no IP address' % (where, json.dumps(value)[:80])) from None
+
+
+def _text(value, where):
+    # The JSON may escape what is no text at all; a name like that must not travel on.
+    return _expect(str, value, where).encode('utf-8', 'backslashreplace').decode('utf-8') if value else None
+
+
+def _member(kind, document, name, where):
+    value = document.get(name)
+    return kind() if value is None else _expect(kind, value, '%s, %s' % (where, name))
+
+
+def _expect(kind, value, where):
+    if not isinstance(value, kind):
+        raise AgentError('%s: expected %s, found %s'
+                         % (where, _JSON_NAMES[kind], json.dumps(value)[:80]))
+    return value
+
+
+_JSON_NAMES = {dict: 'an object', list: 'a list', str: 'a string', int: 'a number'}
