@@ -43,6 +43,7 @@ PROCPS_GLOB_EXCLUDES_SINCE = (4, 0, 5)  # procps 4.0.5, settinglist_findpath(): 
 MAX_BYTES = 1 << 20  # a sysctl.d file has a few kB; whatever is larger was not meant for a loader
 MAX_LINKS = 40  # as the kernel (MAXSYMLINKS)
 MAX_ALTERNATIVES = 256  # of one brace glob
+MAX_GLOB = 255  # characters in one component: no name is longer (NAME_MAX), and a pattern of brackets takes time
 MAX_REPORTED_LINES = 5  # malformed lines of one file: a file of garbage has thousands
 
 Assignment = namedtuple('Assignment', 'key value path line')
@@ -137,7 +138,7 @@ def _matcher(glob, period=True):
     if known is None:
         if len(_compiled) > 10000:
             _compiled.clear()
-        pattern = _translate(_to_bytes(glob))
+        pattern = _translate(_to_bytes(glob)) if len(glob) <= MAX_GLOB else _NEVER
         if period and glob[:1] in ('*', '?', '['):
             pattern = b'(?!\\.)' + pattern
         known = _compiled[(glob, period)] = re.compile(b'(?:' + pattern + b')\\Z', re.DOTALL)
@@ -406,19 +407,22 @@ class Tree(object):
         """The tree as it would be if the files had these texts, without reading it again."""
         folders = {path: Folder(folder.target, dict(folder.files)) for path, folder in self.folders.items()}
         main = self.main
-        for path, text in overlay.items():
+        for given, text in overlay.items():
+            parent, name = os.path.split(given)
+            if parent in folders:  # /lib/sysctl.d may be /usr/lib/sysctl.d
+                parent = folders[parent].target or parent
+            path = os.path.join(parent, name)
             # What a link leads to changes with it.
             for folder in folders.values():
-                for name, entry in folder.files.items():
-                    if entry.target == path and entry.path != path:
-                        folder.files[name] = entry._replace(text=text or '')
+                for link, entry in folder.files.items():
+                    if entry.target == path:
+                        folder.files[link] = entry._replace(text=text or '')
             if main and (main.target == path or main.path == path):
                 main = main._replace(text=text or '')
             if path == MAIN_FILE:
                 main = None if text is None else File(path, path, text)
-            parent, name = os.path.split(path)
             for where, folder in folders.items():
-                if parent in (where, folder.target) and name.endswith('.conf'):
+                if parent == (folder.target or where) and name.endswith('.conf'):
                     if text is None:
                         folder.files.pop(name, None)
                     else:
