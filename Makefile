@@ -1,0 +1,60 @@
+# make demo      the main job on one node: the fault, the cure, before and after (KEEP=1 keeps the node)
+# make test      everything: lint, unit tests, scenarios on real nodes
+# make lint, make unit, make scenarios [SCENARIOS="default uplink"]
+# make setup     only what these need; then '. build/env' and plain 'molecule test' works
+# make clean     removes build/ and the lab's nodes and images
+# setup, test, demo and scenarios need root on a Debian machine; lint and unit need Python 3.11.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+suites := bullseye bookworm trixie
+step := tests/setup/step
+setup := tests/setup/setup
+activated = . build/env;
+
+# One after the other, also with make -j: the steps share one build folder, one podman and the screen.
+.NOTPARALLEL:
+.PHONY: help setup machine python artifact nodes lint unit scenarios test demo clean
+
+help:
+	@sed -n '/^# /s/^# //p;/^$$/q' Makefile
+
+machine:
+	@MAKE_TARGET='$(MAKECMDGOALS)' $(step) 'Debian packages' $(setup) machine
+
+python:
+	@$(step) 'Python tools' $(setup) python
+
+artifact: python
+	@$(step) 'Collection, built and installed' $(setup) artifact
+
+nodes: machine
+	@$(step) 'Node images: $(suites)' $(setup) nodes $(suites)
+
+setup: machine python artifact nodes
+	@echo "Ready. Next: '. build/env', then 'molecule test' or 'molecule test --all'"
+
+lint: artifact
+	@$(activated) $(step) 'ruff' ruff check
+	@$(activated) $(step) 'yamllint' yamllint --strict .
+	@$(activated) $(step) 'ansible-lint, production profile' ansible-lint --offline --profile production
+	@$(activated) $(step) 'vermin: modules run on Python 3.6' \
+	    vermin --quiet --no-tips --violations --target=3.6- plugins/modules plugins/module_utils
+	@$(activated) $(step) 'ansible-test sanity' tests/setup/sanity
+
+unit: python
+	@$(activated) $(step) 'Unit tests' pytest tests/unit
+
+scenarios: machine python artifact nodes
+	@$(activated) $(step) 'Scenarios' tests/setup/scenarios $(SCENARIOS)
+
+test: machine python artifact nodes lint unit scenarios
+
+demo: machine python artifact
+	@$(step) 'Node image: trixie' $(setup) nodes trixie
+	@$(activated) molecule/lab/demo
+
+clean:
+	@$(step) 'Clean' tests/setup/clean
