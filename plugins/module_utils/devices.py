@@ -15,6 +15,8 @@ import re
 
 #: Devices that Cilium makes: one lxc… for each endpoint, lxc_health, cilium_host, cilium_net, cilium_vxlan, …
 CILIUM_PATTERNS = ("lxc*", "cilium_*")
+#: The device that holds the host's own address towards its pods.
+HOST_DEVICE = "cilium_host"
 #: The sysctl.d file that Cilium's own init container writes (99-zzz-override_cilium.conf), in every folder and version.
 CILIUM_FILES = "*override_cilium.conf"
 #: Not devices, though they stand among them in /proc/sys/net/ipv4/conf.
@@ -58,6 +60,12 @@ def device_error(device):
 def writable_in_a_file(device):
     """Whether a key with this device's name can stand in a sysctl.d file and mean this device alone."""
     return not _UNWRITABLE.search(device)
+
+
+def to_come(pattern):
+    """A name that the pattern matches, for a device that is not there yet; a plain name stands for itself."""
+    name = re.sub(r"\[([!^]?)([^\]]).*?\]", lambda found: "z" if found.group(1) else found.group(2), pattern)
+    return name.replace("*", "0nodeward").replace("?", "0")[:15]
 
 
 def kind(device, link_kind, patterns=CILIUM_PATTERNS, uplink=False):

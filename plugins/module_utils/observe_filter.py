@@ -15,7 +15,7 @@ import os
 import re
 from collections import namedtuple
 
-from ansible_collections.nodeward.cilium.plugins.module_utils import devices, plan, sysctl_d
+from ansible_collections.nodeward.cilium.plugins.module_utils import devices, netfilter, other_writers, plan, sysctl_d
 from ansible_collections.nodeward.cilium.plugins.module_utils.iproute import IpRouteError, printable
 
 SYSTEMD_SYSCTL = ("/usr/lib/systemd/systemd-sysctl", "/lib/systemd/systemd-sysctl")
@@ -48,15 +48,19 @@ def observe(iproute, run_command, exempt=devices.CILIUM_PATTERNS, uplink_devices
         "all": {"running": None, "configured": resolve("all")},
         "default": {"running": None, "configured": resolve("default")},
         "devices": {},
-        "patterns": {pattern: {"configured": resolve(_device_to_come(pattern), new=True)} for pattern in exempt},
+        "patterns": {pattern: {"configured": resolve(devices.to_come(pattern), new=True)} for pattern in exempt},
         "loaders": {
             "systemd_sysctl": _loader_facts(systemd, sysctl_d.SYSTEMD_GLOBS_SINCE, unit_state(run_command)),
             "procps": _loader_facts(procps, sysctl_d.PROCPS_GLOBS_SINCE),
         },
         "reload_on_add": reload_on_add(),
+        "netfilter": netfilter.observe(run_command, unread),
+        "other_writers": [],
         "counters": counters(unread),
         "unread": unread,
     }
+    facts["other_writers"], unread_files = other_writers.find("/")
+    unread.extend(unread_files)
     try:
         seen = see_devices(iproute, exempt, uplink_devices)
     except IpRouteError as error:
@@ -227,12 +231,6 @@ def in_chroot():
     except OSError as error:
         return None if error.errno in (errno.EACCES, errno.EPERM) else True
     return (there.st_dev, there.st_ino) != (here.st_dev, here.st_ino)
-
-
-def _device_to_come(pattern):
-    """A name that the pattern matches and no explicit line names: what udev would ask for."""
-    name = re.sub(r"\[[!^]?([^\]]).*?\]", lambda found: "z" if found.group(0)[1] in "!^" else found.group(1), pattern)
-    return name.replace("*", "0nodeward").replace("?", "0")[:15]
 
 
 def _place(problem):

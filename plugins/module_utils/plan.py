@@ -163,16 +163,21 @@ def standing(text):
     return Standing(ours, pins, default, records)
 
 
+def name_of(written):
+    """The device, pattern, ``all`` or ``default`` of a key as written; None for any other key."""
+    path = sysctl_d.normalise(written.strip()).split("/")
+    if len(path) != 5 or path[:3] != ["net", "ipv4", "conf"] or path[4] != "rp_filter":
+        return None
+    return path[3]
+
+
 def _assignment(text):
     """(name, value) of ``net.ipv4.conf.<name>.rp_filter = <value>``, (None, None) for anything else."""
     written, separator, value = text.partition("=")
-    path = sysctl_d.normalise(written.strip()).split("/")
-    value = value.strip()
-    if not separator or len(path) != 5 or path[:3] != ["net", "ipv4", "conf"] or path[4] != "rp_filter":
+    name, number = name_of(written), sysctl_d.kernel_integer(value.strip())
+    if not separator or name is None or number is None:
         return None, None
-    if not value.isdigit():
-        return None, None
-    return path[3], normal(value)
+    return name, normal(number)
 
 
 def present(options, seen):

@@ -18,12 +18,12 @@ import os
 from collections import namedtuple
 
 from ansible_collections.nodeward.cilium.plugins.module_utils import (
+    conflicts,
     devices,
     observe_filter,
     observe_routes,
     plan,
     sysctl_d,
-    verdict,
 )
 from ansible_collections.nodeward.cilium.plugins.module_utils.iproute import printable
 
@@ -32,8 +32,18 @@ CONF = "/proc/sys/net/ipv4/conf"
 SYSCTL_FOLDERS = ("/etc/sysctl.d", "/run/sysctl.d", "/usr/local/lib/sysctl.d", "/usr/lib/sysctl.d", "/lib/sysctl.d")
 ROUNDS = 3
 
-#: What is asked for. ``breaks_pods`` and ``allow_lockout`` are the consents; ``apply`` is auto, always or never.
-Request = namedtuple("Request", "state path options apply content breaks_pods allow_lockout ssh_connection")
+#: What is asked for. ``breaks_pods`` and ``allow_lockout`` are the consents; ``apply`` is auto, always or never;
+#: ``conflicts`` fail, disable or report; ``udev`` auto, always or never.
+Request = namedtuple(
+    "Request", "state path options apply content breaks_pods allow_lockout ssh_connection conflicts udev"
+)
+#: A file of the transaction: its text before and after, None where there is none.
+Change = namedtuple("Change", "path before after")
+
+#: Behind 99-systemd.rules, whose RUN it takes back.
+UDEV_RULE = "/etc/udev/rules.d/99-zz-override_cilium_rp_filter.rules"
+#: Where a file is kept as it was before a line in it was first disabled.
+BACKUPS = "/var/backups/nodeward.cilium"
 
 
 class TransactionError(Exception):
@@ -65,6 +75,7 @@ class Transaction(object):
         self.run_command = run_command
         self.install = install
         self.node = node or Node()
+        self.installed = []  # changes of files, in the order of installing
         self.done = []  # (name, value before), in the order of writing
         self.gone = set()
         self.warnings = []
@@ -77,35 +88,39 @@ class Transaction(object):
         request = self.request
         plan.check_options(request.options)
         check_path(request.path)
-        self.version = self._loader_version()
+        self._look_at_loaders()
         not_applied = why_not_applied(request.apply)
         self.applying = not_applied is None
         before_text = read_text(request.path)
         self.standing = plan.standing(before_text)
         self.exists = before_text is not None
+        self.restored = self._restored() if request.state == "absent" else []
         endpoints = self._endpoints() if self.applying else []
 
         seen = self._observe()
         planned = self._plan(seen)
         text = self._text(planned)
+        self.warnings += planned.warnings
+        would_break, beaten = [], []
         if request.state == "absent":
             would_break = self._would_break(planned, seen, endpoints)
+            files = [Change(request.path, before_text, None)] + self._udev_files() + self.restored
         else:
-            would_break = []
             self._refuse_lockout(planned, seen)
-        self.warnings += planned.warnings
+            beaten, disabled = self._conflicts(planned, text, seen)
+            files = disabled + self._udev_files() + [Change(request.path, before_text, text)]
+        files = [change for change in files if change.before != change.after]
         self.changed_values = plan.changes(planned, seen.running)
-        unhealed = []
+        unhealed = [endpoint for endpoint in endpoints if endpoint["verdict"] == "dropped"]
         if not check_mode:
-            if text != before_text:
-                self.install(request.path, text)
+            self._install(files)
             if self.applying:
-                text = self._apply(text, before_text)
-                unhealed = self._compare(endpoints, before_text)
-        elif not self.changed_values:
-            unhealed = [endpoint for endpoint in endpoints if endpoint["verdict"] == "dropped"]
+                self._apply(text)
+                unhealed = self._compare(endpoints)
+        elif self.changed_values:
+            unhealed = []  # nobody knows before it is done
         return {
-            "changed": text != before_text or bool(self.changed_values),
+            "changed": bool(files or self.changed_values),
             "plan": [plan.as_dict(item) for item in planned.items],
             "records": {plan.key(printable(name)): value for name, value in planned.records.items()},
             "dropin": {"before": before_text, "after": text},
@@ -113,13 +128,17 @@ class Transaction(object):
             "not_applied": not_applied,
             "unhealed": unhealed,
             "would_break": would_break,
-            "diff": self._diff(before_text, text),
+            "conflicts": [conflicts.as_dict(conflict) for conflict in beaten],
+            "diff": self._diff(files),
         }
 
     # observe
 
-    def _loader_version(self):
+    def _look_at_loaders(self):
         loader = observe_filter.systemd_loader(self.run_command)
+        procps = observe_filter.procps_loader(self.run_command)
+        self.procps_version = procps.version if procps else None
+        self.version = loader.version if loader and loader.version else sysctl_d.SYSTEMD_GLOBS_SINCE
         if self.request.apply != "never" and self.request.state == "present":
             if loader is None:
                 raise TransactionError(
@@ -127,17 +146,23 @@ class Transaction(object):
                     "for a new device. Install systemd, or say apply=never to write the file alone"
                     % ", ".join(observe_filter.SYSTEMD_SYSCTL)
                 )
-            if loader.version is not None and loader.version < sysctl_d.SYSTEMD_GLOBS_SINCE:
+            if self.version < sysctl_d.SYSTEMD_GLOBS_SINCE and self.request.udev == "never":
                 raise TransactionError(
                     "systemd-sysctl %d knows no globs (they came with systemd %d), so it would ignore the lines for "
-                    "Cilium's devices. Update systemd, or say apply=never to write the file alone"
-                    % (loader.version, sysctl_d.SYSTEMD_GLOBS_SINCE)
+                    "Cilium's devices. Update systemd, let a rule of udev do it (udev=auto), or say apply=never to "
+                    "write the file alone" % (self.version, sysctl_d.SYSTEMD_GLOBS_SINCE)
                 )
-        return loader.version if loader and loader.version else sysctl_d.SYSTEMD_GLOBS_SINCE
+            if self.procps_version and self.procps_version < sysctl_d.PROCPS_GLOBS_SINCE:
+                self.warnings.append(
+                    "procps %s knows no globs: 'sysctl --system' skips the lines for Cilium's devices, and those of "
+                    "others that would filter them" % ".".join(str(part) for part in self.procps_version)
+                )
 
     def _observe(self):
         """The observation that a plan is made from."""
-        after = sysctl_d.read_tree("/", {self.request.path: None})
+        overlay = {change.path: change.after for change in self.restored}
+        overlay[self.request.path] = None
+        after = sysctl_d.read_tree("/", overlay)
         cilium_files = {
             path: None for path in after.paths() if fnmatch.fnmatch(os.path.basename(path), devices.CILIUM_FILES)
         }
@@ -175,14 +200,13 @@ class Transaction(object):
         """Endpoints whose reply would be dropped once the drop-in is gone. Refuses unless that was consented to."""
         after = dict(seen.running)
         after.update(planned.writes)
-        broken = []
-        for endpoint in endpoints:
-            own = after.get(endpoint["device"])
-            if own is None or endpoint["verdict"] == "dropped":
-                continue
-            has_address = any(address["family"] == "inet" for address in self.addresses.get(endpoint["device"], ()))
-            if verdict.predict(plan.effective(after["all"], own), endpoint["symmetric"], has_address) == "dropped":
-                broken.append(endpoint)
+        broken = [
+            endpoint
+            for endpoint in endpoints
+            if endpoint["verdict"] != "dropped"
+            and endpoint["device"] in after
+            and plan.effective(after["all"], after[endpoint["device"]]) in endpoint["dropped_at"]
+        ]
         if broken and not self.request.breaks_pods:
             raise TransactionError(
                 "without the drop-in the replies of %d endpoints would be dropped: %s. Nothing was changed. Give "
@@ -230,10 +254,85 @@ class Transaction(object):
                 )
             )
 
+    def _conflicts(self, planned, text, seen):
+        """What beats the drop-in, and the files in which that is disabled. Refuses where neither was asked for."""
+        path = self.request.path
+        tree = sysctl_d.read_tree("/", {path: text})
+        given = conflicts.find(planned, path, tree, self._loaders(tree), seen.kinds)
+        if not given:
+            return [], []
+        told = "; ".join(conflicts.describe(conflict) for conflict in given)
+        if self.request.conflicts == "fail":
+            raise TransactionError(
+                "the drop-in would not last, since other lines beat it: %s. Nothing was changed. Take these lines out, "
+                "or say conflicts=disable to have them commented out, or conflicts=report to go on all the same. What "
+                "lasts is to tell whoever writes them (the variables of your hardening role, such as dev-sec's "
+                "sysctl_overwrite), or they are back tomorrow" % told,
+                conflicts=[conflicts.as_dict(conflict) for conflict in given],
+            )
+        if self.request.conflicts == "report":
+            self.warnings.append("the drop-in will not last, since other lines beat it: %s" % told)
+            return given, []
+        edited, left = {}, given
+        while left:  # below a line that goes there can be another
+            for conflict in left:
+                before = edited.get(conflict.target) or read_text(conflict.target)
+                edited[conflict.target] = conflicts.disable(before, [conflict.line])
+            tree = tree.with_overlay(edited)
+            left = conflicts.find(planned, path, tree, self._loaders(tree), seen.kinds)
+            given = given + left
+        return given, [Change(target, read_text(target), after) for target, after in sorted(edited.items())]
+
+    def _loaders(self, tree):
+        loaders = {conflicts.SYSTEMD: sysctl_d.SystemdSysctl(tree, self.version)}
+        if self.procps_version:
+            loaders[conflicts.PROCPS] = sysctl_d.Procps(tree, self.procps_version)
+        return loaders
+
+    def _restored(self):
+        """The files in which we disabled a line, with the line back in force."""
+        tree = sysctl_d.read_tree("/")
+        targets = sorted({entry.target for entry in tree.files() if entry.text and conflicts.MARK in entry.text})
+        texts = [(target, read_text(target)) for target in targets]
+        return [Change(target, text, conflicts.restore(text)) for target, text in texts]
+
+    def _udev_files(self):
+        """The rule that keeps udev from running systemd-sysctl for Cilium's devices, or its removal."""
+        standing = read_text(UDEV_RULE)
+        wanted = self.request.udev == "always" or (
+            self.request.udev == "auto" and self.version < sysctl_d.SYSTEMD_GLOBS_SINCE
+        )
+        if self.request.state == "present" and wanted:
+            return [Change(UDEV_RULE, standing, udev_rule(self.request.options.exempt))]
+        if standing is not None and plan.HEADER in standing:
+            return [Change(UDEV_RULE, standing, None)]
+        return []
+
     # act
 
-    def _apply(self, text, before_text):
-        """Write the plan to the running kernel, and again for devices that came meanwhile. Returns the final text."""
+    def _install(self, files):
+        for change in files:
+            if change.before is not None and change.after is not None and conflicts.MARK in change.after:
+                self._back_up(change)
+            self.installed.append(change)
+            try:
+                self.install(change.path, change.after)
+            except (OSError, IOError) as error:
+                self._undo()
+                raise TransactionError(
+                    "writing '%s' failed: %s. Everything was put back as it was" % (change.path, error)
+                ) from error
+        if any(change.path == UDEV_RULE for change in files) and self.applying:
+            self.run_command(["udevadm", "control", "--reload"])
+
+    def _back_up(self, change):
+        """Keep the file as it was before the first line in it was disabled, once."""
+        backup = os.path.join(BACKUPS, change.path.strip("/").replace("/", "%") + ".orig")
+        if not os.path.lexists(backup) and conflicts.MARK not in change.before:
+            self.install(backup, change.before)
+
+    def _apply(self, text):
+        """Write the plan to the running kernel, and again for devices that came meanwhile."""
         for _unused in range(ROUNDS):
             # The drop-in stands now, so what udev does to a newcomer is decided by it.
             if self.request.state == "present":
@@ -246,15 +345,14 @@ class Transaction(object):
             try:
                 self._write(planned.writes, seen.running)
             except (OSError, ValueError) as error:
-                self._undo(before_text)
+                self._undo()
                 raise TransactionError(
                     "writing the running values failed: %s. Everything was put back as it was" % error
                 ) from error
             if self.request.state == "absent":
                 break  # nobody waits for a newcomer's value here
         else:
-            self._check_newcomers(before_text)
-        return text
+            self._check_newcomers()
 
     def _write(self, writes, running):
         for name, value in writes:
@@ -270,17 +368,18 @@ class Transaction(object):
             if found != value:
                 raise ValueError("%s was set to %d and read back as %d" % (plan.key(printable(name)), value, found))
 
-    def _undo(self, before_text):
-        """Put back what was written, last first, and the file."""
+    def _undo(self):
+        """Put back what was written, last first, and the files."""
         for name, value in reversed(self.done):
             try:
                 self.node.write(name, value)
             except (OSError, IOError):
                 if name in devices.RESERVED:
                     raise
-        self.install(self.request.path, before_text)
+        for change in reversed(self.installed):
+            self.install(change.path, change.before)
 
-    def _check_newcomers(self, before_text):
+    def _check_newcomers(self):
         seen = self._observe()
         left = plan.changes(self._plan(seen), seen.running)
         if left:
@@ -298,7 +397,7 @@ class Transaction(object):
             last[name] = to
         self.changed_values = [(name, first[name], last[name]) for name in first]
 
-    def _compare(self, before, before_text):
+    def _compare(self, before):
         """Endpoints that are dropped still; undoes everything where one was accepted before."""
         if not self.done:
             return [endpoint for endpoint in before if endpoint["verdict"] == "dropped"]
@@ -309,7 +408,7 @@ class Transaction(object):
             return dropped
         harmed = [endpoint for endpoint in dropped if was.get((endpoint["address"], endpoint["device"])) == "accepted"]
         if harmed:
-            self._undo(before_text)
+            self._undo()
             raise TransactionError(
                 "the replies of %d endpoints were accepted before and dropped after: %s. Everything was put back as it "
                 "was" % (len(harmed), _names(harmed)),
@@ -319,15 +418,15 @@ class Transaction(object):
 
     # show
 
-    def _diff(self, before_text, text):
-        path = self.request.path
+    def _diff(self, files):
         diff = [
             {
-                "before_header": path if before_text is not None else "/dev/null",
-                "after_header": path if text is not None else "/dev/null",
-                "before": before_text or "",
-                "after": text or "",
+                "before_header": change.path if change.before is not None else "/dev/null",
+                "after_header": change.path if change.after is not None else "/dev/null",
+                "before": change.before or "",
+                "after": change.after or "",
             }
+            for change in files
         ]
         if self.changed_values:
             rows = [
@@ -369,6 +468,15 @@ def check_path(path):
             "path: '%s' is a folder or a special file; expected a plain file or nothing. Take it "
             "away, or name another file" % path
         )
+
+
+def udev_rule(exempt):
+    """The text of the rule. A bridge is none of Cilium's devices, whatever its name."""
+    return """%s
+# udev runs systemd-sysctl for every new device (99-systemd.rules), which puts back what Cilium took off. This clears
+# the programs that udev would run for Cilium's devices, that one among them; Cilium's own values stand.
+ACTION=="add", SUBSYSTEM=="net", ENV{DEVTYPE}!="bridge", KERNEL=="%s", RUN=""
+""" % (plan.HEADER, "|".join(exempt))
 
 
 def why_not_applied(apply):

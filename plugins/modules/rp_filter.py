@@ -94,6 +94,25 @@ options:
         be dropped on it.
     type: bool
     default: false
+  conflicts:
+    description:
+      - What to do where a line in another file beats a planned assignment under systemd-sysctl or C(sysctl --system),
+        so that it would not last.
+      - V(fail) refuses before any change and names each file and line. V(disable) comments the line out, and keeps the
+        file as it was in C(/var/backups/nodeward.cilium), once; O(state=absent) puts the line back in force. V(report)
+        goes on with a warning.
+    type: str
+    choices: [fail, disable, report]
+    default: fail
+  udev:
+    description:
+      - Whether a rule of udev keeps systemd-sysctl off Cilium's new devices. It clears all programs that rules before
+        it would run for such a device on its arrival (C(RUN)), such as those of ifupdown or cloud-init.
+      - V(auto) writes the rule only where systemd-sysctl knows no globs (before systemd 245). The drop-in is written
+        all the same, since a restart of systemd-sysctl.service reaches every device.
+    type: str
+    choices: [auto, always, never]
+    default: auto
   timeout:
     description: The longest that one called program (C(ip), C(systemctl)) may take, in seconds.
     type: float
@@ -195,6 +214,52 @@ unhealed:
   returned: success
   type: list
   elements: dict
+conflicts:
+  description: Lines that beat the drop-in, as found before anything was changed.
+  returned: success, and when refused for them
+  type: list
+  elements: dict
+  contains:
+    path:
+      description: The file as the loader finds it.
+      type: str
+      returned: always
+      sample: /etc/sysctl.d/99-sysctl.conf
+    target:
+      description: The file itself, where that is a link.
+      type: str
+      returned: always
+      sample: /etc/sysctl.conf
+    line:
+      description: The line, counted from 1.
+      type: int
+      returned: always
+      sample: 12
+    key:
+      description: The key as it is written there.
+      type: str
+      returned: always
+      sample: net.ipv4.conf.all.rp_filter
+    value:
+      description: The value there.
+      type: int
+      returned: always
+      sample: 1
+    loaders:
+      description: The loaders under which it wins - V(systemd-sysctl), V(sysctl --system).
+      type: list
+      elements: str
+      returned: always
+    beats:
+      description: The planned keys that it beats.
+      type: list
+      elements: str
+      returned: always
+    wanted:
+      description: The value that these should get.
+      type: int
+      returned: always
+      sample: 0
 would_break:
   description: With O(state=absent), endpoints whose replies are dropped once the drop-in is gone.
   returned: success, and when refused for them
@@ -242,6 +307,8 @@ def main():
             "content": {"type": "str"},
             "absent_breaks_pods": {"type": "bool", "default": False},
             "allow_lockout": {"type": "bool", "default": False},
+            "conflicts": {"type": "str", "choices": ["fail", "disable", "report"], "default": "fail"},
+            "udev": {"type": "str", "choices": ["auto", "always", "never"], "default": "auto"},
             "timeout": {"type": "float", "default": 30},
         },
         supports_check_mode=True,
@@ -257,6 +324,8 @@ def main():
         breaks_pods=params["absent_breaks_pods"],
         allow_lockout=params["allow_lockout"],
         ssh_connection=transaction.ssh_connection(os.environ),
+        conflicts=params["conflicts"],
+        udev=params["udev"],
     )
     run = transaction.Transaction(request, IpRoute(run_command), run_command, installer(module))
     try:

@@ -186,6 +186,59 @@ ansible_facts:
           type: dict
           returned: always
           sample: {path: /usr/lib/udev/rules.d/99-systemd.rules, line: 72}
+        netfilter:
+          description:
+            - Netfilter rules that look the way back up by themselves, and so drop the same packets whatever the filter
+              says - nft's C(fib saddr . iif oif), and the match C(rpfilter) of iptables.
+          type: list
+          elements: dict
+          returned: always
+          contains:
+            family:
+              description: V(ip), V(ip6), V(inet) or another family of nft.
+              type: str
+              returned: always
+            table:
+              description: The table.
+              type: str
+              returned: always
+            chain:
+              description: The chain.
+              type: str
+              returned: always
+            rule:
+              description: The rule, as nft's JSON or as iptables-save writes it; the first 500 characters.
+              type: str
+              returned: always
+        other_writers:
+          description:
+            - Lines by which others than the loaders set the filter, found in files - systemd-networkd's
+              C(IPv4ReversePathFilter=), ufw's own sysctl file, NetworkManager (its connectivity checks make a strict
+              device loose) and the active profile of tuned.
+          type: list
+          elements: dict
+          returned: always
+          contains:
+            by:
+              description: V(networkd), V(ufw), V(networkmanager) or V(tuned).
+              type: str
+              returned: always
+            path:
+              description: The file.
+              type: str
+              returned: always
+            line:
+              description: The line in that file, counted from 1.
+              type: int
+              returned: always
+            text:
+              description: The line itself.
+              type: str
+              returned: always
+            value:
+              description: The value as it is written there; null where the line has none.
+              type: str
+              returned: always
         counters:
           description: Packets since boot, in this network namespace; null where a counter could not be read.
           type: dict

@@ -104,3 +104,8 @@ def test_names_that_a_device_can_have(device):
 )
 def test_names_that_can_stand_in_a_file(device, writable):
     assert devices.writable_in_a_file(device) is writable
+
+
+@pytest.mark.parametrize("pattern", ["lxc*", "cilium_*", "eni?*", "[l]xc*", "[!a]x*", "lxc12"])
+def test_a_device_to_come_matches_its_pattern(pattern):
+    assert devices.matches(devices.to_come(pattern), [pattern])

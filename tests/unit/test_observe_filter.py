@@ -64,13 +64,6 @@ def test_no_rule_at_all(tmp_path):
     assert udev(tmp_path, {"etc/udev/rules.d/99-other.rules": "# nothing\n", "etc/udev/rules.d/x.txt": RULE}) is None
 
 
-@pytest.mark.parametrize("pattern", ["lxc*", "cilium_*", "eni?*", "[l]xc*", "[!a]x*"])
-def test_a_device_to_come_matches_its_pattern(pattern):
-    from ansible_collections.nodeward.cilium.plugins.module_utils import devices
-
-    assert devices.matches(observe_filter._device_to_come(pattern), [pattern])
-
-
 def test_counters_are_read_from_this_kernel():
     unread = []
     assert observe_filter.counters(unread)["ip_reverse_path_filter"] >= 0

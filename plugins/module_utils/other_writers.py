@@ -1,0 +1,166 @@
+# Copyright (c) 2026, nodeward.cilium contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Who else sets rp_filter, besides the loaders: systemd-networkd, ufw, NetworkManager, tuned. Files under one root."""
+
+from __future__ import absolute_import, division, print_function
+
+__metaclass__ = type
+
+import errno
+import os
+import re
+import stat
+
+MAX_BYTES = 1 << 20
+
+_ASSIGNMENT = re.compile(r"^\s*-?net[./]ipv4[./]conf[./](?P<name>[^\s=]+)[./]rp_filter\s*=\s*(?P<value>[^\s#;]+)")
+_NETWORKD = re.compile(r"^\s*IPv4ReversePathFilter\s*=\s*(?P<value>\S+)")
+_SECTION = re.compile(r"^\s*\[(?P<name>[^\]]+)\]")
+
+# systemd.network(5): strongest folder first.
+NETWORKD_FOLDERS = (
+    "/etc/systemd/network",
+    "/run/systemd/network",
+    "/usr/local/lib/systemd/network",
+    "/usr/lib/systemd/network",
+    "/lib/systemd/network",
+)
+TUNED_FOLDERS = ("/etc/tuned", "/etc/tuned/profiles", "/usr/lib/tuned", "/usr/lib/tuned/profiles")
+NETWORK_MANAGER_FOLDERS = (
+    "/usr/lib/NetworkManager/conf.d",
+    "/run/NetworkManager/conf.d",
+    "/etc/NetworkManager/conf.d",
+)
+DISPATCHER_FOLDERS = ("/etc/NetworkManager/dispatcher.d", "/usr/lib/NetworkManager/dispatcher.d")
+
+
+def find(root="/"):
+    """(writers, unread): every line that sets the filter by another way than the loaders' files.
+
+    A writer is a dict of ``by`` (networkd, ufw, networkmanager, tuned), ``path``, ``line``, ``text``, and ``value``
+    where the line says one.
+    """
+    reader = _Reader(root)
+    writers = _networkd(reader) + _ufw(reader) + _network_manager(reader) + _tuned(reader)
+    return writers, reader.unread
+
+
+def _networkd(reader):
+    found, seen = [], set()
+    for folder in NETWORKD_FOLDERS:
+        for name in reader.names(folder):
+            path = "%s/%s" % (folder, name)
+            if name in seen:
+                continue  # the same name in a weaker folder is masked
+            if name.endswith(".network"):
+                seen.add(name)
+                found += _matching(reader, "networkd", path, _NETWORKD, "Network")
+            elif name.endswith(".network.d"):
+                for part in reader.names(path):
+                    if part.endswith(".conf") and "%s/%s" % (name, part) not in seen:
+                        seen.add("%s/%s" % (name, part))
+                        found += _matching(reader, "networkd", "%s/%s" % (path, part), _NETWORKD, "Network")
+    return found
+
+
+def _ufw(reader):
+    """ufw(8) applies a file of its own when it starts (IPT_SYSCTL in /etc/default/ufw)."""
+    path = "/etc/ufw/sysctl.conf"
+    for _number, line in reader.lines("/etc/default/ufw"):
+        named = re.match(r"^\s*IPT_SYSCTL\s*=\s*[\"']?([^\"'\s]+)", line)
+        if named:
+            path = named.group(1)
+    return _matching(reader, "ufw", path, _ASSIGNMENT)
+
+
+def _network_manager(reader):
+    """With connectivity checks on it makes a strict device loose (NetworkManager, nm-device.c: rp_filter)."""
+    paths = ["/etc/NetworkManager/NetworkManager.conf"]
+    for folder in NETWORK_MANAGER_FOLDERS:
+        paths += ["%s/%s" % (folder, name) for name in reader.names(folder) if name.endswith(".conf")]
+    checks = re.compile(r"^\s*uri\s*=\s*(?P<text>\S+)")
+    found = []
+    for path in paths:
+        found += _matching(reader, "networkmanager", path, checks, "connectivity")
+    for folder in DISPATCHER_FOLDERS:
+        for name in reader.names(folder):
+            found += _matching(reader, "networkmanager", "%s/%s" % (folder, name), re.compile(r"^[^#]*\brp_filter\b"))
+    return found
+
+
+def _tuned(reader):
+    """The active profile of tuned(8), and what it includes."""
+    pending = [word for _number, line in reader.lines("/etc/tuned/active_profile") for word in line.split()]
+    found, seen = [], set()
+    while pending:
+        profile = pending.pop(0)
+        if profile in seen or not re.match(r"^[A-Za-z0-9_.-]+\Z", profile) or profile in (".", ".."):
+            continue
+        seen.add(profile)
+        for folder in TUNED_FOLDERS:
+            path = "%s/%s/tuned.conf" % (folder, profile)
+            rows = reader.lines(path)
+            if not rows:
+                continue
+            found += _matching(reader, "tuned", path, _ASSIGNMENT, "sysctl")
+            for _number, line in rows:
+                included = re.match(r"^\s*include\s*=\s*(.+)", line)
+                if included:
+                    pending += re.split(r"[,\s]+", included.group(1).strip())
+            break  # the strongest folder has the profile
+    return found
+
+
+def _matching(reader, by, path, expression, section=None):
+    found, here = [], None
+    for number, line in reader.lines(path):
+        heading = _SECTION.match(line)
+        if heading:
+            here = heading.group("name")
+        match = expression.match(line)
+        if match and (section is None or section == here):
+            found.append(
+                {
+                    "by": by,
+                    "path": path,
+                    "line": number,
+                    "text": line.strip()[:200],
+                    "value": match.groupdict().get("value"),
+                }
+            )
+    return found
+
+
+class _Reader(object):
+    """Small text files under one root; nothing but plain files is ever opened."""
+
+    def __init__(self, root):
+        self.root = root.rstrip("/")
+        self.unread = []
+
+    def names(self, folder):
+        try:
+            return sorted(os.listdir(self.root + folder))
+        except (OSError, IOError) as error:
+            self._note(folder, error)
+            return []
+
+    def lines(self, path):
+        """(number, line) of every line; none where there is no such file."""
+        try:
+            handle = os.open(self.root + path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
+            with os.fdopen(handle, "rb") as stream:
+                if not stat.S_ISREG(os.fstat(handle).st_mode):
+                    return []
+                text = stream.read(MAX_BYTES).decode("utf-8", "replace")
+        except (OSError, IOError) as error:
+            self._note(path, error)
+            return []
+        return list(enumerate(text.splitlines(), 1))
+
+    def _note(self, path, error):
+        if error.errno not in (errno.ENOENT, errno.ENOTDIR):
+            entry = {"what": path, "why": error.strerror}
+            if entry not in self.unread:
+                self.unread.append(entry)

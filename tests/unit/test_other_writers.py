@@ -1,0 +1,103 @@
+import os
+
+from ansible_collections.nodeward.cilium.plugins.module_utils import netfilter, other_writers
+
+
+def find(tmp_path, files):
+    for path, text in files.items():
+        (tmp_path / path[1:]).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path[1:]).write_text(text)
+    writers, unread = other_writers.find(str(tmp_path))
+    assert unread == []
+    return [(writer["by"], writer["path"], writer["line"], writer["value"]) for writer in writers]
+
+
+NETWORK = "[Match]\nName=eth0\n[Network]\nIPv4ReversePathFilter=strict\n"
+
+
+def test_networkd(tmp_path):
+    found = find(
+        tmp_path,
+        {
+            "/etc/systemd/network/10-eth.network": NETWORK,
+            "/usr/lib/systemd/network/10-eth.network": NETWORK,  # masked by the one in /etc
+            "/usr/lib/systemd/network/20-x.network.d/a.conf": "[Network]\nIPv4ReversePathFilter = no\n",
+            "/etc/systemd/network/30-x.netdev": NETWORK,
+            "/etc/systemd/network/40-x.network": "[Match]\nIPv4ReversePathFilter=strict\n# [Network]\n",
+        },
+    )
+    assert found == [
+        ("networkd", "/etc/systemd/network/10-eth.network", 4, "strict"),
+        ("networkd", "/usr/lib/systemd/network/20-x.network.d/a.conf", 2, "no"),
+    ]
+
+
+def test_ufw_by_its_own_file_and_by_a_named_one(tmp_path):
+    line = "# rp\nnet/ipv4/conf/all/rp_filter=1\nnet/ipv4/conf/all/accept_source_route=0\n"
+    assert find(tmp_path, {"/etc/ufw/sysctl.conf": line}) == [("ufw", "/etc/ufw/sysctl.conf", 2, "1")]
+    assert find(tmp_path, {"/etc/default/ufw": 'IPT_SYSCTL="/etc/mine.conf"\n', "/etc/mine.conf": line}) == [
+        ("ufw", "/etc/mine.conf", 2, "1")
+    ]
+
+
+def test_the_active_profile_of_tuned_and_what_it_includes(tmp_path):
+    found = find(
+        tmp_path,
+        {
+            "/etc/tuned/active_profile": "mine\n",
+            "/etc/tuned/mine/tuned.conf": "[main]\ninclude=base, ../../evil\n[sysctl]\nnet.ipv4.conf.all.rp_filter=2\n",
+            "/usr/lib/tuned/base/tuned.conf": "[main]\ninclude=mine\n[sysctl]\nnet.ipv4.conf.default.rp_filter = 1\n",
+            "/usr/lib/tuned/other/tuned.conf": "[sysctl]\nnet.ipv4.conf.default.rp_filter=1\n",
+        },
+    )
+    assert found == [
+        ("tuned", "/etc/tuned/mine/tuned.conf", 4, "2"),
+        ("tuned", "/usr/lib/tuned/base/tuned.conf", 4, "1"),
+    ]
+
+
+def test_network_manager_s_connectivity_checks_and_scripts(tmp_path):
+    found = find(
+        tmp_path,
+        {
+            "/usr/lib/NetworkManager/conf.d/20-connectivity.conf": "[connectivity]\nuri=http://example.invalid/check\n",
+            "/etc/NetworkManager/NetworkManager.conf": "[main]\nuri=no\n",
+            "/etc/NetworkManager/dispatcher.d/10-x": "#!/bin/sh\n# rp_filter\nsysctl net.ipv4.conf.$1.rp_filter=1\n",
+        },
+    )
+    assert found == [
+        ("networkmanager", "/usr/lib/NetworkManager/conf.d/20-connectivity.conf", 2, None),
+        ("networkmanager", "/etc/NetworkManager/dispatcher.d/10-x", 3, None),
+    ]
+
+
+def test_what_is_no_file_is_never_waited_for(tmp_path):
+    (tmp_path / "etc/ufw").mkdir(parents=True)
+    os.mkfifo(tmp_path / "etc/ufw/sysctl.conf")
+    (tmp_path / "etc/systemd/network/x.network").mkdir(parents=True)
+    assert other_writers.find(str(tmp_path))[0] == []
+
+
+NFT = """{"nftables": [{"metainfo": {"version": "1.1.3"}},
+{"rule": {"family": "ip", "table": "t", "chain": "c", "handle": 2, "expr": [{"match": {"op": "==", "left":
+ {"fib": {"result": "oif", "flags": ["saddr", "iif"]}}, "right": false}}, {"drop": null}]}},
+{"rule": {"family": "ip", "table": "t", "chain": "d", "handle": 3, "expr": [{"match": {"op": "==", "left":
+ {"fib": {"result": "type", "flags": ["daddr"]}}, "right": "local"}}, {"accept": null}]}},
+{"rule": {"family": "ip", "table": "mangle", "chain": "PREROUTING", "handle": 2, "expr": [{"xt": {"type": "match",
+ "name": "rpfilter"}}, {"accept": null}]}}]}"""
+
+
+def test_rules_of_nft_as_it_prints_them():
+    assert [(rule["table"], rule["chain"]) for rule in netfilter.from_nft(NFT)] == [
+        ("t", "c"),
+        ("mangle", "PREROUTING"),
+    ]
+    assert netfilter.from_nft("") == []
+
+
+def test_rules_of_iptables_save():
+    drop = "-A PREROUTING -m rpfilter --invert -j DROP"
+    text = "*raw\n:PREROUTING ACCEPT [0:0]\n%s\n-A INPUT -m comment --comment rpfilter\nCOMMIT\n" % drop
+    assert netfilter.from_save(text, "ip") == [
+        {"family": "ip", "table": "raw", "chain": "PREROUTING", "rule": drop}
+    ]
