@@ -13,8 +13,8 @@ import json
 import socket
 import time
 
-SOCKET = '/var/run/cilium/cilium.sock'
-STATE = '/var/run/cilium/state'
+SOCKET = "/var/run/cilium/cilium.sock"
+STATE = "/var/run/cilium/state"
 
 # An endpoint takes about 10 kB in the agent's answer: room for far more pods than a node can hold.
 LARGEST_ANSWER = 256 * 1024 * 1024
@@ -34,44 +34,44 @@ class Agent:
 
     def endpoints(self):
         """See parse_endpoints."""
-        return parse_endpoints(self._get('/v1/endpoint'))
+        return parse_endpoints(self._get("/v1/endpoint"))
 
     def config(self):
         """See parse_config."""
-        return parse_config(self._get('/v1/config'))
+        return parse_config(self._get("/v1/config"))
 
     def _get(self, resource):
-        question = 'GET %s on %s' % (resource, self._path)
+        question = "GET %s on %s" % (resource, self._path)
         try:
             status, body = self._exchange(resource)
         except (OSError, http.client.HTTPException) as error:
-            raise AgentError('%s: %s' % (question, self._why(error))) from None
+            raise AgentError("%s: %s" % (question, self._why(error))) from None
         if status != 200:
-            raise AgentError('%s: answered HTTP status %d instead of 200' % (question, status))
+            raise AgentError("%s: answered HTTP status %d instead of 200" % (question, status))
         try:
-            return json.loads(body.decode('utf-8'))
+            return json.loads(body.decode("utf-8"))
         except (ValueError, RecursionError) as error:
-            raise AgentError('%s: the answer is no JSON (%s)' % (question, error)) from None
+            raise AgentError("%s: the answer is no JSON (%s)" % (question, error)) from None
 
     def _why(self, error):
         if isinstance(error, socket.timeout):
-            return 'no complete answer within %g s; is the agent hanging?' % self._timeout
+            return "no complete answer within %g s; is the agent hanging?" % self._timeout
         if isinstance(error, FileNotFoundError):
-            return 'no such socket; no Cilium agent runs here'
+            return "no such socket; no Cilium agent runs here"
         if isinstance(error, PermissionError):
-            return 'permission denied; the socket is for root only (become)'
+            return "permission denied; the socket is for root only (become)"
         if isinstance(error, ConnectionRefusedError):
-            return 'connection refused; nobody listens on the socket, the agent is down'
+            return "connection refused; nobody listens on the socket, the agent is down"
         if isinstance(error, http.client.HTTPException):
-            return 'no complete HTTP answer (%s: %s)' % (type(error).__name__, str(error)[:80])
+            return "no complete HTTP answer (%s: %s)" % (type(error).__name__, str(error)[:80])
         return str(error)
 
     def _exchange(self, resource):
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
             bounded = _BoundedSocket(connection, time.monotonic() + self._timeout, self._largest_answer)
             bounded.connect(self._path)
-            bounded.sendall('GET %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n' % resource)
-            response = http.client.HTTPResponse(bounded, method='GET')
+            bounded.sendall("GET %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n" % resource)
+            response = http.client.HTTPResponse(bounded, method="GET")
             response.begin()
             return response.status, response.read()
 
@@ -97,7 +97,7 @@ class _BoundedSocket(io.RawIOBase):
 
     def sendall(self, text):
         self._before_waiting()
-        self._connection.sendall(text.encode('ascii'))
+        self._connection.sendall(text.encode("ascii"))
 
     def makefile(self, mode):
         return io.BufferedReader(self, 1 << 16)
@@ -110,7 +110,7 @@ class _BoundedSocket(io.RawIOBase):
         received = self._connection.recv_into(buffer)
         self._room -= received
         if self._room < 0:
-            raise OSError('the answer is larger than any agent gives; stopped reading')
+            raise OSError("the answer is larger than any agent gives; stopped reading")
         return received
 
 
@@ -121,24 +121,26 @@ def parse_endpoints(document):
     peer_device: the pod's side, where told.
     """
     endpoints = []
-    for number, entry in enumerate(_expect(list, document, 'the list of endpoints')):
-        where = 'endpoint %d of the list' % number
-        status = _member(dict, _expect(dict, entry, where), 'status', where)
-        networking = _member(dict, status, 'networking', where)
-        identifiers = _member(dict, status, 'external-identifiers', where)
-        for addressing in _member(list, networking, 'addressing', where):
+    for number, entry in enumerate(_expect(list, document, "the list of endpoints")):
+        where = "endpoint %d of the list" % number
+        status = _member(dict, _expect(dict, entry, where), "status", where)
+        networking = _member(dict, status, "networking", where)
+        identifiers = _member(dict, status, "external-identifiers", where)
+        for addressing in _member(list, networking, "addressing", where):
             _expect(dict, addressing, where)
-            endpoints.append(_endpoint(
-                where,
-                ipv4=addressing.get('ipv4'),
-                ipv6=addressing.get('ipv6'),
-                device=networking.get('interface-name'),
-                ifindex=networking.get('interface-index'),
-                namespace=identifiers.get('k8s-namespace'),
-                pod=identifiers.get('k8s-pod-name'),
-                peer_device=networking.get('container-interface-name'),
-            ))
-    return [endpoint for endpoint in endpoints if endpoint['address'] or endpoint['ipv6']]
+            endpoints.append(
+                _endpoint(
+                    where,
+                    ipv4=addressing.get("ipv4"),
+                    ipv6=addressing.get("ipv6"),
+                    device=networking.get("interface-name"),
+                    ifindex=networking.get("interface-index"),
+                    namespace=identifiers.get("k8s-namespace"),
+                    pod=identifiers.get("k8s-pod-name"),
+                    peer_device=networking.get("container-interface-name"),
+                )
+            )
+    return [endpoint for endpoint in endpoints if endpoint["address"] or endpoint["ipv6"]]
 
 
 def parse_state(document, where):
@@ -146,38 +148,51 @@ def parse_state(document, where):
     document = _expect(dict, document, where)
     endpoint = _endpoint(
         where,
-        ipv4=document.get('IPv4'),
-        ipv6=document.get('IPv6'),
-        device=document.get('IfName'),
-        ifindex=document.get('IfIndex'),
-        namespace=document.get('K8sNamespace'),
-        pod=document.get('K8sPodName'),
-        peer_device=document.get('ContainerIfName'),
+        ipv4=document.get("IPv4"),
+        ipv6=document.get("IPv6"),
+        device=document.get("IfName"),
+        ifindex=document.get("IfIndex"),
+        namespace=document.get("K8sNamespace"),
+        pod=document.get("K8sPodName"),
+        peer_device=document.get("ContainerIfName"),
     )
-    return endpoint if endpoint['address'] or endpoint['ipv6'] else None
+    return endpoint if endpoint["address"] or endpoint["ipv6"] else None
 
 
 def parse_config(document):
-    """The answer to /v1/config: {'endpoint_routes': True|False|None}; None where the agent does not say."""
-    status = _member(dict, _expect(dict, document, 'the configuration'), 'status', 'the configuration')
-    return parse_daemon_config(_member(dict, status, 'daemonConfigurationMap', 'the configuration'))
+    """The answer to /v1/config, as parse_daemon_config gives it."""
+    status = _member(dict, _expect(dict, document, "the configuration"), "status", "the configuration")
+    return parse_daemon_config(_member(dict, status, "daemonConfigurationMap", "the configuration"))
 
 
 def parse_daemon_config(document):
-    """The agent's options by their names in its source; also what agent-runtime-config.json holds."""
-    value = _expect(dict, document, 'the configuration').get('EnableEndpointRoutes')
-    return {'endpoint_routes': value if isinstance(value, bool) else None}
+    """The agent's options, by their names in its source; agent-runtime-config.json holds the same.
+
+    {'endpoint_routes': True, False, or None where it does not say; 'loosens_uplinks': the mode of Cilium that sets
+    uplinks loose itself, in words, or None}.
+    """
+    _expect(dict, document, "the configuration")
+    endpoint_routes = document.get("EnableEndpointRoutes")
+    loosens_uplinks = None
+    if document.get("IPAM") == "eni":
+        loosens_uplinks = "Cilium's ENI mode"
+    elif document.get("EnableEgressGateway") is True:
+        loosens_uplinks = "Cilium's egress gateway"
+    return {
+        "endpoint_routes": endpoint_routes if isinstance(endpoint_routes, bool) else None,
+        "loosens_uplinks": loosens_uplinks,
+    }
 
 
 def _endpoint(where, ipv4, ipv6, device, ifindex, namespace, pod, peer_device):
     return {
-        'address': _address(ipv4, ipaddress.IPv4Address, where),
-        'ipv6': _address(ipv6, ipaddress.IPv6Address, where),
-        'device': _text(device, where),
-        'ifindex': _expect(int, ifindex, where) if ifindex else None,
-        'namespace': _text(namespace, where),
-        'pod': _text(pod, where),
-        'peer_device': _text(peer_device, where),
+        "address": _address(ipv4, ipaddress.IPv4Address, where),
+        "ipv6": _address(ipv6, ipaddress.IPv6Address, where),
+        "device": _text(device, where),
+        "ifindex": _expect(int, ifindex, where) if ifindex else None,
+        "namespace": _text(namespace, where),
+        "pod": _text(pod, where),
+        "peer_device": _text(peer_device, where),
     }
 
 
@@ -187,24 +202,23 @@ def _address(value, kind, where):
     try:
         return str(kind(_text(value, where)))
     except ValueError:
-        raise AgentError('%s: %s is no IP address' % (where, json.dumps(value)[:80])) from None
+        raise AgentError("%s: %s is no IP address" % (where, json.dumps(value)[:80])) from None
 
 
 def _text(value, where):
     # The JSON may escape what is no text at all; a name like that must not travel on.
-    return _expect(str, value, where).encode('utf-8', 'backslashreplace').decode('utf-8') if value else None
+    return _expect(str, value, where).encode("utf-8", "backslashreplace").decode("utf-8") if value else None
 
 
 def _member(kind, document, name, where):
     value = document.get(name)
-    return kind() if value is None else _expect(kind, value, '%s, %s' % (where, name))
+    return kind() if value is None else _expect(kind, value, "%s, %s" % (where, name))
 
 
 def _expect(kind, value, where):
     if not isinstance(value, kind):
-        raise AgentError('%s: expected %s, found %s'
-                         % (where, _JSON_NAMES[kind], json.dumps(value)[:80]))
+        raise AgentError("%s: expected %s, found %s" % (where, _JSON_NAMES[kind], json.dumps(value)[:80]))
     return value
 
 
-_JSON_NAMES = {dict: 'an object', list: 'a list', str: 'a string', int: 'a number'}
+_JSON_NAMES = {dict: "an object", list: "a list", str: "a string", int: "a number"}

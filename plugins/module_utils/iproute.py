@@ -15,16 +15,16 @@ import subprocess
 from collections import namedtuple
 
 # A route asked of the kernel: to destination; with source and device, as of a packet that came in by that device.
-Question = namedtuple('Question', 'destination source device')
+Question = namedtuple("Question", "destination source device")
 Question.__new__.__defaults__ = (None, None)
 
 # route: a dict as `ip` prints it, or None where the kernel refused; error: its words then, or None.
-Answer = namedtuple('Answer', 'route error')
+Answer = namedtuple("Answer", "route error")
 
-RP_FILTER_WORDS = {'off': 0, 'strict': 1, 'loose': 2}
+RP_FILTER_WORDS = {"off": 0, "strict": 1, "loose": 2}
 
-_PLAIN_NAME = re.compile(r'[A-Za-z0-9_.:@-]+\Z')
-_FAILED_LINE = re.compile(r'Command failed .*:(\d+)\s*\Z')
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9_.:@-]+\Z")
+_FAILED_LINE = re.compile(r"Command failed .*:(\d+)\s*\Z")
 
 
 class IpRouteError(Exception):
@@ -33,7 +33,16 @@ class IpRouteError(Exception):
 
 def printable(text):
     """A device's name as text that any terminal and any JSON reader takes; plain UTF-8 is unchanged."""
-    return text.encode('utf-8', 'surrogateescape').decode('utf-8', 'backslashreplace')
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def printable_tree(value):
+    """The same for every text in a structure of dicts and lists, keys included."""
+    if isinstance(value, str):
+        return printable(value)
+    if isinstance(value, dict):
+        return {printable_tree(key): printable_tree(entry) for key, entry in value.items()}
+    return [printable_tree(entry) for entry in value] if isinstance(value, list) else value
 
 
 def bounded_runner(timeout):
@@ -42,10 +51,10 @@ def bounded_runner(timeout):
     Preferred to AnsibleModule.run_command: that one knows no time limit, and writes all of `data` before it reads,
     so that a large batch and its large answer wait for each other.
     """
-    environment = dict(os.environ, LC_ALL='C')
+    environment = dict(os.environ, LC_ALL="C")
     # A login without root's PATH still has `ip` in /usr/sbin on older Debians.
-    environment['PATH'] = os.pathsep.join(
-        [os.environ.get('PATH') or os.defpath, '/usr/local/sbin', '/usr/sbin', '/sbin']
+    environment["PATH"] = os.pathsep.join(
+        [os.environ.get("PATH") or os.defpath, "/usr/local/sbin", "/usr/sbin", "/sbin"]
     )
 
     def run_command(argv, data=None):
@@ -68,7 +77,7 @@ def bounded_runner(timeout):
             process.kill()
             process.communicate()
             raise IpRouteError(
-                "'%s' did not finish within %g s; raise the timeout." % (' '.join(argv), timeout)
+                "'%s' did not finish within %g s; raise the timeout." % (" ".join(argv), timeout)
             ) from None
         return process.returncode, _text(stdout), _text(stderr)
 
@@ -76,13 +85,13 @@ def bounded_runner(timeout):
 
 
 def _text(output):
-    return output.decode('utf-8', 'surrogateescape')
+    return output.decode("utf-8", "surrogateescape")
 
 
 class IpRoute:
     """`ip`, asked through run_command(argv, data=None) -> (rc, stdout, stderr)."""
 
-    def __init__(self, run_command, ip='ip'):
+    def __init__(self, run_command, ip="ip"):
         self._run_command = run_command
         self._ip = ip
         self._unusual_names = None
@@ -90,12 +99,12 @@ class IpRoute:
     def netconf(self):
         """rp_filter of every device: {device: 0|1|2}, with 'all' and 'default'; one dump, however many devices."""
         values = {}
-        for entry in self._list('-4', '-j', 'netconf', 'show'):
-            word = entry.get('rp_filter')
-            if word is None or entry.get('family', 'inet') != 'inet':
+        for entry in self._list("-4", "-j", "netconf", "show"):
+            word = entry.get("rp_filter")
+            if word is None or entry.get("family", "inet") != "inet":
                 continue
             # The kernel takes every other positive number as loose; `ip` calls it "unknown mode".
-            values[entry['interface']] = RP_FILTER_WORDS.get(word, 2)
+            values[entry["interface"]] = RP_FILTER_WORDS.get(word, 2)
         return values
 
     def links(self):
@@ -104,39 +113,39 @@ class IpRoute:
         kind: veth, bridge, vxlan…, or None for hardware and loopback. link_index: the peer's or lower device's index,
         or None; in this namespace where link_netnsid is None, else in the namespace of that id.
         """
-        links = self._list('-j', '-d', 'link', 'show')
-        index_of = {link['ifname']: link['ifindex'] for link in links}
+        links = self._list("-j", "-d", "link", "show")
+        index_of = {link["ifname"]: link["ifindex"] for link in links}
         for link in links:
-            link['kind'] = (link.get('linkinfo') or {}).get('info_kind')
+            link["kind"] = (link.get("linkinfo") or {}).get("info_kind")
             # A peer in this namespace comes by name, another by index.
-            link['link_index'] = link.get('link_index', index_of.get(link.get('link')))
-            link.setdefault('link_netnsid', None)
+            link["link_index"] = link.get("link_index", index_of.get(link.get("link")))
+            link.setdefault("link_netnsid", None)
         return links
 
     def addresses(self):
         """{device: [{'address', 'prefixlen', 'scope', 'family'}]}; a device without address has an empty list."""
         return {
-            link['ifname']: [
+            link["ifname"]: [
                 {
-                    'address': address['local'],
-                    'prefixlen': address.get('prefixlen'),
-                    'scope': address.get('scope'),
-                    'family': address.get('family'),
+                    "address": address["local"],
+                    "prefixlen": address.get("prefixlen"),
+                    "scope": address.get("scope"),
+                    "family": address.get("family"),
                 }
-                for address in link.get('addr_info') or []
-                if address.get('local')
+                for address in link.get("addr_info") or []
+                if address.get("local")
             ]
-            for link in self._list('-j', 'addr', 'show')
-            if link.get('ifname')
+            for link in self._list("-j", "addr", "show")
+            if link.get("ifname")
         }
 
     def routes(self):
         """IPv4 routes of all tables, as `ip` prints them; a route without 'table' is in main."""
-        return self._list('-4', '-j', 'route', 'show', 'table', 'all')
+        return self._list("-4", "-j", "route", "show", "table", "all")
 
     def rules(self):
         """IPv4 policy rules, as `ip` prints them."""
-        return self._list('-4', '-j', 'rule', 'show')
+        return self._list("-4", "-j", "rule", "show")
 
     def route_get(self, destination, source=None, device=None):
         """One question; see verdicts."""
@@ -152,14 +161,14 @@ class IpRoute:
         if not questions:
             return []
         lines = [self._question(question) for question in questions]
-        argv = [self._ip, '-j', '-force', '-batch', '-']
-        rc, stdout, stderr = self._run_command(argv, data='\n'.join(lines) + '\n')
+        argv = [self._ip, "-j", "-force", "-batch", "-"]
+        rc, stdout, stderr = self._run_command(argv, data="\n".join(lines) + "\n")
         refusals = _refusals(stderr)
         routes = _json_documents(argv, stdout)
         if rc not in (0, 1) or len(routes) + len(refusals) != len(questions) or max(refusals or [0]) > len(questions):
             raise IpRouteError(
                 "'%s' answered %d and refused %d of %d questions (exit %d). It said: %s"
-                % (' '.join(argv), len(routes), len(refusals), len(questions), rc, printable(stderr.strip()[-300:]))
+                % (" ".join(argv), len(routes), len(refusals), len(questions), rc, printable(stderr.strip()[-300:]))
             )
         routes = iter(routes)
         return [
@@ -169,21 +178,21 @@ class IpRoute:
 
     def _question(self, question):
         """One line of a batch. Nothing but addresses and plain names may stand in it: a bad word ends the batch."""
-        words = ['route', 'get', _address(question.destination)]
+        words = ["route", "get", _address(question.destination)]
         if question.source is not None:
-            words += ['from', _address(question.source)]
+            words += ["from", _address(question.source)]
         if question.device is not None:
-            words += ['iif', self._word_for(question.device)]
-        return ' '.join(words)
+            words += ["iif", self._word_for(question.device)]
+        return " ".join(words)
 
     def _word_for(self, device):
         """How a batch's line names the device: itself, or `if<index>` where quoting or options could spoil the line."""
-        if _PLAIN_NAME.match(device) and not device.startswith('-'):
+        if _PLAIN_NAME.match(device) and not device.startswith("-"):
             return device
         if self._unusual_names is None:
             links = self.links()
-            taken = {name for link in links for name in [link['ifname']] + (link.get('altnames') or [])}
-            self._unusual_names = {link['ifname']: _index_word(link['ifindex'], taken) for link in links}
+            taken = {name for link in links for name in [link["ifname"]] + (link.get("altnames") or [])}
+            self._unusual_names = {link["ifname"]: _index_word(link["ifindex"], taken) for link in links}
         # Gone meanwhile: an index that no device has, so that the answer is "no such device".
         return self._unusual_names.get(device, _index_word(2**31 - 1, ()))
 
@@ -192,7 +201,7 @@ class IpRoute:
         rc, stdout, stderr = self._run_command(argv)
         if rc != 0:
             raise IpRouteError(
-                "'%s' failed (exit %d): %s" % (' '.join(argv), rc, printable(stderr.strip()[-300:]) or 'no words')
+                "'%s' failed (exit %d): %s" % (" ".join(argv), rc, printable(stderr.strip()[-300:]) or "no words")
             )
         documents = _json_documents(argv, stdout)
         # `ip` prints empty objects where a filter hid an entry, and nothing at all for an empty list.
@@ -209,7 +218,7 @@ def _address(text):
 def _index_word(index, taken):
     """`if<index>`; with leading zeros where a device is called just that."""
     for width in range(1, 14):
-        word = 'if%0*d' % (width, index)
+        word = "if%0*d" % (width, index)
         if word not in taken:
             return word
     raise IpRouteError("cannot name the device of index %d to ip: every spelling is some device's name" % index)
@@ -222,7 +231,7 @@ def _refusals(stderr):
     for line in stderr.splitlines():
         failed = _FAILED_LINE.match(line)
         if failed:
-            refusals[int(failed.group(1))] = printable(' '.join(words)) or 'refused without a word'
+            refusals[int(failed.group(1))] = printable(" ".join(words)) or "refused without a word"
             words = []
         else:
             words.append(line.strip())
@@ -241,11 +250,11 @@ def _json_documents(argv, output):
         try:
             document, position = decoder.raw_decode(output, position)
             if not isinstance(document, list) or not all(isinstance(entry, dict) for entry in document):
-                raise ValueError('no list of objects')
+                raise ValueError("no list of objects")
         except ValueError as error:
             raise IpRouteError(
                 "'%s' did not answer in JSON (%s): %s... iproute2 5.9 (Debian 11) or newer is needed."
-                % (' '.join(argv), error, printable(output[position : position + 80]))
+                % (" ".join(argv), error, printable(output[position : position + 80]))
             ) from None
         documents.append(document)
         while output[position : position + 1].isspace():

@@ -21,10 +21,10 @@ import struct
 import time
 from collections import namedtuple
 
-FOLDER = '/run/netns'
+FOLDER = "/run/netns"
 
 # peers: a list of dicts, see peers(); unread: [{'what', 'why'}].
-Peers = namedtuple('Peers', 'peers unread')
+Peers = namedtuple("Peers", "peers unread")
 
 _CLONE_NEWNET = 0x40000000
 _NS_GET_NSTYPE = 0xB703
@@ -34,12 +34,12 @@ _RTM_NEWLINK, _RTM_GETLINK, _RTM_NEWADDR, _RTM_GETADDR, _RTM_NEWNSID, _RTM_GETNS
 _IFLA_IFNAME, _IFLA_LINK, _IFLA_LINK_NETNSID = 3, 5, 37
 _IFA_ADDRESS, _IFA_LOCAL = 1, 2
 _NETNSA_NSID, _NETNSA_FD = 1, 3
-_IFINFOMSG = struct.Struct('=BxHiII')
-_IFADDRMSG = struct.Struct('=BBBBi')
-_HEADER = struct.Struct('=IHHII')
-_ATTRIBUTE = struct.Struct('=HH')
+_IFINFOMSG = struct.Struct("=BxHiII")
+_IFADDRMSG = struct.Struct("=BBBBi")
+_HEADER = struct.Struct("=IHHII")
+_ATTRIBUTE = struct.Struct("=HH")
 
-_Link = namedtuple('_Link', 'index name link netnsid')
+_Link = namedtuple("_Link", "index name link netnsid")
 
 
 def peers(folder=FOLDER, timeout=5):
@@ -52,7 +52,7 @@ def peers(folder=FOLDER, timeout=5):
         if not os.listdir(folder):
             return Peers([], [])
     except OSError as error:
-        return Peers([], [{'what': folder, 'why': error.strerror}])
+        return Peers([], [{"what": folder, "why": error.strerror}])
     deadline = time.monotonic() + timeout
     reader, writer = os.pipe()
     child = os.fork()
@@ -66,11 +66,11 @@ def peers(folder=FOLDER, timeout=5):
         os.kill(child, signal.SIGKILL)  # not yet waited for, so the id is still the child's
         os.waitpid(child, 0)
     found, unread = [], []
-    for line in output.split(b'\n')[:-1]:
-        message = json.loads(line.decode('ascii'))
-        (unread if 'why' in message else found).append(message)
+    for line in output.split(b"\n")[:-1]:
+        message = json.loads(line.decode("ascii"))
+        (unread if "why" in message else found).append(message)
     if not complete:
-        unread.append({'what': folder, 'why': 'not all namespaces were read within %g s' % timeout})
+        unread.append({"what": folder, "why": "not all namespaces were read within %g s" % timeout})
     return Peers(found, unread)
 
 
@@ -91,14 +91,16 @@ def _child(folder, reader, writer):
     """Never returns: whatever happens, the child must not run on into its parent's code."""
     try:
         os.close(reader)
-        with os.fdopen(writer, 'wb') as output:
+        with os.fdopen(writer, "wb") as output:
+
             def tell(**message):
-                output.write(json.dumps(message).encode('ascii') + b'\n')
+                output.write(json.dumps(message).encode("ascii") + b"\n")
                 output.flush()
+
             try:
                 _visit(folder, tell)
             except Exception as error:  # pylint: disable=broad-except
-                tell(what=folder, why='%s: %s' % (type(error).__name__, error))
+                tell(what=folder, why="%s: %s" % (type(error).__name__, error))
     finally:
         os._exit(0)
 
@@ -131,7 +133,7 @@ def _visit(folder, tell):
                 if setns(namespace, _CLONE_NEWNET) != 0:
                     number = ctypes.get_errno()
                     if number in (errno.EPERM, errno.EACCES):
-                        tell(what=folder, why='entering a network namespace needs root (become)')
+                        tell(what=folder, why="entering a network namespace needs root (become)")
                         return
                     tell(what=path, why=os.strerror(number))
                     continue
@@ -160,8 +162,14 @@ def _peers_here(ours):
             if device is None or link.link != device.index:
                 continue
             ipv4, ipv6 = addresses.get(link.index, ([], []))
-            yield {'device': device.name, 'ifindex': device.index, 'peer_device': link.name, 'peer_index': link.index,
-                   'ipv4': ipv4, 'ipv6': ipv6}
+            yield {
+                "device": device.name,
+                "ifindex": device.index,
+                "peer_device": link.name,
+                "peer_index": link.index,
+                "ipv4": ipv4,
+                "ipv6": ipv6,
+            }
 
 
 class _Netlink:
@@ -180,8 +188,8 @@ class _Netlink:
             netnsid = attributes.get(_IFLA_LINK_NETNSID)
             yield _Link(
                 index=_IFINFOMSG.unpack_from(body)[2],
-                name=os.fsdecode(attributes.get(_IFLA_IFNAME, b'').rstrip(b'\0')),
-                link=_integer(attributes.get(_IFLA_LINK, b'\0\0\0\0')),
+                name=os.fsdecode(attributes.get(_IFLA_IFNAME, b"").rstrip(b"\0")),
+                link=_integer(attributes.get(_IFLA_LINK, b"\0\0\0\0")),
                 netnsid=None if netnsid is None else _integer(netnsid),
             )
 
@@ -200,7 +208,7 @@ class _Netlink:
 
     def namespace_id(self, descriptor):
         """The id that this socket's namespace has for another one, as in IFLA_LINK_NETNSID; None where it has none."""
-        request = struct.pack('=BxxxHHI', socket.AF_UNSPEC, 8, _NETNSA_FD, descriptor)
+        request = struct.pack("=BxxxHHI", socket.AF_UNSPEC, 8, _NETNSA_FD, descriptor)
         for kind, body in self._ask(_RTM_GETNSID, 0, request):
             if kind == _RTM_NEWNSID:
                 number = _integer(_attributes(body, 4)[_NETNSA_NSID])
@@ -244,4 +252,4 @@ def _attributes(body, position):
 
 
 def _integer(content):
-    return struct.unpack('=i', content)[0]
+    return struct.unpack("=i", content)[0]

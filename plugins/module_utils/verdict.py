@@ -8,19 +8,19 @@ Verdicts themselves are asked of the kernel; this says why it gave one, and whic
 
 from collections import namedtuple
 
-ACCEPTED, DROPPED, UNKNOWN = 'accepted', 'dropped', 'unknown'
+ACCEPTED, DROPPED, UNKNOWN = "accepted", "dropped", "unknown"
 OFF, STRICT, LOOSE = 0, 1, 2
 
 # verdict: one of the three above; reason: a sentence for people.
-Verdict = namedtuple('Verdict', 'verdict reason')
+Verdict = namedtuple("Verdict", "verdict reason")
 
 # The kernel's route to the packet's source. kind: 'unicast', 'local' or 'none' (no route, blackhole, unreachable,
 # prohibit); devices: those of its next hops.
-RouteBack = namedtuple('RouteBack', 'kind devices')
+RouteBack = namedtuple("RouteBack", "kind devices")
 
 # How `ip` words a refused source: EXDEV up to Linux 6.12, EINVAL from 6.14.
-_REFUSED = ('Invalid cross-device link', 'Invalid argument')
-_GONE = ('Cannot find device', 'No such device')
+_REFUSED = ("Invalid cross-device link", "Invalid argument")
+_GONE = ("Cannot find device", "No such device")
 
 
 def predict(effective, route_back, device, has_address, accept_local=False):
@@ -29,23 +29,27 @@ def predict(effective, route_back, device, has_address, accept_local=False):
     effective: the larger of `all` and the device's own rp_filter; route_back: RouteBack; has_address: whether the
     device has an IPv4 address; accept_local: the device's sysctl of that name.
     """
-    if route_back.kind == 'local' and not accept_local:
-        return Verdict(DROPPED, 'its source address is local to the host and accept_local is off on %s; this is not '
-                                'rp_filter' % device)
+    if route_back.kind == "local" and not accept_local:
+        return Verdict(
+            DROPPED,
+            "its source address is local to the host and accept_local is off on %s; this is not rp_filter" % device,
+        )
     if effective == OFF:
-        return Verdict(ACCEPTED, 'the filter is off on %s' % device)
-    if route_back.kind == 'unicast' and device in route_back.devices:
-        return Verdict(ACCEPTED, 'the route back leaves by %s' % device)
+        return Verdict(ACCEPTED, "the filter is off on %s" % device)
+    if route_back.kind == "unicast" and device in route_back.devices:
+        return Verdict(ACCEPTED, "the route back leaves by %s" % device)
     back = _words_for(route_back)
     if effective == STRICT:
-        return Verdict(DROPPED, 'the filter is strict (1) on %s and %s' % (device, back))
+        return Verdict(DROPPED, "the filter is strict (1) on %s and %s" % (device, back))
     if not has_address:
-        return Verdict(DROPPED, 'the filter is loose (%d) on %s, which has no IPv4 address, and %s'
-                                % (effective, device, back))
-    if route_back.kind == 'none':
-        return Verdict(DROPPED, 'the filter is loose (%d) on %s and %s' % (effective, device, back))
-    return Verdict(ACCEPTED, 'the filter is loose (%d) on %s, which has an IPv4 address, and %s'
-                             % (effective, device, back))
+        return Verdict(
+            DROPPED, "the filter is loose (%d) on %s, which has no IPv4 address, and %s" % (effective, device, back)
+        )
+    if route_back.kind == "none":
+        return Verdict(DROPPED, "the filter is loose (%d) on %s and %s" % (effective, device, back))
+    return Verdict(
+        ACCEPTED, "the filter is loose (%d) on %s, which has an IPv4 address, and %s" % (effective, device, back)
+    )
 
 
 def explain(error, effective, route_back, device, has_address):
@@ -58,22 +62,24 @@ def explain(error, effective, route_back, device, has_address):
     if error is None:
         if expected and expected.verdict == ACCEPTED:
             return expected
-        return Verdict(ACCEPTED, 'the kernel accepts it')
+        return Verdict(ACCEPTED, "the kernel accepts it")
     if any(words in error for words in _REFUSED):
         if expected and expected.verdict == DROPPED:
             return expected
         if effective == OFF:
-            return Verdict(DROPPED, 'the kernel takes it for a martian for another reason, not rp_filter, which is '
-                                    'off on %s' % device)
-        return Verdict(DROPPED, 'the kernel refuses its source address on %s' % device)
+            return Verdict(
+                DROPPED,
+                "the kernel takes it for a martian for another reason, not rp_filter, which is off on %s" % device,
+            )
+        return Verdict(DROPPED, "the kernel refuses its source address on %s" % device)
     if any(words in error for words in _GONE):
-        return Verdict(UNKNOWN, 'the device %s is gone' % device)
-    return Verdict(UNKNOWN, 'the kernel has no answer, and not because of the filter: %s' % error)
+        return Verdict(UNKNOWN, "the device %s is gone" % device)
+    return Verdict(UNKNOWN, "the kernel has no answer, and not because of the filter: %s" % error)
 
 
 def _words_for(route_back):
-    if route_back.kind == 'local':
-        return 'its source address is local to the host'
-    if route_back.kind == 'none' or not route_back.devices:
-        return 'there is no route back'
-    return 'the route back leaves by %s' % ', '.join(route_back.devices)
+    if route_back.kind == "local":
+        return "its source address is local to the host"
+    if route_back.kind == "none" or not route_back.devices:
+        return "there is no route back"
+    return "the route back leaves by %s" % ", ".join(route_back.devices)

@@ -1,0 +1,331 @@
+# Copyright (c) 2026, nodeward.cilium contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Observe the pods of a node, the routes to them, and the kernel's own verdict on each pod's reply.
+
+Changes nothing and judges nothing. The facts module shows what is gathered here; the writer heeds the verdicts.
+"""
+
+import ipaddress
+import json
+import os
+import stat
+
+from ansible_collections.nodeward.cilium.plugins.module_utils import cilium_agent, devices, netns, verdict
+from ansible_collections.nodeward.cilium.plugins.module_utils.cilium_agent import AgentError
+from ansible_collections.nodeward.cilium.plugins.module_utils.iproute import IpRouteError, Question
+
+SOURCES = ("agent", "state", "netns", "routes")
+
+# A pod with many DNS names has an ep_config.json of a few megabytes.
+LARGEST_STATE_FILE = 16 * 1024 * 1024
+
+
+def observe(
+    iproute,
+    agent_path=cilium_agent.SOCKET,
+    netns_dir=netns.FOLDER,
+    sources=SOURCES,
+    verdicts=True,
+    timeout=5,
+    state_dir=cilium_agent.STATE,
+):
+    """The facts `cilium_routes`, in the shape that the module's RETURN block describes.
+
+    Device names are the kernel's own (see iproute). Raises IpRouteError where `ip` cannot be used at all.
+    """
+    unread = []
+    node = _Node(iproute)
+    learner = _Learner(node, agent_path, state_dir, netns_dir, timeout, unread)
+    source, learnt = learner.endpoints(sources)
+    config = learner.config(sources)
+    endpoints = [_record(endpoint, node) for endpoint in _in_order(learnt)]
+    _ask_routes(iproute, node, endpoints, unread)
+    if verdicts:
+        _ask_verdicts(iproute, node, endpoints, unread)
+    for endpoint in endpoints:
+        del endpoint["_back"], endpoint["_host"]
+    return {
+        "endpoint_routes": dict(_routes_in_effect(source, endpoints, node, unread), agent=config["endpoint_routes"]),
+        "loosens_uplinks": config["loosens_uplinks"],
+        "source": source,
+        "endpoints": endpoints,
+        "unread": unread,
+    }
+
+
+class _Node:
+    """The host's devices, addresses and routes: four dumps, however many pods there are."""
+
+    def __init__(self, iproute):
+        self.filters = iproute.netconf()
+        self.links = {link["ifname"]: link for link in iproute.links()}
+        self.addresses = {
+            device: [entry["address"] for entry in entries if entry["family"] == "inet"]
+            for device, entries in iproute.addresses().items()
+        }
+        self.pod_routes = {
+            (route.get("dst"), route.get("dev"))
+            for route in iproute.routes()
+            if route.get("type", "unicast") == "unicast" and "/" not in route["dst"] and route["dst"] != "default"
+        }
+        # Cilium's devices with a peer in another namespace: one for each pod. cilium_host's peer is in ours.
+        self.endpoint_devices = {
+            name
+            for name, link in self.links.items()
+            if devices.kind(name, link["kind"]) == devices.CILIUM
+            and link["link_index"] is not None
+            and link["link_netnsid"] is not None
+        }
+
+    def effective(self, device):
+        """The value that the kernel filters the device with, or None."""
+        own = self.filters.get(device)
+        return None if own is None else max(own, self.filters.get("all", 0))
+
+    def host_address(self):
+        return next(iter(self.addresses.get(devices.HOST_DEVICE, ())), None)
+
+
+class _Learner:
+    """Who the endpoints are, from the first source that can tell."""
+
+    def __init__(self, node, agent_path, state_dir, netns_dir, timeout, unread):
+        self._node = node
+        self._agent = cilium_agent.Agent(agent_path, timeout)
+        self._agent_path = agent_path
+        self._state_dir = state_dir
+        self._netns_dir = netns_dir
+        self._timeout = timeout
+        self._unread = unread
+        self._agent_answers = False
+
+    def endpoints(self, sources):
+        """(source, endpoints); (None, []) where no source knows of any."""
+        read = {
+            "agent": self._from_agent,
+            "state": self._from_state,
+            "netns": self._from_namespaces,
+            "routes": self._from_routes,
+        }
+        for source in SOURCES:
+            if source in sources:
+                endpoints = read[source]()
+                if endpoints is not None:
+                    return source, endpoints
+        return None, []
+
+    def config(self, sources):
+        """What the agent's configuration says; nothing where it cannot be read."""
+        # An agent that did not answer once is not waited for a second time.
+        if self._agent_answers:
+            try:
+                return self._agent.config()
+            except AgentError as error:
+                self._miss(self._agent_path, error)
+        if "state" in sources:
+            path = os.path.join(self._state_dir, "agent-runtime-config.json")
+            try:
+                return cilium_agent.parse_daemon_config(_read_json(path))
+            except FileNotFoundError:
+                pass
+            except (OSError, AgentError) as error:
+                self._miss(path, error)
+        return {"endpoint_routes": None, "loosens_uplinks": None}
+
+    def _from_agent(self):
+        try:
+            endpoints = self._agent.endpoints()
+        except AgentError as error:
+            self._miss(self._agent_path, error)
+            return None
+        self._agent_answers = True
+        return endpoints
+
+    def _from_state(self):
+        try:
+            numbers = sorted(name for name in os.listdir(self._state_dir) if name.isdigit())
+        except OSError as error:
+            self._miss(self._state_dir, error)
+            return None
+        endpoints, read, missing = [], 0, []
+        for number in numbers:
+            path = os.path.join(self._state_dir, number, "ep_config.json")
+            try:
+                endpoint = cilium_agent.parse_state(_read_json(path), path)
+            except FileNotFoundError:
+                missing.append(path)
+                continue
+            except (OSError, AgentError) as error:
+                self._miss(path, error)
+                continue
+            read += 1
+            if endpoint:
+                endpoints.append(endpoint)
+        if not read:
+            self._miss(self._state_dir, "no endpoint's ep_config.json in it (Cilium writes it since 1.16)")
+            return None
+        for path in missing:
+            self._miss(path, "not there; the agent may be writing it, or the endpoint is going away")
+        return endpoints
+
+    def _from_namespaces(self):
+        found = netns.peers(self._netns_dir, self._timeout)
+        self._unread.extend(found.unread)
+        endpoints = []
+        for peer in found.peers:
+            if peer["device"] not in self._node.endpoint_devices:
+                continue
+            ipv6 = [address for address in peer["ipv6"] if not ipaddress.ip_address(address).is_link_local]
+            for address in peer["ipv4"] or [None]:
+                if address or ipv6:
+                    endpoints.append(
+                        {
+                            "address": address,
+                            "ipv6": ipv6[0] if ipv6 else None,
+                            "device": peer["device"],
+                            "peer_device": peer["peer_device"],
+                            "peer_namespace": peer["namespace"],
+                        }
+                    )
+        return endpoints or None
+
+    def _from_routes(self):
+        endpoints = [
+            {"address": address, "device": device}
+            for address, device in self._node.pod_routes
+            if device in self._node.endpoint_devices
+        ]
+        return endpoints or None
+
+    def _miss(self, what, why):
+        if isinstance(why, OSError):
+            why = why.strerror
+        self._unread.append({"what": what, "why": str(why)})
+
+
+def _record(endpoint, node):
+    """An endpoint as the facts show it, with nothing asked of the kernel yet."""
+    device = endpoint.get("device")
+    namespace, pod = endpoint.get("namespace"), endpoint.get("pod")
+    return {
+        "address": endpoint["address"],
+        "ipv6": endpoint.get("ipv6"),
+        "device": device,
+        "pod": "%s/%s" % (namespace, pod) if namespace and pod else None,
+        "peer": {
+            "device": endpoint.get("peer_device"),
+            "index": node.links.get(device, {}).get("link_index"),
+            "namespace": endpoint.get("peer_namespace"),
+        },
+        "endpoint_route": (endpoint["address"], device) in node.pod_routes,
+        "route_device": None,
+        "symmetric": None,
+        "verdict": verdict.UNKNOWN,
+        "reason": "the kernel was not asked (verdicts is off)",
+        "dropped_at": None,
+        "_back": None,
+        "_host": node.host_address(),
+    }
+
+
+def _ask_routes(iproute, node, endpoints, unread):
+    """By which device the host reaches each endpoint: one batch for all."""
+    asked = [endpoint for endpoint in endpoints if endpoint["address"]]
+    for endpoint, answer in _ask(
+        iproute, asked, [Question(e["address"]) for e in asked], "routes to endpoints", unread
+    ):
+        route = answer.route or {"type": "none"}
+        kind = route.get("type", "unicast")
+        device = endpoint["device"]
+        endpoint["route_device"] = route.get("dev")
+        endpoint["symmetric"] = route.get("dev") == device if device else None
+        endpoint["_host"] = endpoint["_host"] or route.get("prefsrc")
+        back = endpoint["_back"] = verdict.RouteBack(
+            kind if kind in ("unicast", "local") else "none", (route["dev"],) if "dev" in route else ()
+        )
+        # With a local source it depends on accept_local too.
+        if device in node.links and back.kind != "local":
+            has_address = bool(node.addresses.get(device))
+            endpoint["dropped_at"] = [
+                value
+                for value in (verdict.OFF, verdict.STRICT, verdict.LOOSE)
+                if verdict.predict(value, back, device, has_address).verdict == verdict.DROPPED
+            ]
+
+
+def _ask_verdicts(iproute, node, endpoints, unread):
+    """Whether the kernel would take each endpoint's reply to the host: one batch for all."""
+    asked = []
+    for endpoint in endpoints:
+        device = endpoint["device"]
+        if not endpoint["address"]:
+            endpoint["reason"] = "it has no IPv4 address, and rp_filter is for IPv4 only"
+        elif not device:
+            endpoint["reason"] = "no source names its device"
+        elif device not in node.links:
+            endpoint["reason"] = "the device %s is gone" % device
+        elif not endpoint["_host"]:
+            endpoint["reason"] = "%s has no IPv4 address, and no route to the endpoint names one" % devices.HOST_DEVICE
+        else:
+            endpoint["reason"] = "the kernel could not be asked"
+            asked.append(endpoint)
+    questions = [Question(e["_host"], e["address"], e["device"]) for e in asked]
+    for endpoint, answer in _ask(iproute, asked, questions, "verdicts on endpoints", unread):
+        device = endpoint["device"]
+        endpoint["verdict"], endpoint["reason"] = verdict.explain(
+            answer.error, node.effective(device), endpoint["_back"], device, bool(node.addresses.get(device))
+        )
+
+
+def _ask(iproute, endpoints, questions, what, unread):
+    """Pairs of (endpoint, answer); none where the batch failed as a whole."""
+    try:
+        return list(zip(endpoints, iproute.verdicts(questions)))
+    except IpRouteError as error:
+        unread.append({"what": what, "why": str(error)})
+        return []
+
+
+def _routes_in_effect(source, endpoints, node, unread):
+    """Whether endpoints have a route of their own by their own device."""
+    with_route = sum(endpoint["endpoint_route"] for endpoint in endpoints)
+    without = len([endpoint for endpoint in endpoints if endpoint["address"]]) - with_route
+    if source in ("routes", None):
+        # These sources know only of endpoints that have their route; the devices tell of the others.
+        unknown = sorted(node.endpoint_devices - {endpoint["device"] for endpoint in endpoints})
+        without += len(unknown)
+        if unknown:
+            unread.append(
+                {
+                    "what": "the pods behind %d devices: %s%s"
+                    % (len(unknown), ", ".join(unknown[:5]), ", …" if len(unknown) > 5 else ""),
+                    "why": "no source tells their addresses",
+                }
+            )
+    in_effect = None if bool(with_route) == bool(without) else bool(with_route)
+    return {"in_effect": in_effect, "with_route": with_route, "without_route": without}
+
+
+def _in_order(endpoints):
+    return sorted(
+        endpoints,
+        key=lambda endpoint: (
+            ipaddress.ip_address(endpoint["address"] or endpoint.get("ipv6")).packed,
+            endpoint.get("device") or "",
+        ),
+    )
+
+
+def _read_json(path):
+    # Opening a FIFO would wait for a writer without O_NONBLOCK.
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as stream:
+        if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+            raise AgentError("%s: is no regular file" % path)
+        content = stream.read(LARGEST_STATE_FILE + 1)
+    if len(content) > LARGEST_STATE_FILE:
+        raise AgentError("%s: is larger than %d bytes" % (path, LARGEST_STATE_FILE))
+    try:
+        return json.loads(content.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise AgentError("%s: is no JSON (%s)" % (path, error)) from None

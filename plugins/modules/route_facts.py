@@ -1,0 +1,291 @@
+#!/usr/bin/python
+# Copyright (c) 2026, nodeward.cilium contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+DOCUMENTATION = r"""
+module: route_facts
+short_description: Report the pods of a node, the routes to them, and whether the kernel takes their replies
+version_added: 0.1.0
+description:
+  - Reports every endpoint (a pod as Cilium sees it) of the node as the fact RV(ansible_facts.cilium_routes), with its
+    device, the device by which the host reaches it, and the kernel's own verdict on its replies to the host.
+  - The verdict is asked of the kernel and not guessed. C(ip route get <host address> from <pod> iif <device>) runs the
+    reverse-path check that a real packet meets, and sends no packet.
+  - B(The question leaves a trace.) Where C(net.ipv4.conf.*.log_martians) is on, the kernel writes a martian line to
+    its log for every endpoint that it would drop, at a limited rate. O(verdicts=false) asks nothing.
+    The drop counters do not move.
+  - The endpoints are learnt from the first of O(sources) that can tell of them. Whatever could not be read is named
+    in RV(ansible_facts.cilium_routes.unread); without root that is Cilium's agent and the pods' namespaces.
+  - Changes nothing. A node with thousands of pods costs six runs of C(ip) and at most one child process.
+extends_documentation_fragment:
+  - nodeward.cilium.facts_attributes
+options:
+  verdicts:
+    description:
+      - Whether to ask the kernel for its verdict on each endpoint.
+      - With V(false) each verdict is V(unknown), and no martian line is written to the kernel's log.
+    type: bool
+    default: true
+  sources:
+    description:
+      - Where endpoints may be learnt. They are tried in the order below, whatever the order given here.
+      - V(agent) is the local API of Cilium's agent, and the only source that is always complete and names the pods.
+      - V(state) is the agent's state folder, which outlives the agent. Cilium 1.16 or newer.
+      - V(netns) looks for the devices' peers in the network namespaces under O(netns_dir). It knows no pod's name.
+      - V(routes) takes what stands in the routing tables, which is only the endpoints with an endpoint route.
+    type: list
+    elements: str
+    choices: [agent, state, netns, routes]
+    default: [agent, state, netns, routes]
+  agent_socket:
+    description: The unix socket of Cilium's agent, an absolute path. For root only, as Cilium makes it.
+    type: path
+    default: /var/run/cilium/cilium.sock
+  state_dir:
+    description: The folder where Cilium's agent keeps its state, an absolute path.
+    type: path
+    default: /var/run/cilium/state
+  netns_dir:
+    description:
+      - The folder with the pods' network namespaces, an absolute path. What is no namespace in it is passed over.
+    type: path
+    default: /run/netns
+  timeout:
+    description:
+      - The longest that each single step may take, in seconds. The steps are one question to the agent, one run of
+        C(ip), and the reading of all namespaces.
+    type: float
+    default: 5
+author:
+  - nodeward.cilium contributors (@nodeward)
+seealso:
+  - module: nodeward.cilium.rp_filter_facts
+  - module: nodeward.cilium.rp_filter
+"""
+
+EXAMPLES = r"""
+- name: Ask the kernel about every pod's replies
+  nodeward.cilium.route_facts:
+
+- name: Name the pods whose replies are dropped
+  ansible.builtin.debug:
+    msg: "{{ item.pod | default(item.address, true) }} is cut off from its host: {{ item.reason }}"
+  loop: "{{ ansible_facts['cilium_routes']['endpoints'] | selectattr('verdict', 'eq', 'dropped') }}"
+  loop_control:
+    label: "{{ item.address }}"
+
+- name: Look at the routes alone, and leave no line in the kernel's log
+  nodeward.cilium.route_facts:
+    verdicts: false
+
+- name: Gather both facts of this collection instead of Ansible's own
+  hosts: nodes
+  gather_facts: true
+  vars:
+    ansible_facts_modules:
+      - nodeward.cilium.rp_filter_facts
+      - nodeward.cilium.route_facts
+  tasks:
+    - name: Stop where a pod is cut off
+      ansible.builtin.assert:
+        that: ansible_facts['cilium_routes']['endpoints'] | selectattr('verdict', 'eq', 'dropped') | length == 0
+"""
+
+RETURN = r"""
+ansible_facts:
+  description: The facts; nothing else is returned.
+  returned: always
+  type: dict
+  contains:
+    cilium_routes:
+      description: The endpoints of the node and the routes to them.
+      returned: always
+      type: dict
+      contains:
+        source:
+          description:
+            - Which of O(sources) the endpoints were learnt from; null where none knew of any.
+          type: str
+          returned: always
+          sample: agent
+        endpoint_routes:
+          description: Whether endpoints have routes of their own (Cilium's C(enable-endpoint-routes)).
+          type: dict
+          returned: always
+          contains:
+            in_effect:
+              description:
+                - V(true) where every endpoint has a C(/32) route by its own device, V(false) where none has.
+                - Null where some have and others have not, as after the option was changed and before all pods were
+                  recreated, and where there is no endpoint to tell. The two counts tell these apart.
+              type: bool
+              returned: always
+              sample: false
+            with_route:
+              description: How many endpoints have such a route.
+              type: int
+              returned: always
+              sample: 0
+            without_route:
+              description: How many endpoints have none.
+              type: int
+              returned: always
+              sample: 3
+            agent:
+              description:
+                - What the agent is configured to do, from its API or else from C(agent-runtime-config.json) in
+                  O(state_dir); null where neither could be read.
+                - V(true) says nothing of pods that are older than the option.
+              type: bool
+              returned: always
+              sample: false
+        loosens_uplinks:
+          description: The mode of Cilium that itself sets uplinks to loose, in words; null where none is known.
+          type: str
+          returned: always
+          sample:
+        endpoints:
+          description: Every endpoint but the host's own, by ascending address. Cilium's health endpoint is one of them.
+          type: list
+          elements: dict
+          returned: always
+          contains:
+            address:
+              description: Its IPv4 address; null where it has none.
+              type: str
+              returned: always
+              sample: 10.0.0.113
+            ipv6:
+              description: Its IPv6 address; null where it has none or the source does not tell.
+              type: str
+              returned: always
+              sample:
+            device:
+              description: The host's device towards it; null where the source does not tell.
+              type: str
+              returned: always
+              sample: lxc3c160d6c7aa0
+            pod:
+              description: Its pod, as namespace/name; null where there is none or the source does not tell.
+              type: str
+              returned: always
+              sample: kube-system/coredns-749558f7dd-w6jdj
+            peer:
+              description: The other end of its device, in the pod.
+              type: dict
+              returned: always
+              contains:
+                device:
+                  description: Its name; null where the source does not tell.
+                  type: str
+                  returned: always
+                  sample: eth0
+                index:
+                  description: Its interface index in the pod's network namespace; null where the kernel does not tell.
+                  type: int
+                  returned: always
+                  sample: 36
+                namespace:
+                  description: The file that names the pod's network namespace; known to the source V(netns) alone.
+                  type: str
+                  returned: always
+                  sample: /run/netns/cni-9ed404a3-d975-cf32-d788-2a7f27e75019
+            endpoint_route:
+              description: Whether there is a C(/32) route to it by its own device.
+              type: bool
+              returned: always
+              sample: false
+            route_device:
+              description: The device by which the host reaches it; null where the host does not.
+              type: str
+              returned: always
+              sample: cilium_host
+            symmetric:
+              description: Whether that is its own device; null where its device is not known.
+              type: bool
+              returned: always
+              sample: false
+            verdict:
+              description:
+                - What the kernel does with its reply to the host's address on C(cilium_host), or where that has none,
+                  to the source address of the host's route to it. One of V(accepted), V(dropped) and V(unknown).
+                - V(dropped) need not be the reverse-path filter's doing; C(reason) tells.
+              type: str
+              returned: always
+              sample: dropped
+            reason:
+              description: Why, as a sentence for people.
+              type: str
+              returned: always
+              sample: the filter is strict (1) on lxc3c160d6c7aa0 and the route back leaves by cilium_host
+            dropped_at:
+              description:
+                - The effective values of its device's filter (V(0), V(1), V(2)) at which the kernel's rules drop its
+                  reply, with the routes and addresses of now; null where that cannot be said.
+              type: list
+              elements: int
+              returned: always
+              sample: [1, 2]
+        unread:
+          description: What could not be read or asked, as C(what) (a path or part) and C(why).
+          type: list
+          elements: dict
+          returned: always
+          sample: []
+"""
+
+import os
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.nodeward.cilium.plugins.module_utils import cilium_agent, netns, observe_routes
+from ansible_collections.nodeward.cilium.plugins.module_utils.iproute import (
+    IpRoute,
+    IpRouteError,
+    bounded_runner,
+    printable_tree,
+)
+
+
+def main():
+    module = AnsibleModule(
+        argument_spec={
+            "verdicts": {"type": "bool", "default": True},
+            "sources": {
+                "type": "list",
+                "elements": "str",
+                "choices": list(observe_routes.SOURCES),
+                "default": list(observe_routes.SOURCES),
+            },
+            "agent_socket": {"type": "path", "default": cilium_agent.SOCKET},
+            "state_dir": {"type": "path", "default": cilium_agent.STATE},
+            "netns_dir": {"type": "path", "default": netns.FOLDER},
+            "timeout": {"type": "float", "default": 5},
+        },
+        supports_check_mode=True,
+    )
+    options = module.params
+    if not options["sources"]:
+        module.fail_json(msg="sources: is empty; name at least one of %s" % ", ".join(observe_routes.SOURCES))
+    for name in ("agent_socket", "state_dir", "netns_dir"):
+        if not os.path.isabs(options[name]):
+            module.fail_json(msg="%s: '%s' is no absolute path; begin it with a slash" % (name, options[name]))
+    if not 0 < options["timeout"] <= 3600:
+        module.fail_json(msg="timeout: %g is no time to wait; give seconds from above 0 to 3600" % options["timeout"])
+    try:
+        facts = observe_routes.observe(
+            IpRoute(bounded_runner(options["timeout"])),
+            agent_path=options["agent_socket"],
+            netns_dir=options["netns_dir"],
+            state_dir=options["state_dir"],
+            sources=options["sources"],
+            verdicts=options["verdicts"],
+            timeout=options["timeout"],
+        )
+    except IpRouteError as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(ansible_facts={"cilium_routes": printable_tree(facts)})
+
+
+if __name__ == "__main__":
+    main()
