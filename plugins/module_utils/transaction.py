@@ -205,7 +205,7 @@ class Transaction(object):
             for endpoint in endpoints
             if endpoint["verdict"] != "dropped"
             and endpoint["device"] in after
-            and plan.effective(after["all"], after[endpoint["device"]]) in endpoint["dropped_at"]
+            and plan.effective(after["all"], after[endpoint["device"]]) in (endpoint["dropped_at"] or ())
         ]
         if broken and not self.request.breaks_pods:
             raise TransactionError(

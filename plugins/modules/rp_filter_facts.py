@@ -42,7 +42,7 @@ options:
   overlay:
     description:
       - Answer as if each of these files had the given content; null stands for a file that does not exist.
-      - Only RV(ansible_facts.rp_filter.devices.*.configured) and its like change; nothing is written.
+      - Only what is C(configured) changes; nothing is written.
     type: dict
     default: {}
   timeout:
