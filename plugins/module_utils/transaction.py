@@ -258,6 +258,7 @@ class Transaction(object):
         """What beats the drop-in, and the files in which that is disabled. Refuses where neither was asked for."""
         path = self.request.path
         tree = sysctl_d.read_tree("/", {path: text})
+        self._warn_of_a_glob_that_weakens(planned, tree)
         given = conflicts.find(planned, path, tree, self._loaders(tree), seen.kinds)
         if not given:
             return [], []
@@ -282,6 +283,21 @@ class Transaction(object):
             left = conflicts.find(planned, path, tree, self._loaders(tree), seen.kinds)
             given = given + left
         return given, [Change(target, read_text(target), after) for target, after in sorted(edited.items())]
+
+    def _warn_of_a_glob_that_weakens(self, planned, tree):
+        """A glob decides a new device's own value; with all off nothing stands behind it any more."""
+        default = next(item.to for item in planned.items if item.part == plan.DEFAULT)
+        winner = sysctl_d.SystemdSysctl(tree, self.version).winner(
+            sysctl_d.conf_key(devices.to_come("*")), prefix_run=True
+        )
+        if winner is None or default == plan.OFF:
+            return
+        if plan.normal(sysctl_d.kernel_integer(winner.value)) == plan.OFF:
+            self.warnings.append(
+                "devices to come that are not Cilium's will be unprotected: %s:%d '%s = %s' beats default = %d for "
+                "each of them, and all, which stood behind it, goes off"
+                % (winner.path, winner.line, winner.key, winner.value, default)
+            )
 
     def _loaders(self, tree):
         loaders = {conflicts.SYSTEMD: sysctl_d.SystemdSysctl(tree, self.version)}
@@ -472,10 +488,12 @@ def check_path(path):
 
 def udev_rule(exempt):
     """The text of the rule. A bridge is none of Cilium's devices, whatever its name."""
+    # Assigning clears the list. RUN="" does too, but `udevadm verify` calls an empty value invalid; a builtin starts no
+    # process, and path_id says nothing about a virtual device (seen with systemd 247, 252 and 257).
     return """%s
 # udev runs systemd-sysctl for every new device (99-systemd.rules), which puts back what Cilium took off. This clears
 # the programs that udev would run for Cilium's devices, that one among them; Cilium's own values stand.
-ACTION=="add", SUBSYSTEM=="net", ENV{DEVTYPE}!="bridge", KERNEL=="%s", RUN=""
+ACTION=="add", SUBSYSTEM=="net", ENV{DEVTYPE}!="bridge", KERNEL=="%s", RUN{builtin}="path_id"
 """ % (plan.HEADER, "|".join(exempt))
 
 
