@@ -22,12 +22,17 @@ usage: lab-datapath COMMAND
   pod NAME ADDRESS LXC       add a pod as Cilium does: make LXC, set its rp_filter to 0 (udev resets it), start its server
   unpod NAME LXC             delete that pod and its device
   probe ADDRESS              what the kubelet does: GET http://ADDRESS:$port/ within 2 s; prints the pod's name
+  examine ADDRESS LXC        probe it, and print as JSON: answer, dropped (packets), own, all, effective (rp_filter),
+                             verdict (the kernel's answer for the pod's reply: accepted or its error)
   endpoint-route ADDRESS LXC give the pod a route by its own device, as Cilium's enable-endpoint-routes does
   uplink                     make the uplink eth0 ($node_address) and an outside host ($outside) behind it
   spoof SOURCE               send one packet from the outside host with the address SOURCE; prints how many the
                              reverse-path filter dropped
   devices COUNT              make COUNT devices named lxc…, each set to 0 as Cilium does, with no servers behind them
-  flood ADDRESS COUNT        COUNT pings at ADDRESS as fast as they are answered; prints "SENT RECEIVED"
+  flood ADDRESS              begin to ping ADDRESS as fast as it answers
+  flood-end                  end that; prints as JSON: sent, missing (answers), dropped (by the reverse-path filter)
+  watch                      begin to look at every device's rp_filter, over and over
+  watch-end                  end that; prints as JSON the effective values that each device was seen with
   drops                      print the counter TcpExt IPReversePathFilter
   settle                     wait until udev has handled every device
 END
@@ -141,6 +146,17 @@ print(answer.read().decode().strip())
 END
 }
 
+examine() {
+    local before answer='' own all verdict=accepted refusal
+    before=$(drops)
+    answer=$(probe "$1" 2> /dev/null) || true
+    own=$(< "/proc/sys/net/ipv4/conf/$2/rp_filter")
+    all=$(< /proc/sys/net/ipv4/conf/all/rp_filter)
+    refusal=$(ip route get $router from "$1" iif "$2" 2>&1 > /dev/null) || verdict=${refusal#RTNETLINK answers: }
+    printf '{"answer": "%s", "dropped": %d, "own": %d, "all": %d, "effective": %d, "verdict": "%s"}\n' \
+        "$answer" $(($(drops) - before)) "$own" "$all" $((own > all ? own : all)) "$verdict"
+}
+
 uplink() {
     ip netns add outside
     ip link add eth0 type veth peer name up0 netns outside
@@ -184,17 +200,68 @@ devices() {
 }
 
 flood() {
-    local summary
-    summary=$(ping -q -f -c "$2" -W 2 "$1") || [[ $? == 1 ]]
-    awk '/packets transmitted/ { print $1, $4 }' <<< "$summary"
+    rm -rf /run/lab/flood
+    mkdir -p /run/lab/flood
+    drops > /run/lab/flood/before
+    systemd-run --quiet --collect --unit=lab-flood bash -c '
+        cd /run/lab/flood
+        # Runs of a fixed count, so that the end never cuts off an answer that is on its way.
+        until [[ -e end ]]; do ping -q -f -c 2000 -W 2 '"$1"' >> summaries; done
+        touch ended'
+}
+
+flood_end() {
+    cd /run/lab/flood
+    touch end
+    until [[ -e ended ]]; do sleep 0.1; done
+    awk -v dropped=$(($(drops) - $(< before))) '
+        /packets transmitted/ { sent += $1; received += $4 }
+        END { printf "{\"sent\": %d, \"missing\": %d, \"dropped\": %d}\n", sent, sent - received, dropped }' summaries
+}
+
+watch() {
+    rm -rf /run/lab/watch
+    mkdir -p /run/lab/watch
+    systemd-run --quiet --collect --unit=lab-watch python3 -c '
+import collections, glob, json, os
+
+seen = collections.defaultdict(set)
+files = {path.split("/")[-2]: open(path) for path in glob.glob("/proc/sys/net/ipv4/conf/*/rp_filter")}
+looks = 0
+
+def value(name):
+    files[name].seek(0)
+    return int(files[name].read())
+
+os.chdir("/run/lab/watch")
+open("begun", "w").close()
+while not os.path.exists("end"):
+    for name in files:
+        # The own value is read between two readings of all: if those agree, the three held at one time.
+        every = value("all")
+        own = value(name)
+        if every == value("all"):
+            seen[name].add(max(own, every))
+    looks += 1
+with open("seen.new", "w") as out:
+    json.dump({"looks": looks, "seen": {name: sorted(values) for name, values in seen.items()}}, out)
+os.rename("seen.new", "seen")
+'
+    until [[ -e /run/lab/watch/begun ]]; do sleep 0.1; done
+}
+
+watch_end() {
+    touch /run/lab/watch/end
+    until [[ -e /run/lab/watch/seen ]]; do sleep 0.1; done
+    cat /run/lab/watch/seen
 }
 
 command=${1:-help}
 shift || true
 case $command in
-base | uplink | drops | settle) expect 0 $# ;;
-probe | spoof | devices) expect 1 $# ;;
-endpoint-route | flood | unpod) expect 2 $# ;;
+base | uplink | drops | settle | flood-end | watch | watch-end) expect 0 $# ;;
+probe | spoof | devices | flood) expect 1 $# ;;
+endpoint-route | examine | unpod) expect 2 $# ;;
 pod) expect 3 $# ;;
 help | -h | --help)
     usage
@@ -204,5 +271,5 @@ help | -h | --help)
 esac
 case $command in
 endpoint-route) ip route replace "$1/32" dev "$2" scope link ;;
-*) "$command" "$@" ;;
+*) "${command//-/_}" "$@" ;;
 esac
