@@ -248,7 +248,7 @@ def _json_documents(argv, output):
     position = 0
     while position < len(output):
         try:
-            document, position = decoder.raw_decode(output, position)
+            document, end = decoder.raw_decode(output, position)
             if not isinstance(document, list) or not all(isinstance(entry, dict) for entry in document):
                 raise ValueError("no list of objects")
         except ValueError as error:
@@ -257,6 +257,7 @@ def _json_documents(argv, output):
                 % (" ".join(argv), error, printable(output[position : position + 80]))
             ) from None
         documents.append(document)
+        position = end
         while output[position : position + 1].isspace():
             position += 1
     return documents

@@ -39,6 +39,9 @@ _IFADDRMSG = struct.Struct("=BBBBi")
 _HEADER = struct.Struct("=IHHII")
 _ATTRIBUTE = struct.Struct("=HH")
 
+# The child's last message.
+_DONE = {"done": True}
+
 _Link = namedtuple("_Link", "index name link netnsid")
 
 
@@ -60,22 +63,23 @@ def peers(folder=FOLDER, timeout=5):
         _child(folder, reader, writer)
     os.close(writer)
     try:
-        output, complete = _read_until(reader, deadline)
+        output, in_time = _read_until(reader, deadline)
     finally:
         os.close(reader)
         os.kill(child, signal.SIGKILL)  # not yet waited for, so the id is still the child's
         os.waitpid(child, 0)
-    found, unread = [], []
-    for line in output.split(b"\n")[:-1]:
-        message = json.loads(line.decode("ascii"))
-        (unread if "why" in message else found).append(message)
-    if not complete:
-        unread.append({"what": folder, "why": "not all namespaces were read within %g s" % timeout})
-    return Peers(found, unread)
+    # A line that was cut short by the end of the time is left out.
+    messages = [json.loads(line.decode("ascii")) for line in output.split(b"\n")[:-1]]
+    done = bool(messages) and messages[-1] == _DONE
+    unread = [message for message in messages if "why" in message]
+    if not done:
+        why = "the process that read them died" if in_time else "not all namespaces were read within %g s" % timeout
+        unread.append({"what": folder, "why": why})
+    return Peers([message for message in messages if "device" in message], unread)
 
 
 def _read_until(reader, deadline):
-    """(what came, whether all of it came)."""
+    """(what came, whether the other side closed in time)."""
     output = bytearray()
     while True:
         left = deadline - time.monotonic()
@@ -101,6 +105,7 @@ def _child(folder, reader, writer):
                 _visit(folder, tell)
             except Exception as error:  # pylint: disable=broad-except
                 tell(what=folder, why="%s: %s" % (type(error).__name__, error))
+            tell(**_DONE)
     finally:
         os._exit(0)
 
