@@ -56,6 +56,8 @@ class Agent:
     def _why(self, error):
         if isinstance(error, socket.timeout):
             return "no complete answer within %g s; is the agent hanging?" % self._timeout
+        if isinstance(error, BlockingIOError):
+            return "others wait to be let in already; is the agent hanging?"
         if isinstance(error, FileNotFoundError):
             return "no such socket; no Cilium agent runs here"
         if isinstance(error, PermissionError):

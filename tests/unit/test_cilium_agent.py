@@ -1,0 +1,272 @@
+"""The agent's documents, and a real socket behind which anything may sit."""
+
+import json
+import os
+import socket
+import time
+from pathlib import Path
+
+import pytest
+from agent_server import agent, answering, hanging, saying
+from ansible_collections.nodeward.cilium.plugins.module_utils.cilium_agent import (
+    Agent,
+    AgentError,
+    parse_config,
+    parse_daemon_config,
+    parse_endpoints,
+    parse_state,
+)
+from scratch_node import needs_root, on_scratch_node
+
+CAPTURES = Path(__file__).parent.parent / "fixtures" / "captures"
+STATES = {
+    "broken": {
+        "10.0.0.138": ("lxc8bcd55ee79d3", "web-594c485c8b-fr4sj"),
+        "10.0.0.179": ("lxc_health", None),
+        "10.0.0.85": ("lxc6166b658b864", "web-594c485c8b-jd7sc"),
+    },
+    "exempt": {
+        "10.0.0.163": ("lxc919b2aa6cd31", "web-594c485c8b-kbm6j"),
+        "10.0.0.179": ("lxc_health", None),
+        "10.0.0.157": ("lxcbb31c1cf08a8", "web-594c485c8b-7cj4w"),
+    },
+    "routes-mixed": {
+        "10.0.0.179": ("lxc_health", None),
+        "10.0.0.180": ("lxc635b12ae37f7", "web-594c485c8b-bxrzx"),
+        "10.0.0.85": ("lxc6166b658b864", "web-594c485c8b-jd7sc"),
+    },
+    "routes": {
+        "10.0.0.179": ("lxc_health", None),
+        "10.0.0.16": ("lxc9c1b87325905", "web-594c485c8b-684p4"),
+        "10.0.0.202": ("lxc8f923c57b321", "web-594c485c8b-6qkxw"),
+    },
+}
+
+
+def captured(state, name):
+    return json.loads((CAPTURES / state / name).read_text())
+
+
+def shown(endpoints):
+    return {endpoint["address"]: (endpoint["device"], endpoint["pod"]) for endpoint in endpoints}
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_endpoints_of_a_real_agent(state):
+    endpoints = parse_endpoints(captured(state, "agent-endpoint.json"))
+    assert shown(endpoints) == STATES[state]
+    for endpoint in endpoints:
+        assert endpoint["namespace"] == ("default" if endpoint["pod"] else None)
+        assert endpoint["peer_device"] == ("eth0" if endpoint["pod"] else None)
+        assert endpoint["ipv6"] is None
+
+
+def test_index_of_a_real_endpoint():
+    endpoints = parse_endpoints(captured("broken", "agent-endpoint.json"))
+    assert {endpoint["device"]: endpoint["ifindex"] for endpoint in endpoints} == {
+        "lxc8bcd55ee79d3": 37,
+        "lxc_health": 31,
+        "lxc6166b658b864": 39,
+    }
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_state_folder_of_a_real_agent(state):
+    files = sorted((CAPTURES / state / "state").glob("ep_config-*.json"))
+    endpoints = [parse_state(json.loads(path.read_text()), path.name) for path in files]
+    assert endpoints.count(None) == 1  # the host's own
+    endpoints = [endpoint for endpoint in endpoints if endpoint]
+    assert shown(endpoints) == STATES[state]
+    by_address = {endpoint["address"]: endpoint for endpoint in endpoints}
+    assert by_address == {e["address"]: e for e in parse_endpoints(captured(state, "agent-endpoint.json"))}
+
+
+@pytest.mark.parametrize(
+    ("state", "expected"), [("broken", False), ("exempt", False), ("routes-mixed", True), ("routes", True)]
+)
+def test_config_of_a_real_agent(state, expected):
+    assert parse_config(captured(state, "agent-config.json")) == {"endpoint_routes": expected, "loosens_uplinks": None}
+    saved = captured(state, "state/agent-runtime-config.json")
+    assert parse_daemon_config(saved)["endpoint_routes"] is expected
+
+
+@pytest.mark.parametrize(
+    ("options", "endpoint_routes", "loosens_uplinks"),
+    [
+        ({}, None, None),
+        ({"EnableEndpointRoutes": "true"}, None, None),
+        ({"EnableEndpointRoutes": True, "IPAM": "eni"}, True, "Cilium's ENI mode"),
+        ({"EnableEgressGateway": True, "IPAM": "cluster-pool"}, None, "Cilium's egress gateway"),
+        ({"EnableEgressGateway": False}, None, None),
+    ],
+)
+def test_config(options, endpoint_routes, loosens_uplinks):
+    assert parse_daemon_config(options) == {"endpoint_routes": endpoint_routes, "loosens_uplinks": loosens_uplinks}
+
+
+def test_config_that_says_nothing():
+    assert parse_config({})["endpoint_routes"] is None
+    assert parse_config({"status": None})["endpoint_routes"] is None
+
+
+def endpoint(**networking):
+    return {"status": {"networking": networking, "external-identifiers": None}}
+
+
+def test_endpoints_with_several_or_no_addresses():
+    document = [
+        endpoint(
+            **{"interface-name": "lxc1", "addressing": [{"ipv4": "10.0.0.1", "ipv6": "FD00::1"}, {"ipv4": "10.1.0.1"}]}
+        ),
+        endpoint(**{"interface-name": "lxc2", "addressing": [{"ipv6": "fd00::2"}]}),
+        endpoint(**{"interface-name": "lxc3", "addressing": []}),
+        endpoint(addressing=[{"ipv4": "10.0.0.4"}]),
+        {"status": {"state": "creating"}},
+        {"id": 7},
+    ]
+    assert [(e["address"], e["ipv6"], e["device"]) for e in parse_endpoints(document)] == [
+        ("10.0.0.1", "fd00::1", "lxc1"),
+        ("10.1.0.1", None, "lxc1"),
+        (None, "fd00::2", "lxc2"),
+        ("10.0.0.4", None, None),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("document", "expected"),
+    [
+        ({}, "expected a list, found {}"),
+        (None, "expected a list, found null"),
+        (["x"], 'endpoint 0.*expected an object, found "x"'),
+        ([{"status": []}], r"endpoint 0.*status.*expected an object, found \[\]"),
+        ([endpoint(addressing={})], "addressing.*expected a list"),
+        ([endpoint(addressing=["10.0.0.1"])], 'expected an object, found "10.0.0.1"'),
+        ([endpoint(addressing=[{"ipv4": "10.0.0.1 dev lo"}])], '"10.0.0.1 dev lo" is no IP address'),
+        ([endpoint(addressing=[{"ipv4": "fd00::1"}])], '"fd00::1" is no IP address'),
+        ([endpoint(addressing=[{"ipv4": 167772161}])], "expected a string, found 167772161"),
+        ([endpoint(**{"addressing": [{}], "interface-name": {"a": 1}})], 'expected a string, found {"a": 1}'),
+        ([endpoint(**{"addressing": [{}], "interface-index": "4"})], 'expected a number, found "4"'),
+    ],
+)
+def test_endpoints_that_are_none(document, expected):
+    with pytest.raises(AgentError, match=expected):
+        parse_endpoints(document)
+
+
+def test_a_name_that_is_no_text_stays_printable():
+    (only,) = parse_endpoints(
+        json.loads(r'[{"status":{"networking":{"interface-name":"lxc\udcff","addressing":[{"ipv4":"10.0.0.1"}]}}}]')
+    )
+    assert only["device"] == "lxc\\udcff"
+
+
+# The socket
+
+
+def test_a_real_conversation(tmp_path):
+    documents = {
+        "/v1/endpoint": (CAPTURES / "broken" / "agent-endpoint.json").read_text(),
+        "/v1/config": (CAPTURES / "routes" / "agent-config.json").read_text(),
+    }
+    with agent(tmp_path / "cilium.sock", answering(documents)) as path:
+        assert shown(Agent(path).endpoints()) == STATES["broken"]
+        assert Agent(path).config()["endpoint_routes"] is True
+
+
+def test_chunks_in_small_pieces(tmp_path):
+    body = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n[\n\r\n1\r\n]\r\n0\r\n\r\n"
+    with agent(tmp_path / "cilium.sock", saying(*[body[i : i + 1] for i in range(len(body))])) as path:
+        assert Agent(path).endpoints() == []
+
+
+OK = b"HTTP/1.1 200 OK\r\n"
+
+
+@pytest.mark.parametrize(
+    ("converse", "expected"),
+    [
+        (hanging(), "no complete answer within 0.4 s"),
+        (hanging(b"HTTP/1.1 20"), "no complete answer within 0.4 s"),
+        (hanging(OK + b"Content-Length: 100\r\n\r\n[{"), "no complete answer within 0.4 s"),
+        (saying(*[b"X-Header: x\r\n"] * 100, pause=0.05), "no complete"),
+        (saying(OK, *[b"X-%d: x\r\n" % i for i in range(90)], pause=0.05), "no complete answer within 0.4 s"),
+        (saying(OK + b"\r\n[", *[b" "] * 600, pause=0.02), "no complete answer within 0.4 s"),
+        (saying(b""), "no complete HTTP answer"),
+        (saying(b"\x00\xff\xfe garbage \r\n\r\n"), "no complete HTTP answer.*BadStatusLine"),
+        (saying(b"SSH-2.0-OpenSSH_9.2\r\n"), "no complete HTTP answer"),
+        (saying(b"HTTP/1.1 200 OK\r\n" + b"a" * 70000 + b"\r\n\r\n"), "no complete HTTP answer.*LineTooLong"),
+        (saying(OK + b"a: b\r\n" * 200 + b"\r\n[]"), "no complete HTTP answer"),
+        (saying(OK + b"Content-Length: 100\r\n\r\n[{"), "no complete HTTP answer.*IncompleteRead"),
+        (saying(OK + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n[]"), "no complete HTTP answer"),
+        (saying(OK + b'\r\n[{"status": {"netw'), "the answer is no JSON"),
+        (saying(OK + b"\r\n"), "the answer is no JSON"),
+        (saying(OK + b"\r\n\xff\xfe"), "the answer is no JSON"),
+        (saying(OK + b"\r\n" + b"[" * 100000), "the answer is no JSON"),
+        (saying(OK + b"\r\n{}"), "expected a list"),
+        (saying(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n"), "HTTP status 503"),
+        (saying(OK + b"\r\n" + b" " * 2000000), "larger than any agent gives"),
+    ],
+)
+def test_whatever_the_other_side_says(tmp_path, converse, expected):
+    with agent(tmp_path / "cilium.sock", converse) as path:
+        started = time.monotonic()
+        with pytest.raises(AgentError, match=expected) as caught:
+            Agent(path, timeout=0.4, largest_answer=1000000).endpoints()
+        assert time.monotonic() - started < 1.5
+        if "expected a list" not in expected:
+            assert str(caught.value).startswith("GET /v1/endpoint on %s: " % path)
+
+
+def test_nobody_accepts(tmp_path):
+    """With a full queue, a socket with a time limit is turned away at once."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        listener.bind(str(tmp_path / "cilium.sock"))
+        listener.listen(0)
+        waiting = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        waiting.connect(str(tmp_path / "cilium.sock"))
+        started = time.monotonic()
+        with waiting, pytest.raises(AgentError, match="others wait to be let in already"):
+            Agent(str(tmp_path / "cilium.sock"), timeout=0.3).config()
+        assert time.monotonic() - started < 1.5
+
+
+def test_no_socket(tmp_path):
+    with pytest.raises(AgentError, match="no such socket; no Cilium agent runs here"):
+        Agent(str(tmp_path / "none")).endpoints()
+
+
+def test_socket_left_behind(tmp_path):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        listener.bind(str(tmp_path / "cilium.sock"))
+    with pytest.raises(AgentError, match="connection refused.*the agent is down"):
+        Agent(str(tmp_path / "cilium.sock")).endpoints()
+
+
+def test_a_file_is_no_socket(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(AgentError, match="connection refused"):
+        Agent(str(tmp_path / "file")).endpoints()
+
+
+def test_path_too_long(tmp_path):
+    with pytest.raises(AgentError, match="too long"):
+        Agent(str(tmp_path / ("x" * 120))).endpoints()
+
+
+@needs_root
+def test_socket_for_root_only():
+    def body():
+        path = "/run/netns/cilium.sock"  # a folder that everybody may enter
+        os.chmod("/run/netns", 0o755)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+            listener.bind(path)
+            os.chmod(path, 0o660)
+            listener.listen(1)
+            os.setgid(65534)
+            os.setuid(65534)
+            try:
+                Agent(path).endpoints()
+            except AgentError as error:
+                return str(error)
+
+    assert "permission denied; the socket is for root only" in on_scratch_node(body)
