@@ -126,13 +126,16 @@ def check_options(options):
             % (" and ".join("'%s'" % pattern for pattern in missing), ", ".join(devices.CILIUM_PATTERNS))
         )
     mapping = options.uplinks if isinstance(options.uplinks, dict) else {"*": options.uplinks}
-    for device, mode in sorted(mapping.items()):
-        if mode != KEEP and mode not in MODES:
+    for device, mode in mapping.items():
+        if not isinstance(mode, str) or mode not in [KEEP] + sorted(MODES):
             where = "" if mapping is not options.uplinks else " for device %s" % device
+            hint = " (YAML reads off as false: write it in quotes)" if mode is False else ""
             raise PlanError(
-                "uplinks: found '%s'%s; expected keep, strict, loose or off, or a mapping of devices to "
-                "one of these" % (mode, where)
+                "uplinks: found '%s'%s%s; expected keep, strict, loose or off, or a mapping of devices to "
+                "one of these" % (mode, where, hint)
             )
+        if not isinstance(device, str):
+            raise PlanError("uplinks: '%s' is no device name; write it in quotes" % device)
     named = [("uplink_devices", device) for device in options.uplink_devices or ()]
     if mapping is options.uplinks:
         named += [("uplinks", device) for device in sorted(mapping)]
@@ -304,7 +307,7 @@ def _pins(options, seen, warnings):
                     % (
                         _naming_option(options, device),
                         device,
-                        ", ".join(sorted(set(seen.running) - set(devices.RESERVED))) or "none",
+                        iproute.printable(", ".join(sorted(set(seen.running) - set(devices.RESERVED)))) or "none",
                     )
                 )
             warnings.append(
@@ -393,7 +396,9 @@ def absent(seen, exists):
             return {"all": ALL, "default": DEFAULT}[name]
         return EXEMPT if seen.kinds.get(name) == devices.CILIUM else PIN
 
-    removal = [ALL, PIN, EXEMPT, DEFAULT]  # the other way round
+    removal = [PIN, EXEMPT, DEFAULT]
+    # The other way round; but a filter that goes off goes last, that nothing is bare in between.
+    removal.insert(len(removal) if target.get("all") == OFF else 0, ALL)
     order = sorted(target, key=lambda name: (removal.index(part(name)), name))
     items = [
         Item(name, seen.running[name], target[name], reasons[name], part(name), False)
@@ -404,12 +409,14 @@ def absent(seen, exists):
     detach = default != seen.running["default"]
     writes = []
     for name in order:
-        if name != "default" and (target[name] != seen.running[name] or (detach and name != "all")):
+        if name not in devices.RESERVED and (target[name] != seen.running[name] or detach):
             writes.append((name, target[name]))
     if detach:
         untouched = sorted(set(seen.running) - set(target) - set(devices.RESERVED))
         writes += [(name, seen.running[name]) for name in untouched]
         writes.append(("default", default))
+    if target.get("all", seen.running["all"]) != seen.running["all"]:
+        writes.insert(len(writes) if target["all"] == OFF else 0, ("all", target["all"]))
     return Plan(items, writes, {}, warnings)
 
 
@@ -450,40 +457,38 @@ def line(item):
 def check_content(text, plan):
     """Refuse a text for the drop-in that lacks or contradicts a planned assignment, naming the line."""
     planned = {sysctl_d.canonical_glob(item.name): item for item in plan.items if item.line}
+    rows = text.split("\n")
+    lines, problems = sysctl_d.parse(text, "content")
+    for problem in problems:
+        raise PlanError("content: line %d: %s" % (problem["line"], problem["problem"]))
     found = {}
-    for number, raw in enumerate(text.splitlines(), 1):
-        stripped = raw.strip()
-        if not stripped or stripped[0] in "#;":
-            continue
-        name, value = _assignment(stripped.lstrip("-"))
+    for entry in lines:
+        name = name_of(entry.key)
         if name is None:
             continue
         name = sysctl_d.canonical_glob(name)
+        where = "content: line %d, '%s'," % (entry.line, rows[entry.line - 1].strip())
+        number = None if entry.value is None else sysctl_d.kernel_integer(entry.value)
+        value = None if number is None else normal(number)
         item = planned.get(name)
         if item is None:
-            hit = next(
-                (
-                    planned[other]
-                    for other in sorted(planned)
-                    if other not in devices.RESERVED and devices.matches(name, [other])
-                ),
-                None,
-            )
-            if hit is not None and hit.to != value:
-                raise PlanError(
-                    "content: line %d, '%s', contradicts the planned '%s'; take it out" % (number, stripped, line(hit))
-                )
+            hit = [other for other in sorted(set(planned) - set(devices.RESERVED)) if devices.matches(name, [other])]
+            if not hit:
+                raise PlanError("%s is not in the plan; take it out, or name it in uplinks or exempt" % where)
+            if planned[hit[0]].to != value:
+                raise PlanError("%s contradicts the planned '%s'; take it out" % (where, line(planned[hit[0]])))
         elif value != item.to:
-            raise PlanError(
-                "content: line %d, '%s', contradicts the planned '%s'; write that" % (number, stripped, line(item))
-            )
+            raise PlanError("%s contradicts the planned '%s'; write that" % (where, line(item)))
+        elif name in found:
+            # The loaders do not agree which of two identical lines counts.
+            raise PlanError("%s stands in line %d already; take one of them out" % (where, found[name]))
         else:
-            found[name] = number
+            found[name] = entry.line
     for name, item in planned.items():
         if name not in found:
             raise PlanError(
                 "content: the planned '%s' is missing, after line %d; render the whole plan"
-                % (line(item), len(text.splitlines()))
+                % (line(item), len(rows))
             )
     first_exempt = min(
         [found[sysctl_d.canonical_glob(item.name)] for item in plan.items if item.line and item.part == EXEMPT]
@@ -491,11 +496,11 @@ def check_content(text, plan):
     if found["default"] > first_exempt:
         raise PlanError(
             "content: line %d, '%s', stands after the exempt globs and would undo them; write default "
-            "first" % (found["default"], text.splitlines()[found["default"] - 1].strip())
+            "first" % (found["default"], rows[found["default"] - 1].strip())
         )
-    if not any(row.startswith(HEADER) for row in text.splitlines()):
+    if not any(row.startswith(HEADER) for row in rows):
         raise PlanError("content: the line '%s' is missing; without it the drop-in is not known as ours" % HEADER)
     for name, value in sorted(plan.records.items()):
         record = "%s%s=%d" % (RECORD, key(name), value)
-        if record not in text.splitlines():
+        if record not in rows:
             raise PlanError("content: the line '%s' is missing; rollback needs it" % record)

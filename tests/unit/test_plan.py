@@ -188,6 +188,11 @@ def test_a_name_that_no_file_can_hold_is_kept_now_and_named():
         ({"uplinks": "Strict"}, "uplinks: found 'Strict'"),
         ({"uplinks": {"eth0": 1}}, "uplinks: found '1' for device eth0"),
         ({"uplinks": {"eth0/1": "keep"}}, "uplinks: 'eth0/1'"),
+        ({"uplinks": ["eth0"]}, "uplinks: found '['eth0']'"),
+        ({"uplinks": {"eth0": ["strict"]}}, "for device eth0; expected keep, strict, loose or off"),
+        ({"uplinks": False}, "uplinks: found 'False' (YAML reads off as false: write it in quotes)"),
+        ({"uplinks": None}, "uplinks: found 'None'"),
+        ({"uplinks": {0: "strict", "eth0": "loose"}}, "uplinks: '0' is no device name"),
         ({"uplink_devices": ["all"]}, "uplink_devices: 'all'"),
         ({"uplink_devices": ["eth7"]}, "device 'eth7' does not exist"),
         ({"uplinks": {"eth7": "keep"}}, "uplinks: device 'eth7' does not exist"),
@@ -257,6 +262,13 @@ def test_our_own_text_is_accepted_and_so_is_the_plain_spelling():
             "net.ipv4.conf.all.rp_filter = 0\nnet.ipv4.conf.all.rp_filter = 2\n",
             "contradicts",
         ),
+        ("\nnet.ipv4.conf.all", "\n-net.ipv4.conf.*.rp_filter = 2\nnet.ipv4.conf.all", "is not in the plan"),
+        ("\nnet.ipv4.conf.all", "\nnet/ipv4/conf/veth1/rp_filter = 1\nnet.ipv4.conf.all", "is not in the plan"),
+        ("\nnet.ipv4.conf.all", "\n-net.ipv4.conf.all.rp_filter\nnet.ipv4.conf.all", "contradicts"),
+        ("\nnet.ipv4.conf.all", "\n-net.ipv4.conf.lxc1.rp_filter\nnet.ipv4.conf.all", "contradicts"),
+        ("\nnet.ipv4.conf.all", "\n-net.ipv4.conf.[l]xc*.rp_filter = 0\nnet.ipv4.conf.all", "stands in line"),
+        ("\nnet.ipv4.conf.all", "\nnet.ipv4.conf.eth0.rp_filter = on\nnet.ipv4.conf.all", "contradicts"),
+        ("\nnet.ipv4.conf.all", "\nrubbish\nnet.ipv4.conf.all", "'rubbish' is no assignment"),
         ("# before: net.ipv4.conf.all.rp_filter=2\n", "", "rollback needs it"),
         (plan.HEADER + "\n", "", "is not known as ours"),
     ],
@@ -271,6 +283,13 @@ def test_a_text_that_lacks_or_contradicts_is_refused_with_its_line(old, new, wor
     if "contradicts" in words:
         number = int(str(refused.value).split("line ")[1].split(",")[0])
         assert changed.splitlines()[number - 1] in str(refused.value)
+
+
+def test_a_text_may_set_other_keys_and_repeat_what_a_glob_says():
+    text = plan.compose(planned_article())
+    plan.check_content(
+        text + "net.ipv4.conf.cilium_host.forwarding = 1\nnet.ipv4.conf.lxc7.rp_filter = 0\n", planned_article()
+    )
 
 
 def test_default_behind_the_globs_is_refused():
@@ -361,6 +380,17 @@ def test_removal_is_never_weaker_on_the_way_and_ends_where_the_tree_or_the_recor
     for device, kind in seen.kinds.items():
         if kind == "cilium":
             assert kernel.values[device] == tree.get(device, 0)
+
+
+@settings(max_examples=600, deadline=None)
+@given(nodes, nodes, trees, modes, st.sets(names))
+def test_no_step_is_weaker_either_where_values_have_drifted(before, now, tree, uplinks, never_written):
+    """The drop-in was made on other values than those that run now."""
+    standing = plan.standing(plan.compose(plan.present(OPTIONS, observed(before, tree=tree))))
+    never_written = {device for device in never_written & set(now) if now[device] == now.get("default")}
+    seen = observed(now, tree=tree, standing=standing)
+    never_weaker(run(Kernel(now, never_written), plan.present(OPTIONS._replace(uplinks=uplinks), seen).writes))
+    never_weaker(run(Kernel(now, never_written), plan.absent(seen, True).writes))
 
 
 def test_without_a_drop_in_there_is_nothing_to_take_back():
