@@ -296,13 +296,8 @@ def _routes_in_effect(source, endpoints, node, unread):
         unknown = sorted(node.endpoint_devices - {endpoint["device"] for endpoint in endpoints})
         without += len(unknown)
         if unknown:
-            unread.append(
-                {
-                    "what": "the pods behind %d devices: %s%s"
-                    % (len(unknown), ", ".join(unknown[:5]), ", …" if len(unknown) > 5 else ""),
-                    "why": "no source tells their addresses",
-                }
-            )
+            named = ", ".join(unknown[:5]) + (", … (%d in all)" % len(unknown) if len(unknown) > 5 else "")
+            unread.append({"what": "pods behind %s" % named, "why": "no source tells their addresses"})
     in_effect = None if bool(with_route) == bool(without) else bool(with_route)
     return {"in_effect": in_effect, "with_route": with_route, "without_route": without}
 
