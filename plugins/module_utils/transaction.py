@@ -15,6 +15,9 @@ __metaclass__ = type
 import errno
 import fnmatch
 import os
+import re
+import shutil
+import tempfile
 from collections import namedtuple
 
 from ansible_collections.nodeward.cilium.plugins.module_utils import (
@@ -25,7 +28,7 @@ from ansible_collections.nodeward.cilium.plugins.module_utils import (
     plan,
     sysctl_d,
 )
-from ansible_collections.nodeward.cilium.plugins.module_utils.iproute import printable
+from ansible_collections.nodeward.cilium.plugins.module_utils.iproute import IpRouteError, printable, printable_tree
 
 CONF = "/proc/sys/net/ipv4/conf"
 #: sysctl.d(5); /lib is the same as /usr/lib where they are merged.
@@ -67,13 +70,12 @@ class Node(object):
 
 
 class Transaction(object):
-    """One run of the writer. ``install(path, text)`` puts a file in place atomically; None takes it away."""
+    """One run of the writer."""
 
-    def __init__(self, request, iproute, run_command, install, node=None):
+    def __init__(self, request, iproute, run_command, node=None):
         self.request = request
         self.iproute = iproute
         self.run_command = run_command
-        self.install = install
         self.node = node or Node()
         self.installed = []  # changes of files, in the order of installing
         self.done = []  # (name, value before), in the order of writing
@@ -92,6 +94,7 @@ class Transaction(object):
         not_applied = why_not_applied(request.apply)
         self.applying = not_applied is None
         before_text = read_text(request.path)
+        check_owner(request.path, before_text)
         self.standing = plan.standing(before_text)
         self.exists = before_text is not None
         self.restored = self._restored() if request.state == "absent" else []
@@ -113,10 +116,7 @@ class Transaction(object):
         self.changed_values = plan.changes(planned, seen.running)
         unhealed = [endpoint for endpoint in endpoints if endpoint["verdict"] == "dropped"]
         if not check_mode:
-            self._install(files)
-            if self.applying:
-                self._apply(text)
-                unhealed = self._compare(endpoints)
+            unhealed = self._act(files, text, endpoints)
         elif self.changed_values:
             unhealed = []  # nobody knows before it is done
         return {
@@ -126,8 +126,8 @@ class Transaction(object):
             "dropin": {"before": before_text, "after": text},
             "applied": self.applying,
             "not_applied": not_applied,
-            "unhealed": unhealed,
-            "would_break": would_break,
+            "unhealed": printable_tree(unhealed),
+            "would_break": printable_tree(would_break),
             "conflicts": [conflicts.as_dict(conflict) for conflict in beaten],
             "diff": self._diff(files),
         }
@@ -211,7 +211,7 @@ class Transaction(object):
             raise TransactionError(
                 "without the drop-in the replies of %d endpoints would be dropped: %s. Nothing was changed. Give "
                 "Cilium endpoint routes first, or say absent_breaks_pods=true" % (len(broken), _names(broken)),
-                would_break=broken,
+                would_break=printable_tree(broken),
             )
         return broken
 
@@ -240,6 +240,8 @@ class Transaction(object):
         if arrival not in now_strict:
             return
         back, refused = self.iproute.verdicts([(client, server, None), (server, client, arrival)])
+        if back.route and back.route.get("type") == "local":
+            return  # from this very node: by lo, which is no uplink
         way = back.route.get("dev") if back.route else None
         if way != arrival or refused.error:
             raise TransactionError(
@@ -276,9 +278,15 @@ class Transaction(object):
             return given, []
         edited, left = {}, given
         while left:  # below a line that goes there can be another
+            before = dict(edited)
             for conflict in left:
-                before = edited.get(conflict.target) or read_text(conflict.target)
-                edited[conflict.target] = conflicts.disable(before, [conflict.line])
+                standing = edited.get(conflict.target) or read_text(conflict.target)
+                edited[conflict.target] = conflicts.disable(standing, [conflict.line])
+            if edited == before:  # behind a carriage return in a comment, which to a loader ends the line
+                raise TransactionError(
+                    "a line beats the drop-in and cannot be disabled, since it is only a part of what an editor shows "
+                    "as one: %s. Nothing was changed. Take it out by hand" % conflicts.describe(left[0])
+                )
             tree = tree.with_overlay(edited)
             left = conflicts.find(planned, path, tree, self._loaders(tree), seen.kinds)
             given = given + left
@@ -326,26 +334,40 @@ class Transaction(object):
 
     # act
 
+    def _act(self, files, text, endpoints):
+        """Do what was planned; returns the endpoints that are dropped still. Where it fails, everything is undone."""
+        try:
+            self._install(files)
+            self.changed_values = []  # from here on what was done, and not what was planned
+            if not self.applying:
+                return []
+            self._apply(text)
+            return self._compare(endpoints)
+        except (OSError, ValueError, IpRouteError, plan.PlanError, TransactionError) as error:
+            raise TransactionError(
+                "%s. %s" % (str(error).rstrip("."), self._undo()), **getattr(error, "details", {})
+            ) from error
+
     def _install(self, files):
         for change in files:
             if change.before is not None and change.after is not None and conflicts.MARK in change.after:
                 self._back_up(change)
             self.installed.append(change)
             try:
-                self.install(change.path, change.after)
-            except (OSError, IOError) as error:
-                self._undo()
-                raise TransactionError(
-                    "writing '%s' failed: %s. Everything was put back as it was" % (change.path, error)
-                ) from error
-        if any(change.path == UDEV_RULE for change in files) and self.applying:
+                install(change.path, change.after)
+            except OSError as error:
+                raise TransactionError("writing '%s' failed: %s" % (change.path, error.strerror or error)) from error
+        self._tell_udev()
+
+    def _tell_udev(self):
+        if self.applying and any(change.path == UDEV_RULE for change in self.installed):
             self.run_command(["udevadm", "control", "--reload"])
 
     def _back_up(self, change):
         """Keep the file as it was before the first line in it was disabled, once."""
         backup = os.path.join(BACKUPS, change.path.strip("/").replace("/", "%") + ".orig")
         if not os.path.lexists(backup) and conflicts.MARK not in change.before:
-            self.install(backup, change.before)
+            install(backup, change.before)
 
     def _apply(self, text):
         """Write the plan to the running kernel, and again for devices that came meanwhile."""
@@ -357,43 +379,54 @@ class Transaction(object):
             planned = self._plan(seen)
             if not planned.writes:
                 break
+            self._write(planned.writes, seen.running)
             self._note(plan.changes(planned, seen.running))
-            try:
-                self._write(planned.writes, seen.running)
-            except (OSError, ValueError) as error:
-                self._undo()
-                raise TransactionError(
-                    "writing the running values failed: %s. Everything was put back as it was" % error
-                ) from error
             if self.request.state == "absent":
                 break  # nobody waits for a newcomer's value here
         else:
             self._check_newcomers()
 
     def _write(self, writes, running):
+        self.gone = set()
         for name, value in writes:
             try:
                 self.node.write(name, value)
                 self.done.append((name, running[name]))
                 found = self.node.read(name)
-            except (OSError, IOError) as error:
+            except OSError as error:
                 if error.errno in (errno.ENOENT, errno.ENODEV) and name not in devices.RESERVED:
                     self.gone.add(name)  # a device that vanished is no error
                     continue
-                raise
+                raise TransactionError(
+                    "setting %s to %d failed: %s" % (plan.key(printable(name)), value, error.strerror or error)
+                ) from error
             if found != value:
-                raise ValueError("%s was set to %d and read back as %d" % (plan.key(printable(name)), value, found))
+                raise TransactionError(
+                    "%s was set to %d and read back as %d" % (plan.key(printable(name)), value, found)
+                )
 
     def _undo(self):
-        """Put back what was written, last first, and the files."""
+        """Put back what was written, last first, and the files; returns a sentence on how that went."""
+        left = []
         for name, value in reversed(self.done):
             try:
                 self.node.write(name, value)
-            except (OSError, IOError):
-                if name in devices.RESERVED:
-                    raise
+            except OSError as error:
+                if error.errno not in (errno.ENOENT, errno.ENODEV) or name in devices.RESERVED:
+                    left.append("%s = %d (%s)" % (plan.key(printable(name)), value, error.strerror or error))
         for change in reversed(self.installed):
-            self.install(change.path, change.before)
+            try:
+                if read_text(change.path) != change.before:
+                    install(change.path, change.before)
+            except (OSError, TransactionError) as error:
+                left.append("%s (%s)" % (change.path, getattr(error, "strerror", None) or error))
+        try:
+            self._tell_udev()
+        except IpRouteError as error:
+            left.append("udev's rules (%s)" % error)
+        if left:
+            return "Not everything could be put back; see to these by hand: %s" % ", ".join(left)
+        return "Everything was put back as it was"
 
     def _check_newcomers(self):
         seen = self._observe()
@@ -405,12 +438,13 @@ class Transaction(object):
             )
 
     def _note(self, changes):
-        """Remember what changed, each name once: its first value and its last."""
+        """Remember what changed, each name once: its first value and its last. A vanished device did not change."""
         first = {name: before for name, before, _to in self.changed_values}
         last = {name: to for name, _before, to in self.changed_values}
         for name, before, to in changes:
-            first.setdefault(name, before)
-            last[name] = to
+            if name not in self.gone:
+                first.setdefault(name, before)
+                last[name] = to
         self.changed_values = [(name, first[name], last[name]) for name in first]
 
     def _compare(self, before):
@@ -422,15 +456,25 @@ class Transaction(object):
         dropped = [endpoint for endpoint in after if endpoint["verdict"] == "dropped"]
         if self.request.state == "absent":
             return dropped
-        harmed = [endpoint for endpoint in dropped if was.get((endpoint["address"], endpoint["device"])) == "accepted"]
+        harmed = [
+            endpoint
+            for endpoint in dropped
+            if was.get((endpoint["address"], endpoint["device"])) == "accepted" and self._filters(endpoint["device"])
+        ]
         if harmed:
-            self._undo()
             raise TransactionError(
-                "the replies of %d endpoints were accepted before and dropped after: %s. Everything was put back as it "
-                "was" % (len(harmed), _names(harmed)),
-                harmed=harmed,
+                "the replies of %d endpoints were accepted before and dropped after: %s"
+                % (len(harmed), _names(harmed)),
+                harmed=printable_tree(harmed),
             )
         return dropped
+
+    def _filters(self, device):
+        """Whether the filter is on for the device; where it is off, another check of the kernel dropped the packet."""
+        try:
+            return plan.effective(self.node.read("all"), self.node.read(device)) != plan.OFF
+        except OSError:
+            return False  # it is gone
 
     # show
 
@@ -445,11 +489,7 @@ class Transaction(object):
             for change in files
         ]
         if self.changed_values:
-            rows = [
-                (plan.key(printable(name)), before, to)
-                for name, before, to in self.changed_values
-                if name not in self.gone
-            ]
+            rows = [(plan.key(printable(name)), before, to) for name, before, to in self.changed_values]
             diff.append(
                 {
                     "before_header": "running values",
@@ -469,10 +509,10 @@ def check_path(path):
             "path: '%s' is outside the folders that the loaders read; expected a file in one of %s"
             % (path, ", ".join(SYSCTL_FOLDERS))
         )
-    if not name.endswith(".conf") or name.startswith(".") or name == ".conf":
+    if not re.match(r"[^.\x00-\x1f\x7f][^\x00-\x1f\x7f]*\.conf\Z", name) or len(name) > 255:
         raise TransactionError(
-            "path: '%s' does not end in '.conf' or is hidden, so no loader would read it; expected "
-            "a name such as 99-override_cilium_rp_filter.conf" % path
+            "path: '%s' does not end in '.conf', is hidden, too long or has control characters, so it is no file that "
+            "every loader reads; expected a name such as 99-override_cilium_rp_filter.conf" % printable(path)
         )
     if os.path.islink(path):
         raise TransactionError(
@@ -484,6 +524,19 @@ def check_path(path):
             "path: '%s' is a folder or a special file; expected a plain file or nothing. Take it "
             "away, or name another file" % path
         )
+
+
+def check_owner(path, text):
+    """Refuse to take over, or take away, a file of somebody else's that sets anything but the filter."""
+    if text is None or plan.standing(text).ours:
+        return
+    for line in sysctl_d.parse(text, path)[0]:
+        if plan.name_of(line.key) is None:
+            raise TransactionError(
+                "path: '%s' is somebody else's file: line %d sets '%s', which would be lost. Expected a drop-in of "
+                "this module, a file for rp_filter alone, or nothing. Name another file"
+                % (path, line.line, printable(line.key))
+            )
 
 
 def udev_rule(exempt):
@@ -513,14 +566,47 @@ def why_not_applied(apply):
 
 
 def read_text(path):
-    """The drop-in's text, None where there is none."""
+    """A file's text to the byte, None where there is none."""
     try:
-        with open(path, encoding="utf-8", errors="surrogateescape") as dropin:
-            return dropin.read()
-    except (OSError, IOError) as error:
+        with open(path, encoding="utf-8", errors="surrogateescape", newline="") as stream:
+            return stream.read()
+    except OSError as error:
         if error.errno == errno.ENOENT:
             return None
-        raise TransactionError("path: '%s' cannot be read: %s" % (path, error.strerror)) from error
+        raise TransactionError("'%s' cannot be read: %s" % (path, error.strerror)) from error
+
+
+def install(path, text):
+    """Put a file in place at once or not at all; None takes it away.
+
+    Not AnsibleModule.atomic_move: on failure that ends the module or raises a bare Exception, and nothing is undone.
+    """
+    folder, name = os.path.split(path)
+    if text is None:
+        if os.path.lexists(path):
+            os.unlink(path)
+        return
+    if not os.path.isdir(folder):
+        # A backup may be of a file that not everybody may read.
+        os.makedirs(folder, 0o700 if folder == BACKUPS else 0o755)
+    # Whatever stops us, no loader reads a hidden file without the ending.
+    handle, temporary = tempfile.mkstemp(prefix=".%s." % name[:200], dir=folder)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", errors="surrogateescape", newline="") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(handle)
+        if os.path.lexists(path):
+            there = os.stat(path)
+            shutil.copystat(path, temporary)  # the mode, and what SELinux calls it
+            os.chown(temporary, there.st_uid, there.st_gid)
+            os.utime(temporary)
+        else:
+            os.chmod(temporary, 0o644)
+        os.rename(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
 
 
 def ssh_connection(environment):

@@ -268,31 +268,10 @@ would_break:
 """
 
 import os
-import tempfile
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.nodeward.cilium.plugins.module_utils import devices, plan, transaction
 from ansible_collections.nodeward.cilium.plugins.module_utils.iproute import IpRoute, IpRouteError, bounded_runner
-
-
-def installer(module):
-    """install(path, text): the file in place at once or not at all, readable for all."""
-
-    def install(path, text):
-        if text is None:
-            if os.path.lexists(path):
-                os.unlink(path)
-            return
-        folder = os.path.dirname(path)
-        if not os.path.isdir(folder):
-            os.makedirs(folder, 0o755)
-        handle, temporary = tempfile.mkstemp(dir=module.tmpdir)
-        with os.fdopen(handle, "w", encoding="utf-8", errors="surrogateescape") as dropin:
-            dropin.write(text)
-        os.chmod(temporary, 0o644)
-        module.atomic_move(temporary, path)
-
-    return install
 
 
 def main():
@@ -314,11 +293,13 @@ def main():
         supports_check_mode=True,
     )
     params = module.params
+    if os.geteuid() != 0:
+        module.fail_json(msg="This module needs root, in check mode too. Nothing was changed. Set become to true.")
     run_command = bounded_runner(params["timeout"])
     request = transaction.Request(
         state=params["state"],
         path=params["path"],
-        options=plan.Options(params["exempt"], params["uplinks"], params["uplink_devices"]),
+        options=plan.Options(params["exempt"], params["uplinks"], params["uplink_devices"] or None),
         apply=params["apply"],
         content=params["content"],
         breaks_pods=params["absent_breaks_pods"],
@@ -327,15 +308,15 @@ def main():
         conflicts=params["conflicts"],
         udev=params["udev"],
     )
-    run = transaction.Transaction(request, IpRoute(run_command), run_command, installer(module))
+    run = transaction.Transaction(request, IpRoute(run_command), run_command)
     try:
         result = run.run(module.check_mode)
     except transaction.TransactionError as error:
         module.fail_json(msg=str(error), **error.details)
     except (plan.PlanError, IpRouteError) as error:
         module.fail_json(msg="%s. Nothing was changed." % str(error).rstrip("."))
-    except (OSError, IOError) as error:
-        module.fail_json(msg="%s. This module needs root." % error)
+    except OSError as error:
+        module.fail_json(msg="%s. Nothing was changed." % error)
     for warning in run.warnings:
         module.warn(warning)
     module.exit_json(**result)
