@@ -127,7 +127,7 @@ def check_options(options):
         )
     mapping = options.uplinks if isinstance(options.uplinks, dict) else {"*": options.uplinks}
     for device, mode in mapping.items():
-        if not isinstance(mode, str) or mode not in [KEEP] + sorted(MODES):
+        if mode not in [KEEP] + sorted(MODES):  # a list, since what was given may be of any type
             where = "" if mapping is not options.uplinks else " for device %s" % device
             hint = " (YAML reads off as false: write it in quotes)" if mode is False else ""
             raise PlanError(
