@@ -26,6 +26,7 @@ usage: lab-datapath COMMAND
                              verdict (the kernel's answer for the pod's reply: accepted or its error)
   endpoint-route ADDRESS LXC give the pod a route by its own device, as Cilium's enable-endpoint-routes does
   uplink                     make the uplink eth0 ($node_address) and an outside host ($outside) behind it
+  foreign                    make another's devices, foreign0 and foreign1: neither Cilium's nor an uplink
   spoof SOURCE               send one packet from the outside host with the address SOURCE; prints how many the
                              reverse-path filter dropped
   devices COUNT              make COUNT devices named lxc…, each set to 0 as Cilium does, with no servers behind them
@@ -172,6 +173,13 @@ route add $pod_cidr via $node_address
 END
 }
 
+foreign() {
+    ip link add foreign0 type veth peer name foreign1
+    ip link set foreign0 up
+    ip link set foreign1 up
+    settle
+}
+
 spoof() {
     local before after
     ip -n outside address replace "$1/32" dev lo
@@ -259,7 +267,7 @@ watch_end() {
 command=${1:-help}
 shift || true
 case $command in
-base | uplink | drops | settle | flood-end | watch | watch-end) expect 0 $# ;;
+base | uplink | foreign | drops | settle | flood-end | watch | watch-end) expect 0 $# ;;
 probe | spoof | devices | flood) expect 1 $# ;;
 endpoint-route | examine | unpod) expect 2 $# ;;
 pod) expect 3 $# ;;
