@@ -301,6 +301,10 @@ SITUATIONS = {
     "systemd without globs": (lambda node: setattr(node, "systemd", 239), {}),
     "files only": (lambda node: None, {"apply": "never"}),
     "removal": (lambda node: node.run(udev="always"), {"state": "absent", "breaks_pods": True}),
+    "removal with lines that come back in force": (
+        lambda node: (node.file(LATER, ALL_STRICT), node.run(conflicts="disable")),
+        {"state": "absent", "breaks_pods": True},
+    ),
     "removal of nothing": (lambda node: None, {"state": "absent", "breaks_pods": True}),
     "a hand-made file": (lambda node: node.file(PATH, "-net.ipv4.conf.lxc*.rp_filter = 0\n"), {}),
 }
