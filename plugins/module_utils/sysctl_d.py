@@ -12,8 +12,9 @@ Version rules carry their source: "systemd N" is ``src/sysctl/sysctl.c``, ``src/
 ``src/basic/conf-files.c`` of that release, "procps N" is ``sysctl.c`` of that release, "glibc" is glob(3) and
 fnmatch(3) in the C locale, "measured" was seen with the binary.
 
-Not modelled, because no file under the root shows it: systemd-sysctl's credential ``sysctl.extra``, its options, and
-files that are named on its command line.
+Not modelled, because no file under the root shows it: systemd-sysctl's credential ``sysctl.extra``, its options, files
+that are named on its command line, and other devices: where no alternative of a brace glob matches any device, glibc
+takes the braces for themselves, so a device that is really named ``{a,b}`` may be set.
 """
 
 from __future__ import absolute_import, division, print_function
@@ -224,6 +225,11 @@ def _member(glob, position):
     return bytearray(glob[position:position + 1])[0], position + 1
 
 
+def _literal(text):
+    """A glob that matches this text only."""
+    return text.replace('\\', '\\\\')
+
+
 def _expand_braces(glob):
     """All alternatives of a glob as GLOB_BRACE makes them; [] if there are too many to be meant."""
     done, pending = [], [glob]
@@ -332,7 +338,7 @@ def _procps_line(row):
 
 
 def _procps3_line(row, version):
-    row = row.strip(' \t\r')
+    row = row.rstrip(' \t\r').lstrip(' \t')
     if len(row) < 2 or row[0] in '#;':
         return None
     key, _separator, value = row.lstrip('=').partition('=')  # strtok(3) skips leading separators
@@ -567,7 +573,7 @@ class _Loader(object):
         self._candidates = {}
         for position, option in enumerate(options):
             if option.line.kind == 'exclude' or not option.target or _kernel_refuses(option.target, option.line.value):
-                continue
+                continue  # a glob over folders, net.*.conf.…, may be refused for one key and not for the next
             self._applied.append(option.line)
             if option.is_glob:
                 self._globs.append((position, option))
@@ -586,7 +592,8 @@ class _Loader(object):
         for glob in candidates:
             if glob.position < position:
                 break
-            if glob.matcher.match(name) and not self._spared(glob.lead + key):
+            if glob.matcher.match(name) and not (
+                    self._spared(glob.lead + key) or _kernel_refuses(key, glob.line.value)):
                 line = glob.line
                 break
         return None if line is None else _assignment(line)
@@ -656,10 +663,10 @@ class SystemdSysctl(_Loader):
     def _alternatives(self, glob, prefix_run):
         if not prefix_run or self.version < SYSTEMD_PREFIX_FNMATCH_SINCE:
             return [[(part, True) for part in alternative.split('/')] for alternative in _expand_braces(glob)]
-        # fnmatch(3) with the components of the prefix, glob(3) for what is left of the pattern.
+        # fnmatch(3) with the components of the prefix; what is left goes to glob(3), if it still is a glob.
         folder, _slash, leaf = glob.rpartition('/')
         return [[(part, False) for part in folder.split('/')] + [(alternative, True)]
-                for alternative in _expand_braces(leaf)]
+                for alternative in (_expand_braces(leaf) if _GLOB.search(leaf) else [_literal(leaf)])]
 
 
 class Procps(_Loader):
@@ -676,9 +683,11 @@ class Procps(_Loader):
                 # setting_new() takes a second dash off.
                 key = line.key[1:] if globs and line.key[:1] == '-' else line.key
                 written = swap_separators(key)
-                target = None if written.endswith(('/', '/.')) else os.path.normpath(written).lstrip('/')
                 lead = written[:len(written) - len(written.lstrip('/'))]
                 is_glob = globs and bool(_GLOB.search(written))
+                target = os.path.normpath(written).lstrip('/')
+                if written.endswith(('/', '/.')) and not is_glob:  # a folder, says stat(2), and glob(3) says nothing
+                    target = None
                 if is_glob and line.kind == 'exclude' and version >= PROCPS_GLOB_EXCLUDES_SINCE:
                     self._exclude_globs.append(_matcher(written, period=False))
                 options.append(_Option(line, target, written, is_glob, lead))

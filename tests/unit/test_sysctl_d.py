@@ -133,6 +133,8 @@ SYSTEMD = {
     "a refused value still keeps globs off": (short(f10="*=2", f20='eth0="1"'), {"eth0": None, "eth1": "2"}),
     "a refused value replaces": (short(f10="eth0=1", f20="eth0=one"), {"eth0": None}),
     "a refused glob leaves the one before": (short(f10="*=2", f20="lxc*='0'"), {"lxcabc": "2"}),
+    "a value is refused by the key, not by the glob": (
+        {"10": "net.ipv4.conf.eth?.rp_filter=1\n", "20": "net.ipv?.*.eth*.rp_filter=one\n"}, {"eth0": "1"}),
     "an empty value is refused": (short(f10="*=2", f20="lxc*="), {"lxcabc": "2"}),
     "same name, whole file replaced": (
         {f"{USR}/50.conf": lines("eth0=1", "eth1=1"), f"{ETC}/50.conf": lines("eth0=2")}, {"eth0": "2", "eth1": None}),
@@ -202,6 +204,8 @@ PROCPS = {
         {"10": "/net/ipv4/conf/eth0/rp_filter=1\n", "20": lines("*=2")}, {"eth0": "2"}),
     "from globs without one": (
         {"10": "/net/ipv4/conf/eth0/rp_filter=1\n", "20": "/net/ipv4/conf/*/rp_filter=2\n"}, {"eth0": "1"}),
+    "a glob may end in a slash, a key may not": (
+        {"10": "net/ipv?/conf/eth0/rp_filter/=1\nnet/ipv4/conf/eth1/rp_filter/=1\n"}, {"eth0": "1", "eth1": None}),
     "a file's name is a glob": (
         {"10-[a]": lines("eth0=1"), "10-a": lines("eth0=2", "eth1=2"), "20": lines("eth1=3")},
         {"eth0": "2", "eth1": "3"}),
@@ -229,6 +233,13 @@ def test_loaders_without_globs(make, tmp_path):
     tree = plant(tmp_path, short(f10="*=2 lxc*=0 eth0=1"))
     assert values(make(tree), ("all", "lxcabc", "eth0")) == {"all": None, "lxcabc": None, "eth0": "1"}
     assert [assignment.value for assignment in make(tree).assignments()][-1] == "1"
+
+
+def test_old_procps_and_carriage_returns(tmp_path):
+    tree = plant(tmp_path, {"10": b"net.ipv4.conf.eth0.rp_filter=1\r\n\rnet.ipv4.conf.eth0.rp_filter=2\r\n"
+                                  b"==net.ipv4.conf.eth1.rp_filter=\r3\r4\r\nnet.ipv4.conf.eth1.rp_filter=\r\n"})
+    assert values(Procps(tree, (3, 3, 17)), ("eth0", "eth1")) == {"eth0": "1", "eth1": "3"}
+    assert values(Procps(tree, (4, 0, 4)), ("eth0", "eth1")) == {"eth0": "2", "eth1": None}
 
 
 def test_dash_by_version(tmp_path):
@@ -293,8 +304,11 @@ def test_prefix_run(version, braces, hidden, tmp_path):
 
 
 def test_prefix_run_keeps_braces_in_the_last_component(tmp_path):
-    tree = plant(tmp_path, {"10": "net.ipv4.conf.*.{rp_*,x}=3\n"})
+    tree = plant(tmp_path, {"10": "net.ipv4.conf.*.{rp_*,x}=3\n", "20": "net.ipv4.conf.*.{rp_filter,x}=4\n"})
+    assert value(SystemdSysctl(tree, 257), "eth0") == "4"
+    # With the prefix put in, nothing of the second is a glob any more, so its braces mean themselves.
     assert value(SystemdSysctl(tree, 257), "eth0", prefix_run=True) == "3"
+    assert value(SystemdSysctl(tree, 249), "eth0", prefix_run=True) == "4"
 
 
 # ---- records -------------------------------------------------------------------------------------------------------
