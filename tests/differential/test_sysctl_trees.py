@@ -284,7 +284,7 @@ def test_trees(loader, node):
             all_agree()
         except Disagreement as found:
             pytest.fail(str(smallest(found, lambda tree: compare(root, tree, node, loader))), pytrace=False)
-    print(f"{node.suite}, {loader}, systemd {node.systemd}, procps {'.'.join(map(str, node.procps))}: {seen.trees} trees agree, "
-          f"{seen.decided} values decided by a line")
+    version = node.systemd if loader != "procps" else ".".join(map(str, node.procps))
+    print(f"{node.suite}, {loader} {version}: {seen.trees} trees agree, {seen.decided} values decided by a line")
     assert seen.trees >= TREES
     assert seen.decided > seen.trees / 2, "the trees decide too little to tell anything"
