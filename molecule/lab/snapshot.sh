@@ -23,7 +23,7 @@ view_sysctl() {
     { sysctl --all --ignore 2> /dev/null || true; } | grep -v -E \
         -e '\.rp_filter =' \
         -e '^kernel\.(random\.|ns_last_pid|pty\.nr|perf_event_max_sample_rate|perf_cpu_time_max_percent)' \
-        -e '^fs\.(dentry-state|file-nr|inode-nr|inode-state|aio-nr|quota\.|epoll\.)' \
+        -e '^fs\.(binfmt_misc\.|dentry-state|file-nr|inode-nr|inode-state|aio-nr|quota\.|epoll\.)' \
         -e '^net\.netfilter\.nf_conntrack_count' | sort
 }
 
