@@ -7,6 +7,7 @@ Device names are what the kernel says: any bytes but white space, slash and colo
 surrogate escapes, so that os.fsencode(name) is the device's real name; printable(name) is for people and JSON.
 """
 
+import functools
 import ipaddress
 import json
 import os
@@ -157,10 +158,17 @@ class IpRoute:
         With source and device the kernel answers as for a packet from source that came in by device, its
         reverse-path check included. That check writes a martian line to the log where log_martians is on.
         """
+        return self._ask(questions)
+
+    def matches(self, questions):
+        """As verdicts, but a route is the table's entry that matched, with all its next hops ('nexthops')."""
+        return self._ask(questions, "fibmatch")
+
+    def _ask(self, questions, *options):
         questions = [Question(*question) for question in questions]
         if not questions:
             return []
-        lines = [self._question(question) for question in questions]
+        lines = [self._question(question, options) for question in questions]
         argv = [self._ip, "-j", "-force", "-batch", "-"]
         rc, stdout, stderr = self._run_command(argv, data="\n".join(lines) + "\n")
         refusals = _refusals(stderr)
@@ -176,9 +184,9 @@ class IpRoute:
             for number in range(1, len(questions) + 1)
         ]
 
-    def _question(self, question):
+    def _question(self, question, options):
         """One line of a batch. Nothing but addresses and plain names may stand in it: a bad word ends the batch."""
-        words = ["route", "get", _address(question.destination)]
+        words = ["route", "get", *options, _address(question.destination)]
         if question.source is not None:
             words += ["from", _address(question.source)]
         if question.device is not None:
@@ -208,6 +216,7 @@ class IpRoute:
         return [entry for document in documents for entry in document if entry]
 
 
+@functools.lru_cache(maxsize=None)
 def _address(text):
     try:
         return str(ipaddress.ip_address(text))

@@ -17,6 +17,9 @@ from ansible_collections.nodeward.cilium.plugins.module_utils.iproute import IpR
 
 SOURCES = ("agent", "state", "netns", "routes")
 
+# Stands for the world outside the node: an address for documentation, which no rule or route means in particular.
+OUTSIDE = "203.0.113.1"
+
 # A pod with many DNS names has an ep_config.json of a few megabytes.
 LARGEST_STATE_FILE = 16 * 1024 * 1024
 
@@ -29,6 +32,7 @@ def observe(
     verdicts=True,
     timeout=5,
     state_dir=cilium_agent.STATE,
+    outside=OUTSIDE,
 ):
     """The facts `cilium_routes`, in the shape that the module's RETURN block describes.
 
@@ -42,11 +46,11 @@ def observe(
     endpoints = [_record(endpoint, node) for endpoint in _in_order(learnt)]
     _ask_routes(iproute, node, endpoints, unread)
     if verdicts:
-        _ask_verdicts(iproute, node, endpoints, unread)
+        _ask_verdicts(iproute, node, endpoints, unread, outside)
     for endpoint in endpoints:
         del endpoint["_back"], endpoint["_host"]
     return {
-        "endpoint_routes": dict(_routes_in_effect(source, endpoints, node, unread), agent=config["endpoint_routes"]),
+        "endpoint_routes": _endpoint_routes(source, endpoints, node, unread, config["endpoint_routes"]),
         "loosens_uplinks": config["loosens_uplinks"],
         "source": source,
         "endpoints": endpoints,
@@ -55,7 +59,7 @@ def observe(
 
 
 class _Node:
-    """The host's devices, addresses and routes: four dumps, however many pods there are."""
+    """The host's devices, addresses, routes and rules: five dumps, however many pods there are."""
 
     def __init__(self, iproute):
         self.filters = iproute.netconf()
@@ -64,9 +68,13 @@ class _Node:
             device: [entry["address"] for entry in entries if entry["family"] == "inet"]
             for device, entries in iproute.addresses().items()
         }
+        routes = iproute.routes()
+        self.has_multipath = any("nexthops" in route for route in routes)
+        # The three that are always there are of these priorities.
+        self.has_rules = any(rule.get("priority") not in (0, 32766, 32767) for rule in iproute.rules())
         self.pod_routes = {
             (route.get("dst"), route.get("dev"))
-            for route in iproute.routes()
+            for route in routes
             if route.get("type", "unicast") == "unicast" and "/" not in route["dst"] and route["dst"] != "default"
         }
         # Cilium's devices with a peer in another namespace: one for each pod. cilium_host's peer is in ours.
@@ -82,6 +90,13 @@ class _Node:
         """The value that the kernel filters the device with, or None."""
         own = self.filters.get(device)
         return None if own is None else max(own, self.filters.get("all", 0))
+
+    def accepts_local(self, device):
+        """Whether the device takes packets from the host's own addresses; asked for the odd endpoint alone."""
+        try:
+            return any(_read_sysctl("net/ipv4/conf/%s/accept_local" % name) for name in ("all", device))
+        except (OSError, ValueError):
+            return False
 
     def host_address(self):
         return next(iter(self.addresses.get(devices.HOST_DEVICE, ())), None)
@@ -224,6 +239,7 @@ def _record(endpoint, node):
         "verdict": verdict.UNKNOWN,
         "reason": "the kernel was not asked (verdicts is off)",
         "dropped_at": None,
+        "leaves": {"device": None, "verdict": verdict.UNKNOWN, "reason": "the kernel was not asked (verdicts is off)"},
         "_back": None,
         "_host": node.host_address(),
     }
@@ -232,20 +248,26 @@ def _record(endpoint, node):
 def _ask_routes(iproute, node, endpoints, unread):
     """By which device the host reaches each endpoint: one batch for all."""
     asked = [endpoint for endpoint in endpoints if endpoint["address"]]
-    for endpoint, answer in _ask(
-        iproute, asked, [Question(e["address"]) for e in asked], "routes to endpoints", unread
-    ):
+    questions = [Question(endpoint["address"]) for endpoint in asked]
+    unclear = []
+    for endpoint, answer in _ask(iproute.verdicts, asked, questions, "routes to endpoints", unread):
         route = answer.route or {"type": "none"}
-        kind = route.get("type", "unicast")
         device = endpoint["device"]
         endpoint["route_device"] = route.get("dev")
         endpoint["symmetric"] = route.get("dev") == device if device else None
         endpoint["_host"] = endpoint["_host"] or route.get("prefsrc")
-        back = endpoint["_back"] = verdict.RouteBack(
-            kind if kind in ("unicast", "local") else "none", (route["dev"],) if "dev" in route else ()
-        )
-        # With a local source it depends on accept_local too.
-        if device in node.links and back.kind != "local":
+        endpoint["_back"] = _route_back(endpoint["address"], route)
+        if endpoint["_back"].kind == "local" or node.has_rules or (node.has_multipath and not endpoint["symmetric"]):
+            unclear.append(endpoint)
+    # The check heeds every next hop, and the device of a local address: the answers above name one hop, and lo. And it
+    # looks up the way from the very address that the reply is for, which policy rules may tell from others.
+    questions = [Question(endpoint["address"], endpoint["_host"]) for endpoint in unclear]
+    for endpoint, answer in _ask(iproute.matches, unclear, questions, "next hops to endpoints", unread):
+        endpoint["_back"] = _route_back(endpoint["address"], answer.route or {"type": "none"})
+    for endpoint in asked:
+        device, back = endpoint["device"], endpoint["_back"]
+        # With a local source it depends on accept_local too; a martian is no matter of the filter.
+        if back and device in node.links and back.kind not in ("local", verdict.MARTIAN):
             has_address = bool(node.addresses.get(device))
             endpoint["dropped_at"] = [
                 value
@@ -254,41 +276,70 @@ def _ask_routes(iproute, node, endpoints, unread):
             ]
 
 
-def _ask_verdicts(iproute, node, endpoints, unread):
-    """Whether the kernel would take each endpoint's reply to the host: one batch for all."""
-    asked = []
+def _route_back(address, route):
+    if verdict.is_martian(address):
+        return verdict.RouteBack(verdict.MARTIAN, ())
+    hops = route.get("nexthops", [route])
+    kind = route.get("type", "unicast")
+    return verdict.RouteBack(
+        "none" if kind in ("blackhole", "unreachable", "prohibit", "throw") else kind,
+        tuple(hop["dev"] for hop in hops if "dev" in hop),
+    )
+
+
+def _ask_verdicts(iproute, node, endpoints, unread, outside):
+    """Whether the kernel would take each endpoint's reply to the host, and its packets to the world: one batch."""
+    asked, questions = [], []
     for endpoint in endpoints:
-        device = endpoint["device"]
+        device, leaves = endpoint["device"], endpoint["leaves"]
+        reason = None
         if not endpoint["address"]:
-            endpoint["reason"] = "it has no IPv4 address, and rp_filter is for IPv4 only"
+            reason = "it has no IPv4 address, and rp_filter is for IPv4 only"
         elif not device:
-            endpoint["reason"] = "no source names its device"
+            reason = "no source names its device"
         elif device not in node.links:
-            endpoint["reason"] = "the device %s is gone" % device
-        elif not endpoint["_host"]:
-            endpoint["reason"] = "%s has no IPv4 address, and no route to the endpoint names one" % devices.HOST_DEVICE
+            reason = "the device %s is gone" % device
+        endpoint["reason"] = leaves["reason"] = reason or "the kernel could not be asked"
+        if reason:
+            continue
+        asked.append((endpoint, leaves))
+        questions.append(Question(outside, endpoint["address"], device))
+        if endpoint["_host"]:
+            asked.append((endpoint, endpoint))
+            questions.append(Question(endpoint["_host"], endpoint["address"], device))
         else:
-            endpoint["reason"] = "the kernel could not be asked"
-            asked.append(endpoint)
-    questions = [Question(e["_host"], e["address"], e["device"]) for e in asked]
-    for endpoint, answer in _ask(iproute, asked, questions, "verdicts on endpoints", unread):
-        device = endpoint["device"]
-        endpoint["verdict"], endpoint["reason"] = verdict.explain(
-            answer.error, node.effective(device), endpoint["_back"], device, bool(node.addresses.get(device))
+            endpoint["reason"] = (
+                "%s has no IPv4 address, and no route to the endpoint names one" % devices.HOST_DEVICE
+            )
+    for (endpoint, told), answer in _ask(iproute.verdicts, asked, questions, "verdicts on endpoints", unread):
+        device, back = endpoint["device"], endpoint["_back"]
+        told["verdict"], told["reason"] = verdict.explain(
+            answer.error,
+            node.effective(device),
+            back,
+            device,
+            bool(node.addresses.get(device)),
+            bool(back) and back.kind == "local" and node.accepts_local(device),
         )
+        if told is endpoint["leaves"] and told["verdict"] == verdict.ACCEPTED:
+            told["device"] = answer.route.get("dev")
+        elif told is endpoint["leaves"] and told["verdict"] == verdict.UNKNOWN and "gone" not in told["reason"]:
+            told["reason"] = "no route leads to %s, or %s does not forward (%s)" % (outside, device, answer.error)
 
 
-def _ask(iproute, endpoints, questions, what, unread):
-    """Pairs of (endpoint, answer); none where the batch failed as a whole."""
+def _ask(ask, asked, questions, what, unread):
+    """Pairs of (asked, answer); none where the batch failed as a whole."""
+    if not questions:
+        return []
     try:
-        return list(zip(endpoints, iproute.verdicts(questions)))
+        return list(zip(asked, ask(questions)))
     except IpRouteError as error:
         unread.append({"what": what, "why": str(error)})
         return []
 
 
-def _routes_in_effect(source, endpoints, node, unread):
-    """Whether endpoints have a route of their own by their own device."""
+def _endpoint_routes(source, endpoints, node, unread, agent):
+    """Whether endpoints have a route of their own by their own device, beside what the agent is configured to do."""
     with_route = sum(endpoint["endpoint_route"] for endpoint in endpoints)
     without = len([endpoint for endpoint in endpoints if endpoint["address"]]) - with_route
     if source in ("routes", None):
@@ -298,8 +349,24 @@ def _routes_in_effect(source, endpoints, node, unread):
         if unknown:
             named = ", ".join(unknown[:5]) + (", … (%d in all)" % len(unknown) if len(unknown) > 5 else "")
             unread.append({"what": "pods behind %s" % named, "why": "no source tells their addresses"})
-    in_effect = None if bool(with_route) == bool(without) else bool(with_route)
-    return {"in_effect": in_effect, "with_route": with_route, "without_route": without}
+    disagreement = None
+    if agent is True and without:
+        disagreement = (
+            "the agent is configured for endpoint routes, but they are missing for %d of %d endpoints: a pod that is "
+            "older than the option gets its route when it is recreated" % (without, with_route + without)
+        )
+    elif agent is False and with_route:
+        disagreement = (
+            "the agent is not configured for endpoint routes, but they stand for %d of %d endpoints: a pod that is "
+            "older than that keeps its route until it is recreated" % (with_route, with_route + without)
+        )
+    return {
+        "in_effect": None if bool(with_route) == bool(without) else bool(with_route),
+        "with_route": with_route,
+        "without_route": without,
+        "agent": agent,
+        "disagreement": disagreement,
+    }
 
 
 def _in_order(endpoints):
@@ -310,6 +377,11 @@ def _in_order(endpoints):
             endpoint.get("device") or "",
         ),
     )
+
+
+def _read_sysctl(name):
+    with open(os.path.join("/proc/sys", name)) as stream:
+        return int(stream.read())
 
 
 def _read_json(path):

@@ -6,6 +6,7 @@
 Verdicts themselves are asked of the kernel; this says why it gave one, and which it would give at another value.
 """
 
+import ipaddress
 from collections import namedtuple
 
 ACCEPTED, DROPPED, UNKNOWN = "accepted", "dropped", "unknown"
@@ -14,9 +15,10 @@ OFF, STRICT, LOOSE = 0, 1, 2
 # verdict: one of the three above; reason: a sentence for people.
 Verdict = namedtuple("Verdict", "verdict reason")
 
-# The kernel's route to the packet's source. kind: 'unicast', 'local' or 'none' (no route, blackhole, unreachable,
-# prohibit); devices: those of its next hops.
+# The kernel's route to the packet's source. kind: 'unicast', 'local', 'none' (no route, blackhole, unreachable,
+# prohibit), MARTIAN, or another type of route ('broadcast'); devices: those of its next hops.
 RouteBack = namedtuple("RouteBack", "kind devices")
+MARTIAN = "martian"
 
 # How `ip` words a refused source: EXDEV up to Linux 6.12, EINVAL from 6.14.
 _REFUSED = ("Invalid cross-device link", "Invalid argument")
@@ -29,6 +31,8 @@ def predict(effective, route_back, device, has_address, accept_local=False):
     effective: the larger of `all` and the device's own rp_filter; route_back: RouteBack; has_address: whether the
     device has an IPv4 address; accept_local: the device's sysctl of that name.
     """
+    if route_back.kind == MARTIAN:
+        return Verdict(DROPPED, "no packet may come from such an address (a martian); this is not rp_filter")
     if route_back.kind == "local" and not accept_local:
         return Verdict(
             DROPPED,
@@ -36,7 +40,7 @@ def predict(effective, route_back, device, has_address, accept_local=False):
         )
     if effective == OFF:
         return Verdict(ACCEPTED, "the filter is off on %s" % device)
-    if route_back.kind == "unicast" and device in route_back.devices:
+    if route_back.kind in ("unicast", "local") and device in route_back.devices:
         return Verdict(ACCEPTED, "the route back leaves by %s" % device)
     back = _words_for(route_back)
     if effective == STRICT:
@@ -45,24 +49,32 @@ def predict(effective, route_back, device, has_address, accept_local=False):
         return Verdict(
             DROPPED, "the filter is loose (%d) on %s, which has no IPv4 address, and %s" % (effective, device, back)
         )
-    if route_back.kind == "none":
+    if route_back.kind not in ("unicast", "local"):
         return Verdict(DROPPED, "the filter is loose (%d) on %s and %s" % (effective, device, back))
     return Verdict(
         ACCEPTED, "the filter is loose (%d) on %s, which has an IPv4 address, and %s" % (effective, device, back)
     )
 
 
-def explain(error, effective, route_back, device, has_address):
+def is_martian(source):
+    """Whether the kernel takes no packet from this IPv4 address, whatever the routes and the filter."""
+    address = ipaddress.IPv4Address(source)
+    # 127/8 would pass with the device's route_localnet.
+    return address.is_multicast or address.is_loopback or address.packed[0] == 0 or address.packed == b"\xff" * 4
+
+
+def explain(error, effective, route_back, device, has_address, accept_local=False):
     """The kernel's answer to a question with a source and a device, with the reason.
 
-    error: None where it accepted, else its words; effective and route_back: None where not known.
+    error: None where it accepted, else its words; effective and route_back: None where not known. Where the kernel's
+    answer is not what its rules make of the rest, the answer stands and the difference is said.
     """
     known = effective is not None and route_back is not None
-    expected = predict(effective, route_back, device, has_address) if known else None
+    expected = predict(effective, route_back, device, has_address, accept_local) if known else None
     if error is None:
-        if expected and expected.verdict == ACCEPTED:
-            return expected
-        return Verdict(ACCEPTED, "the kernel accepts it")
+        if expected and expected.verdict == DROPPED:
+            return Verdict(ACCEPTED, "the kernel accepts it, against what was expected: %s" % expected.reason)
+        return expected or Verdict(ACCEPTED, "the kernel accepts it")
     if any(words in error for words in _REFUSED):
         if expected and expected.verdict == DROPPED:
             return expected
@@ -71,7 +83,8 @@ def explain(error, effective, route_back, device, has_address):
                 DROPPED,
                 "the kernel takes it for a martian for another reason, not rp_filter, which is off on %s" % device,
             )
-        return Verdict(DROPPED, "the kernel refuses its source address on %s" % device)
+        refused = "the kernel refuses its source address on %s" % device
+        return Verdict(DROPPED, refused + (", against what was expected: %s" % expected.reason if expected else ""))
     if any(words in error for words in _GONE):
         return Verdict(UNKNOWN, "the device %s is gone" % device)
     return Verdict(UNKNOWN, "the kernel has no answer, and not because of the filter: %s" % error)
@@ -80,6 +93,8 @@ def explain(error, effective, route_back, device, has_address):
 def _words_for(route_back):
     if route_back.kind == "local":
         return "its source address is local to the host"
+    if route_back.kind not in ("none", "unicast"):
+        return "its source address is a %s address" % route_back.kind
     if route_back.kind == "none" or not route_back.devices:
         return "there is no route back"
     return "the route back leaves by %s" % ", ".join(route_back.devices)

@@ -9,7 +9,8 @@ short_description: Report the pods of a node, the routes to them, and whether th
 version_added: 0.1.0
 description:
   - Reports every endpoint (a pod as Cilium sees it) of the node as the fact RV(ansible_facts.cilium_routes), with its
-    device, the device by which the host reaches it, and the kernel's own verdict on its replies to the host.
+    device, the device by which the host reaches it, and the kernel's own verdicts on its replies to the host and on
+    its packets to the world outside.
   - The verdict is asked of the kernel and not guessed. C(ip route get <host address> from <pod> iif <device>) runs the
     reverse-path check that a real packet meets, and sends no packet.
   - B(The question leaves a trace.) Where C(net.ipv4.conf.*.log_martians) is on, the kernel writes a martian line to
@@ -17,7 +18,7 @@ description:
     The drop counters do not move.
   - The endpoints are learnt from the first of O(sources) that can tell of them. Whatever could not be read is named
     in RV(ansible_facts.cilium_routes.unread); without root that is Cilium's agent and the pods' namespaces.
-  - Changes nothing. A node with thousands of pods costs six runs of C(ip) and at most one child process.
+  - Changes nothing. A node with thousands of pods costs seven or eight runs of C(ip) and at most one child process more.
 extends_documentation_fragment:
   - nodeward.cilium.facts_attributes
 options:
@@ -51,6 +52,12 @@ options:
       - The folder with the pods' network namespaces, an absolute path. What is no namespace in it is passed over.
     type: path
     default: /run/netns
+  outside:
+    description:
+      - An IPv4 address outside the node that stands for the world, in RV(ansible_facts.cilium_routes.endpoints[].leaves).
+      - No packet is sent to it. Choose another where routes or policy rules treat this one in particular.
+    type: str
+    default: 203.0.113.1
   timeout:
     description:
       - The longest that each single step may take, in seconds. The steps are one question to the agent, one run of
@@ -140,6 +147,13 @@ ansible_facts:
               type: bool
               returned: always
               sample: false
+            disagreement:
+              description:
+                - Where the agent's configuration and the routes that exist do not agree, how, as a sentence for people;
+                  null where they agree or the configuration is not known.
+              type: str
+              returned: always
+              sample:
         loosens_uplinks:
           description: The mode of Cilium that itself sets uplinks to loose, in words; null where none is known.
           type: str
@@ -227,6 +241,27 @@ ansible_facts:
               elements: int
               returned: always
               sample: [1, 2]
+            leaves:
+              description:
+                - What the kernel does with its packets to the world outside, asked for the address in O(outside).
+              type: dict
+              returned: always
+              contains:
+                device:
+                  description: The device by which they leave the node; null where they do not.
+                  type: str
+                  returned: always
+                  sample: eth0
+                verdict:
+                  description: One of V(accepted), V(dropped) and V(unknown), as for the reply to the host.
+                  type: str
+                  returned: always
+                  sample: dropped
+                reason:
+                  description: Why, as a sentence for people.
+                  type: str
+                  returned: always
+                  sample: the filter is strict (1) on lxc3c160d6c7aa0 and the route back leaves by cilium_host
         unread:
           description: What could not be read or asked, as C(what) (a path or part) and C(why).
           type: list
@@ -235,6 +270,7 @@ ansible_facts:
           sample: []
 """
 
+import ipaddress
 import os
 
 from ansible.module_utils.basic import AnsibleModule
@@ -260,6 +296,7 @@ def main():
             "agent_socket": {"type": "path", "default": cilium_agent.SOCKET},
             "state_dir": {"type": "path", "default": cilium_agent.STATE},
             "netns_dir": {"type": "path", "default": netns.FOLDER},
+            "outside": {"type": "str", "default": observe_routes.OUTSIDE},
             "timeout": {"type": "float", "default": 5},
         },
         supports_check_mode=True,
@@ -270,6 +307,10 @@ def main():
     for name in ("agent_socket", "state_dir", "netns_dir"):
         if not os.path.isabs(options[name]):
             module.fail_json(msg="%s: '%s' is no absolute path; begin it with a slash" % (name, options[name]))
+    try:
+        ipaddress.IPv4Address(options["outside"])
+    except ValueError:
+        module.fail_json(msg="outside: '%s' is no IPv4 address; give one such as 203.0.113.1" % options["outside"])
     if not 0 < options["timeout"] <= 3600:
         module.fail_json(msg="timeout: %g is no time to wait; give seconds from above 0 to 3600" % options["timeout"])
     try:
@@ -281,6 +322,7 @@ def main():
             sources=options["sources"],
             verdicts=options["verdicts"],
             timeout=options["timeout"],
+            outside=options["outside"],
         )
     except IpRouteError as error:
         module.fail_json(msg=str(error))

@@ -10,7 +10,7 @@ import pytest
 from agent_server import agent, answering, hanging
 from ansible_collections.nodeward.cilium.plugins.module_utils import netns, observe_routes
 from ansible_collections.nodeward.cilium.plugins.module_utils.iproute import IpRoute, IpRouteError, bounded_runner
-from scratch_node import cilium_host, ip, needs_root, on_scratch_node, pod, rp_filter
+from scratch_node import cilium_host, ip, needs_root, on_scratch_node, pod, rp_filter, sysctl
 
 CAPTURES = Path(__file__).parent.parent / "fixtures" / "captures"
 
@@ -37,11 +37,18 @@ EXPECTED = {
         "10.0.0.202": ("lxc8f923c57b321", "lxc8f923c57b321", "accepted"),
     },
 }
+MISSING = (
+    "the agent is configured for endpoint routes, but they are missing for %d of 3 endpoints: "
+    "a pod that is older than the option gets its route when it is recreated"
+)
 ROUTES = {
-    "broken": {"in_effect": False, "with_route": 0, "without_route": 3, "agent": False},
-    "exempt": {"in_effect": False, "with_route": 0, "without_route": 3, "agent": False},
-    "routes-mixed": {"in_effect": None, "with_route": 2, "without_route": 1, "agent": True},
-    "routes": {"in_effect": True, "with_route": 3, "without_route": 0, "agent": True},
+    "broken": {"in_effect": False, "with_route": 0, "without_route": 3, "agent": False, "disagreement": None},
+    "exempt": {"in_effect": False, "with_route": 0, "without_route": 3, "agent": False, "disagreement": None},
+    "routes-mixed": {
+        **{"in_effect": None, "with_route": 2, "without_route": 1, "agent": True},
+        "disagreement": MISSING % 1,
+    },
+    "routes": {"in_effect": True, "with_route": 3, "without_route": 0, "agent": True, "disagreement": None},
 }
 STATES = list(EXPECTED)
 
@@ -54,6 +61,7 @@ class Replay:
         ("ip", "-j", "-d", "link", "show"): "ip-link.json",
         ("ip", "-j", "addr", "show"): "ip-addr.json",
         ("ip", "-4", "-j", "route", "show", "table", "all"): "ip-route.json",
+        ("ip", "-4", "-j", "rule", "show"): "ip-rule.json",
     }
 
     def __init__(self, state):
@@ -71,12 +79,20 @@ class Replay:
         assert argv == ["ip", "-j", "-force", "-batch", "-"]
         stdout, stderr = "", ""
         for number, question in enumerate(data.splitlines(), 1):
-            rc, answer = self.verdicts[question]
+            rc, answer = self.verdicts[self.as_captured(question)]
             if rc:
                 stderr += "%s\nCommand failed -:%d\n" % (answer, number)
             else:
                 stdout += json.dumps([self.as_json(answer)]) + "\n"
         return 1 if stderr else 0, stdout, stderr
+
+    def as_captured(self, question):
+        """The captured question that has the same answer."""
+        # To the world: the packet comes in by the same check.
+        for captured in self.verdicts:
+            if question == re.sub(r"get \S+ from (\S+)", "get %s from \\1" % observe_routes.OUTSIDE, captured):
+                return captured
+        return question
 
     @staticmethod
     def as_json(answer):
@@ -144,9 +160,10 @@ def test_a_real_node_by_its_agent(state, tmp_path):
         assert endpoint["dropped_at"] == ([] if own else [1, 2])
         assert set(endpoint) == {
             *("address", "ipv6", "device", "pod", "peer", "endpoint_route", "route_device", "symmetric"),
-            *("verdict", "reason", "dropped_at"),
+            *("verdict", "reason", "dropped_at", "leaves"),
         }
-    assert len(replay.runs) == 6
+        assert endpoint["leaves"]["verdict"] == endpoint["verdict"]
+    assert len(replay.runs) == 7
 
 
 @pytest.mark.parametrize("state", STATES)
@@ -200,7 +217,7 @@ def test_a_real_node_by_its_routes(state, tmp_path):
     assert facts["source"] == ("routes" if routed else None)
     assert shown(facts) == routed
     # What no route tells of is seen by the devices all the same.
-    assert facts["endpoint_routes"] == dict(ROUTES[state], agent=None)
+    assert facts["endpoint_routes"] == dict(ROUTES[state], agent=None, disagreement=None)
     unknown = sorted(seen[0] for a, seen in EXPECTED[state].items() if a not in routed)
     if unknown:
         assert facts["unread"] == [
@@ -234,6 +251,7 @@ def test_without_verdicts_nothing_is_asked_by_device(tmp_path):
     assert {endpoint["verdict"] for endpoint in facts["endpoints"]} == {"unknown"}
     assert {endpoint["route_device"] for endpoint in facts["endpoints"]} == {"cilium_host"}
     assert "verdicts is off" in facts["endpoints"][0]["reason"]
+    assert "verdicts is off" in facts["endpoints"][0]["leaves"]["reason"]
 
 
 def test_a_hanging_agent_costs_one_time_limit_and_the_next_source_answers(tmp_path):
@@ -247,18 +265,49 @@ def test_a_hanging_agent_costs_one_time_limit_and_the_next_source_answers(tmp_pa
     assert facts["endpoint_routes"]["agent"] is True
 
 
+NO_ROUTES = {"in_effect": None, "with_route": 0, "without_route": 0, "agent": None, "disagreement": None}
+
+
+@pytest.mark.parametrize(
+    ("state", "configured", "expected"),
+    [
+        ("broken", True, MISSING % 3),
+        ("routes-mixed", True, MISSING % 1),
+        ("routes", True, None),
+        ("broken", False, None),
+        ("broken", None, None),
+        (
+            "routes-mixed",
+            False,
+            "the agent is not configured for endpoint routes, but they stand for 2 of 3 endpoints: "
+            "a pod that is older than that keeps its route until it is recreated",
+        ),
+    ],
+)
+def test_configuration_and_routes_that_disagree(tmp_path, state, configured, expected):
+    config = {"status": {"daemonConfigurationMap": {"EnableEndpointRoutes": configured}}}
+    documents = {
+        "/v1/endpoint": (CAPTURES / state / "agent-endpoint.json").read_text(),
+        "/v1/config": json.dumps(config),
+    }
+    with agent(tmp_path / "cilium.sock", answering(documents)) as path:
+        facts = observe(Replay(state), tmp_path, agent_path=path)
+    assert facts["endpoint_routes"]["agent"] is configured
+    assert facts["endpoint_routes"]["disagreement"] == expected
+
+
 def test_an_agent_without_endpoints_is_believed(tmp_path):
     documents = answering({"/v1/endpoint": "[]", "/v1/config": "{}"})
     with agent(tmp_path / "cilium.sock", documents) as path:
         facts = observe(Replay("broken"), tmp_path, agent_path=path)
     assert (facts["source"], facts["endpoints"]) == ("agent", [])
-    assert facts["endpoint_routes"] == {"in_effect": None, "with_route": 0, "without_route": 0, "agent": None}
+    assert facts["endpoint_routes"] == NO_ROUTES
 
 
 def test_no_cilium_at_all(tmp_path):
     facts = observe(lambda argv, data=None: (0, "", ""), tmp_path)
     assert (facts["source"], facts["endpoints"]) == (None, [])
-    assert facts["endpoint_routes"] == {"in_effect": None, "with_route": 0, "without_route": 0, "agent": None}
+    assert facts["endpoint_routes"] == NO_ROUTES
     assert [entry["what"] for entry in facts["unread"]] == [
         str(tmp_path / name) for name in ("no.sock", "no-state", "no-netns")
     ]
@@ -410,7 +459,7 @@ class TestKernel:
             "the filter is strict (1) on lxc4 and the route back leaves by cilium_host",
         ]
         assert [endpoint["dropped_at"] for endpoint in facts["endpoints"]] == [[1, 2], [1, 2], [], [1, 2]]
-        assert facts["endpoint_routes"] == {"in_effect": None, "with_route": 1, "without_route": 3, "agent": None}
+        assert facts["endpoint_routes"] == dict(NO_ROUTES, with_route=1, without_route=3)
 
     def test_all_decides_where_the_device_is_off(self):
         def prepare():
@@ -438,6 +487,99 @@ class TestKernel:
         assert endpoint["verdict"] == "dropped"
         assert "this is not rp_filter" in endpoint["reason"]
         assert endpoint["dropped_at"] is None
+
+    def test_packets_to_the_world(self):
+        def prepare():
+            sysctl("net/ipv4/ip_forward", 1)
+            ip("link", "add", "eth0", "type", "veth", "peer", "name", "peer0")
+            ip("addr", "add", "192.0.2.1/24", "dev", "eth0")
+            ip("link", "set", "eth0", "up")
+            ip("link", "set", "peer0", "up")
+            ip("route", "add", "default", "via", "192.0.2.10")
+            for number, value in ((1, 0), (2, 1), (3, 0)):
+                pod("cni-%d" % number, "10.0.0.1%d" % number, "lxc%d" % number, value=value)
+            sysctl("net/ipv4/conf/lxc3/forwarding", 0)
+
+        assert [endpoint["leaves"] for endpoint in self.see(prepare)["endpoints"]] == [
+            {"device": "eth0", "verdict": "accepted", "reason": "the filter is off on lxc1"},
+            {
+                "device": None,
+                "verdict": "dropped",
+                "reason": "the filter is strict (1) on lxc2 and the route back leaves by cilium_host",
+            },
+            {
+                "device": None,
+                "verdict": "unknown",
+                "reason": "no route leads to 203.0.113.1, or lxc3 does not forward "
+                "(RTNETLINK answers: No route to host)",
+            },
+        ]
+
+    def test_a_rule_for_the_hosts_own_address_counts(self):
+        """From cilium_host's address the pod is reached by its own device, from all others not."""
+
+        def prepare():
+            pod("cni-1", "10.0.0.11", "lxc1", value=1)
+            ip("rule", "add", "from", "10.0.0.253", "lookup", "77")
+            ip("route", "add", "10.0.0.11/32", "dev", "lxc1", "table", "77")
+
+        (endpoint,) = self.see(prepare)["endpoints"]
+        assert (endpoint["route_device"], endpoint["symmetric"]) == ("cilium_host", False)  # of an unbound connection
+        assert (endpoint["verdict"], endpoint["reason"]) == ("accepted", "the route back leaves by lxc1")
+
+    def test_every_next_hop_counts(self):
+        def prepare():
+            for number in range(1, 9):
+                pod("cni-%d" % number, "10.0.0.1%d" % number, "lxc%d" % number, value=1)
+                hops = "nexthop dev cilium_host nexthop dev lxc%d" % number
+                ip("route", "add", "10.0.0.1%d/32" % number, *hops.split())
+
+        facts = self.see(prepare)
+        assert {endpoint["verdict"] for endpoint in facts["endpoints"]} == {"accepted"}
+        assert {endpoint["route_device"] for endpoint in facts["endpoints"]} > {"cilium_host"}  # the hash chose so
+        for endpoint in facts["endpoints"]:
+            assert endpoint["reason"] == "the route back leaves by %s" % endpoint["device"]
+
+    def test_the_difference_is_said(self):
+        """On a packet's way out the kernel heeds rules for the device it leaves by; our reason knows only the host's."""
+
+        def prepare():
+            sysctl("net/ipv4/ip_forward", 1)
+            ip("link", "add", "eth0", "type", "veth", "peer", "name", "peer0")
+            ip("link", "set", "eth0", "up")
+            ip("link", "set", "peer0", "up")
+            ip("route", "add", "default", "dev", "eth0")
+            pod("cni-1", "10.0.0.11", "lxc1", value=1)
+            ip("rule", "add", "iif", "eth0", "lookup", "77")
+            ip("route", "add", "10.0.0.11/32", "dev", "lxc1", "table", "77")
+
+        (endpoint,) = self.see(prepare)["endpoints"]
+        assert endpoint["verdict"] == "dropped"
+        assert endpoint["leaves"] == {
+            "device": "eth0",
+            "verdict": "accepted",
+            "reason": "the kernel accepts it, against what was expected: "
+            "the filter is strict (1) on lxc1 and the route back leaves by cilium_host",
+        }
+
+    def test_martians(self):
+        def prepare():
+            pod("cni-1", "127.0.0.11", "lxc1", value=0)
+
+        (endpoint,) = self.see(prepare)["endpoints"]
+        assert (endpoint["verdict"], endpoint["dropped_at"]) == ("dropped", None)
+        assert "(a martian); this is not rp_filter" in endpoint["reason"]
+
+    def test_a_local_source_that_is_welcome(self):
+        def prepare():
+            pod("cni-1", "10.0.0.11", "lxc1", value=2)
+            ip("addr", "add", "10.0.0.11/32", "dev", "lo")
+            ip("addr", "add", "192.0.2.7/32", "dev", "lxc1")
+            sysctl("net/ipv4/conf/lxc1/accept_local", 1)
+
+        (endpoint,) = self.see(prepare)["endpoints"]
+        assert endpoint["verdict"] == "accepted"
+        assert "expected" not in endpoint["reason"]
 
     def test_predictions_come_true(self):
         """dropped_at at every value, for every kind of endpoint, against the kernel set to that value."""
@@ -533,7 +675,7 @@ class TestKernel:
         assert why["/run/netns"] == "entering a network namespace needs root (become)"
         assert why["pods behind lxc1"] == "no source tells their addresses"
 
-    def test_a_hundred_pods_by_six_processes(self):
+    def test_a_hundred_pods_by_seven_processes(self):
         def body():
             cilium_host()
             for number in range(100):
@@ -548,7 +690,7 @@ class TestKernel:
             return observe_routes.observe(IpRoute(counting), **self.NOWHERE), len(runs)
 
         facts, runs = on_scratch_node(body)
-        assert runs == 6
+        assert runs == 7
         assert [e["verdict"] for e in facts["endpoints"]] == [
             "dropped" if number % 3 else "accepted" for number in range(100)
         ]

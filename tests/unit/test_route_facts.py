@@ -46,6 +46,7 @@ def test_defaults(capsys, options_seen):
         "sources": ["agent", "state", "netns", "routes"],
         "verdicts": True,
         "timeout": 5.0,
+        "outside": "203.0.113.1",
     }
     assert set(result) - {"changed", "invocation"} == {"ansible_facts"}
     assert not result.get("changed")
@@ -56,7 +57,7 @@ def test_facts_are_text_that_any_reader_takes(capsys, options_seen):
 
 
 def test_options(capsys, options_seen):
-    run(capsys, verdicts=False, sources=["netns"], agent_socket="/a", netns_dir="/b", state_dir="/c", timeout="1.5")
+    run(capsys, verdicts=False, sources=["netns"], agent_socket="/a", netns_dir="/b", state_dir="/c", timeout="1.5", outside="198.51.100.7")
     assert options_seen == {
         "agent_path": "/a",
         "netns_dir": "/b",
@@ -64,6 +65,7 @@ def test_options(capsys, options_seen):
         "sources": ["netns"],
         "verdicts": False,
         "timeout": 1.5,
+        "outside": "198.51.100.7",
     }
 
 
@@ -75,6 +77,8 @@ def test_options(capsys, options_seen):
         ({"agent_socket": "cilium.sock"}, "agent_socket: 'cilium.sock' is no absolute path"),
         ({"netns_dir": "./netns"}, "netns_dir: './netns' is no absolute path"),
         ({"state_dir": "state"}, "state_dir: 'state' is no absolute path"),
+        ({"outside": "world"}, "outside: 'world' is no IPv4 address"),
+        ({"outside": "2001:db8::1"}, "outside: '2001:db8::1' is no IPv4 address"),
         ({"timeout": 0}, "timeout: 0 is no time to wait; give seconds from above 0 to 3600"),
         ({"timeout": -1}, "timeout: -1 is no time to wait"),
         ({"timeout": "nan"}, "timeout: nan is no time to wait"),
@@ -125,6 +129,7 @@ def test_documentation_has_what_is_returned():
     (endpoint,) = observed["endpoints"]
     assert set(facts["endpoints"]["contains"]) == set(endpoint)
     assert set(facts["endpoints"]["contains"]["peer"]["contains"]) == set(endpoint["peer"])
+    assert set(facts["endpoints"]["contains"]["leaves"]["contains"]) == set(endpoint["leaves"])
 
 
 class _StandIn:
@@ -142,8 +147,13 @@ class _StandIn:
     def routes(self):
         return [{"dst": "10.0.0.11", "dev": "lxc1"}]
 
+    def rules(self):
+        return []
+
     def verdicts(self, questions):
         return [Answer({"dev": "lxc1"}, None) for _question in questions]
+
+    matches = verdicts
 
 
 PLAYBOOK = """

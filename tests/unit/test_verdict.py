@@ -113,8 +113,15 @@ def test_a_refusal_at_0_is_not_the_filter(refusal):
 
 
 def test_the_kernels_word_stands_against_the_prediction():
-    assert explain(None, 2, CILIUM, "lxc1", False) == (ACCEPTED, "the kernel accepts it")
-    assert explain(OLD, 2, BACK["own"], "lxc1", False) == (DROPPED, "the kernel refuses its source address on lxc1")
+    assert explain(None, 2, CILIUM, "lxc1", False) == (
+        ACCEPTED,
+        "the kernel accepts it, against what was expected: "
+        "the filter is loose (2) on lxc1, which has no IPv4 address, and the route back leaves by cilium_host",
+    )
+    assert explain(OLD, 2, BACK["own"], "lxc1", False) == (
+        DROPPED,
+        "the kernel refuses its source address on lxc1, against what was expected: the route back leaves by lxc1",
+    )
 
 
 def test_explained_without_knowing_the_device():
