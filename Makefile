@@ -37,7 +37,7 @@ setup: machine python artifact nodes
 	@echo "Ready. Next: '. build/env', then 'molecule test' or 'molecule test --all'"
 
 lint: artifact
-	@$(activated) $(step) 'ruff' ruff check
+	@$(activated) $(step) 'ruff' ruff check . molecule/lab/demo tests/setup/scenarios
 	@$(activated) $(step) 'yamllint' yamllint --strict .
 	@$(activated) $(step) 'ansible-lint, production profile' ansible-lint --offline --profile production
 	@$(activated) $(step) 'vermin: modules run on Python 3.6' \
