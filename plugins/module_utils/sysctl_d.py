@@ -641,11 +641,8 @@ class SystemdSysctl(_Loader):
                     table[key] = line
         options = []
         for key, line in table.items():
-            target = _simplify(key)
-            if '..' in target.split('/'):  # sysctl_write() takes no such path
-                target = None
             is_glob = version >= SYSTEMD_GLOBS_SINCE and bool(_GLOB.search(key))
-            options.append(_Option(line, target, key, is_glob, ''))
+            options.append(_Option(line, _simplify(key), key, is_glob, ''))
         super(SystemdSysctl, self).__init__(tree, version, options)
 
     @staticmethod
