@@ -18,7 +18,7 @@ description:
     The drop counters do not move.
   - The endpoints are learnt from the first of O(sources) that can tell of them. Whatever could not be read is named
     in RV(ansible_facts.cilium_routes.unread); without root that is Cilium's agent and the pods' namespaces.
-  - Changes nothing. A node with thousands of pods costs seven or eight runs of C(ip) and at most one child process more.
+  - Changes nothing. A node with thousands of pods costs seven or eight runs of C(ip) and at most one child.
 extends_documentation_fragment:
   - nodeward.cilium.facts_attributes
 options:
@@ -54,7 +54,7 @@ options:
     default: /run/netns
   outside:
     description:
-      - An IPv4 address outside the node that stands for the world, in RV(ansible_facts.cilium_routes.endpoints[].leaves).
+      - An IPv4 address outside the node that stands for the world in what the facts say of packets that leave.
       - No packet is sent to it. Choose another where routes or policy rules treat this one in particular.
     type: str
     default: 203.0.113.1

@@ -57,7 +57,8 @@ def test_facts_are_text_that_any_reader_takes(capsys, options_seen):
 
 
 def test_options(capsys, options_seen):
-    run(capsys, verdicts=False, sources=["netns"], agent_socket="/a", netns_dir="/b", state_dir="/c", timeout="1.5", outside="198.51.100.7")
+    paths = {"agent_socket": "/a", "netns_dir": "/b", "state_dir": "/c"}
+    run(capsys, verdicts=False, sources=["netns"], timeout="1.5", outside="198.51.100.7", **paths)
     assert options_seen == {
         "agent_path": "/a",
         "netns_dir": "/b",
