@@ -652,8 +652,8 @@ class SystemdSysctl(_Loader):
         return [entry for entry in _chosen(tree, folders) if not os.path.basename(entry.path).startswith('.')]
 
     def winner(self, key, prefix_run=False):
-        # udev's rule runs for devices; 'all' and 'default' are none.
-        if prefix_run and key.split('/')[-2:-1] in (['all'], ['default']):
+        # udev's rule (99-systemd.rules) runs for devices, and has KERNEL!="lo".
+        if prefix_run and key.split('/')[-2:-1] in (['all'], ['default'], ['lo']):
             return None
         return super(SystemdSysctl, self).winner(key, prefix_run)
 

@@ -312,7 +312,8 @@ def test_prefix_run(version, braces, hidden, tmp_path):
     assert value(loader, "lxcabc", prefix_run=True) == (braces or "1")
     assert value(loader, ".x") is None
     assert value(loader, ".x", prefix_run=True) == hidden
-    assert values(loader, ("eth0", "all", "default"), prefix_run=True) == {"eth0": "5", "all": None, "default": None}
+    assert values(loader, ("eth0", "all", "default", "lo"), prefix_run=True) == {
+        "eth0": "5", "all": None, "default": None, "lo": None}
     assert values(loader, ("eth0", "all", "default")) == {"eth0": "5", "all": "7", "default": "1"}
 
 
