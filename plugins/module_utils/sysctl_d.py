@@ -22,6 +22,7 @@ from __future__ import absolute_import, division, print_function
 __metaclass__ = type
 
 import errno
+import itertools
 import os
 import re
 import stat
@@ -55,6 +56,7 @@ File = namedtuple('File', 'path target text')
 Folder = namedtuple('Folder', 'target files')
 
 _GLOB = re.compile(r'[*?\[]')  # GLOB_CHARS of systemd and procps: a brace alone makes no glob
+_SPECIAL = re.compile(r'[*?\[{\\]')
 _ODD_SEPARATORS = re.compile(r'//|/\./|/\.?$|^/|^\./')
 _CONF_KEY = re.compile(r'net/ipv4/conf/')
 _INTEGER = re.compile(r'\s*(-?)(0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*)(?:[ \t\n]|$)')
@@ -422,7 +424,7 @@ class Tree(object):
             for folder in folders.values():
                 for link, entry in folder.files.items():
                     if entry.target == path:
-                        folder.files[link] = entry._replace(text=text or '')
+                        folder.files[link] = entry._replace(text=text or '', target=None if text is None else path)
             if main and (main.target == path or main.path == path):
                 main = main._replace(text=text or '')
             if path == MAIN_FILE:
@@ -662,7 +664,8 @@ class SystemdSysctl(_Loader):
             return [[(part, True) for part in alternative.split('/')] for alternative in _expand_braces(glob)]
         # fnmatch(3) with the components of the prefix; what is left goes to glob(3), if it still is a glob.
         folder, _slash, leaf = glob.rpartition('/')
-        return [[(part, False) for part in folder.split('/')] + [(alternative, True)]
+        known = [(part if _GLOB.search(part) else _literal(part), False) for part in folder.split('/')]
+        return [known + [(alternative, True)]
                 for alternative in (_expand_braces(leaf) if _GLOB.search(leaf) else [_literal(leaf)])]
 
 
@@ -698,10 +701,11 @@ class Procps(_Loader):
             # Preload() hands even the name of a file to glob(3), with braces.
             parent, name = os.path.split(entry.path)
             siblings = tree.folders[parent].files
-            matched = [sibling for alternative in (_expand_braces(name) if re.search(r'[*?\[{\\]', name) else ())
+            matched = [siblings[sibling] for alternative in _expand_braces(name)
                        for sibling in sorted(siblings, key=os.fsencode)
-                       if _matcher(alternative).match(_to_bytes(sibling))]
-            chosen.extend([siblings[sibling] for sibling in matched] or [entry])
+                       if _matcher(alternative).match(_to_bytes(sibling))] if _SPECIAL.search(name) else []
+            # It returns at the first that it cannot open.
+            chosen.extend(itertools.takewhile(lambda file: file.target is not None, matched or [entry]))
         return chosen + ([tree.main] if tree.main else [])
 
     def _spared(self, name):

@@ -215,6 +215,8 @@ PROCPS = {
     "a file's name is a glob": (
         {"10-[a]": lines("eth0=1", "eth2=1"), "10-a": lines("eth0=2", "eth1=2"), "20": lines("eth1=3")},
         {"eth0": "2", "eth1": "3", "eth2": None}),
+    "up to one that cannot be opened": (
+        {"10-*": Link("nowhere"), "10-\\a": lines("eth0=1"), "10-a": lines("eth1=1")}, {"eth0": None, "eth1": "1"}),
     "or itself": ({"99-[b]": lines("eth0=1"), "10-a": lines("eth0=2")}, {"eth0": "1"}),
     "a link to /dev/null masks": ({f"{USR}/50.conf": lines("eth0=1"), f"{ETC}/50.conf": Link("/dev/null")},
                                   {"eth0": None}),
@@ -317,7 +319,10 @@ def test_prefix_run(version, braces, hidden, tmp_path):
     assert values(loader, ("eth0", "all", "default")) == {"eth0": "5", "all": "7", "default": "1"}
 
 
-def test_prefix_run_keeps_braces_in_the_last_component(tmp_path):
+def test_prefix_run_matches_its_components_by_fnmatch(tmp_path):
+    tree = plant(tmp_path, {"05": "net.ipv4.conf.\\eth1.rp_*=2\n"})
+    assert value(SystemdSysctl(tree, 257), "eth1") == "2"
+    assert value(SystemdSysctl(tree, 257), "eth1", prefix_run=True) is None
     tree = plant(tmp_path, {"10": "net.ipv4.conf.*.{rp_*,x}=3\n", "20": "net.ipv4.conf.*.{rp_filter,x}=4\n"})
     assert value(SystemdSysctl(tree, 257), "eth0") == "4"
     # With the prefix put in, nothing of the second is a glob any more, so its braces mean themselves.
