@@ -77,6 +77,7 @@ class _Node:
             for route in routes
             if route.get("type", "unicast") == "unicast" and "/" not in route["dst"] and route["dst"] != "default"
         }
+        self.received = _packets_received()
         # Cilium's devices with a peer in another namespace: one for each pod. cilium_host's peer is in ours.
         self.endpoint_devices = {
             name
@@ -233,6 +234,7 @@ def _record(endpoint, node):
             "index": node.links.get(device, {}).get("link_index"),
             "namespace": endpoint.get("peer_namespace"),
         },
+        "received": node.received.get(device),
         "endpoint_route": (endpoint["address"], device) in node.pod_routes,
         "route_device": None,
         "symmetric": None,
@@ -377,6 +379,17 @@ def _in_order(endpoints):
             endpoint.get("device") or "",
         ),
     )
+
+
+def _packets_received():
+    """{device: how many packets came in by it}, of this network namespace."""
+    try:
+        with open("/proc/net/dev", "rb") as stream:
+            rows = [line.rpartition(b":") for line in stream][2:]
+        # os.fsdecode makes of a name that is no UTF-8 the same as iproute does.
+        return {os.fsdecode(name.strip()): int(counts.split()[1]) for name, _colon, counts in rows}
+    except (OSError, ValueError, IndexError):
+        return {}
 
 
 def _read_sysctl(name):

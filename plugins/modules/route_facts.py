@@ -205,6 +205,13 @@ ansible_facts:
                   type: str
                   returned: always
                   sample: /run/netns/cni-9ed404a3-d975-cf32-d788-2a7f27e75019
+            received:
+              description:
+                - How many packets came in by its device since it was made; null where that could not be read.
+                - Packets that the filter drops are counted too, since it comes later.
+              type: int
+              returned: always
+              sample: 412
             endpoint_route:
               description: Whether there is a C(/32) route to it by its own device.
               type: bool

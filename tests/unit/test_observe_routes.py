@@ -157,7 +157,7 @@ def test_a_real_node_by_its_agent(state, tmp_path):
         assert endpoint["dropped_at"] == ([] if own else [1, 2])
         assert set(endpoint) == {
             *("address", "ipv6", "device", "pod", "peer", "endpoint_route", "route_device", "symmetric"),
-            *("verdict", "reason", "dropped_at", "leaves"),
+            *("verdict", "reason", "dropped_at", "leaves", "received"),
         }
         assert endpoint["leaves"]["verdict"] == endpoint["verdict"]
     assert len(replay.runs) == 7
