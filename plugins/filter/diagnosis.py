@@ -1,0 +1,512 @@
+# Copyright (c) 2026, nodeward.cilium contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Facts in, a diagnosis out: which packet dies where, whose line did it, what comes next, and what cures it. Pure."""
+
+from __future__ import absolute_import, division, print_function
+
+__metaclass__ = type
+
+DOCUMENTATION = r"""
+name: diagnosis
+short_description: Tell from a node's facts which pods are cut off, why, and whose line did it
+version_added: 0.1.0
+description:
+  - Turns the facts of M(nodeward.cilium.rp_filter_facts) and M(nodeward.cilium.route_facts) into a diagnosis, for
+    people by P(nodeward.cilium.story#filter) and for machines as it is.
+  - Pure. It touches no node, and works as well on facts that were kept.
+positional: _input
+options:
+  _input:
+    description: The fact C(rp_filter).
+    type: dict
+    required: true
+  routes:
+    description: The fact C(cilium_routes).
+    type: dict
+    required: true
+  node:
+    description: The name of the node, for the words and the commands.
+    type: str
+    default: this node
+  pod:
+    description: Tell of this pod alone, given as namespace/name.
+    type: str
+    default: ''
+  address:
+    description: Tell of the endpoint with this IP address alone.
+    type: str
+    default: ''
+  later:
+    description:
+      - Both facts gathered again after C(seconds), as a dictionary of C(rp_filter), C(cilium_routes) and C(seconds).
+        The diagnosis then says how many packets died in between.
+    type: dict
+    default: {}
+  probes:
+    description:
+      - Connections that were tried, each a dictionary of C(address), C(port), C(answered), C(before) and C(after), the
+        last two the drop counter.
+    type: list
+    elements: dict
+    default: []
+"""
+
+EXAMPLES = r"""
+- name: Gather the filter
+  nodeward.cilium.rp_filter_facts:
+
+- name: Gather pods and routes
+  nodeward.cilium.route_facts:
+
+- name: Stop where pods are cut off
+  ansible.builtin.assert:
+    that: diagnosis.state == 'healthy'
+    fail_msg: "{{ diagnosis.summary }}"
+  vars:
+    diagnosis: >-
+      {{ ansible_facts['rp_filter']
+         | nodeward.cilium.diagnosis(ansible_facts['cilium_routes'], node=inventory_hostname) }}
+"""
+
+RETURN = r"""
+_value:
+  description: The diagnosis.
+  type: dict
+  contains:
+    schema:
+      description: The version of this document. It is raised when a field changes its meaning or goes.
+      type: int
+      sample: 1
+    node:
+      description: The node's name.
+      type: str
+    state:
+      description:
+        - V(healthy) where every reply is accepted now and later; V(at_risk) where the next pod, boot or
+          C(sysctl --system) will cut pods off; V(broken) where pods are cut off now; V(unknown) where that could not be seen; V(no_cilium)
+          where there is no Cilium; V(elsewhere) where the pod or address asked for is not on this node.
+      type: str
+    summary:
+      description: The same in a sentence.
+      type: str
+    endpoints:
+      description: How many endpoints there are (C(total)), and how many of them C(accepted), C(dropped), C(unknown).
+      type: dict
+    stories:
+      description:
+        - One for each endpoint asked for or cut off, and for each of Cilium's filtered devices whose pod is not known.
+          Each has the endpoint's own fields (C(address), C(ipv6), C(pod), C(device), C(route_device), C(symmetric),
+          C(verdict), C(reason), C(leaves), C(namespace)); C(filter) (C(effective), C(own), C(all), C(decided_by));
+          C(filter_is_why); C(set_by), for each value that filters its C(key), C(value), C(path), C(line), C(text) and
+          C(by); and C(next) with C(pod), C(boot) and C(sysctl_system), each with the C(effective) value then, whether
+          the reply is C(dropped) then, and the C(lines) that decide.
+      type: list
+      elements: dict
+    next:
+      description: What a pod to come meets, as C(next) of a story.
+      type: dict
+    reload_on_add:
+      description: Where udev is told to set the filter on every new device.
+      type: dict
+    endpoint_routes:
+      description: As in the fact.
+      type: dict
+    cures:
+      description: Both, each with C(title), C(commands) and C(variables); empty where there is nothing to cure.
+      type: list
+      elements: dict
+    watch:
+      description: C(seconds), C(dropped) packets, and C(devices) by which packets came in for pods that are cut off.
+      type: dict
+    probes:
+      description: As given.
+      type: list
+      elements: dict
+    notes:
+      description: What else matters, as sentences.
+      type: list
+      elements: str
+    unseen:
+      description: What could not be read, as C(what), C(why), and whether root could (C(needs_root)).
+      type: list
+      elements: dict
+"""
+
+import fnmatch
+import ipaddress
+import re
+
+from ansible.errors import AnsibleFilterError
+
+SCHEMA = 1
+DROPPED, ACCEPTED, UNKNOWN = "dropped", "accepted", "unknown"
+_NEEDS_ROOT = re.compile(r"root|permission denied|not permitted", re.IGNORECASE)
+
+
+def diagnosis(rp_filter, routes, node="this node", pod="", address="", later=None, probes=None):
+    """The document that RETURN describes."""
+    _check(rp_filter, "devices", "rp_filter_facts")
+    _check(routes, "endpoints", "route_facts")
+    _check_wanted(pod, address)
+    endpoints = routes["endpoints"]
+    wanted = [endpoint for endpoint in endpoints if _is_wanted(endpoint, pod, address)]
+    asked = bool(pod or address)
+    suspects = [] if asked else _suspects(rp_filter, endpoints)
+    cut_off = [endpoint for endpoint in wanted if _is_cut_off(endpoint)]
+    counts = dict.fromkeys((ACCEPTED, DROPPED, UNKNOWN), 0)
+    for endpoint in endpoints:
+        counts[endpoint["verdict"]] += 1
+    told = wanted if asked else [e for e in wanted if _is_cut_off(e) or e["verdict"] == UNKNOWN and _has_ipv4(e)]
+    stories = [_story(endpoint, rp_filter) for endpoint in told + suspects]
+    dropped_at = _dropped_at(wanted)
+    to_come = _next(rp_filter, None, dropped_at)
+    risks = [when for when, horizon in to_come.items() if horizon["dropped"]]
+    state = _state(rp_filter, routes, wanted, asked, cut_off, stories, risks)
+    document = {
+        "schema": SCHEMA,
+        "node": node,
+        "state": state,
+        "summary": "",
+        "endpoints": dict(counts, total=len(endpoints)),
+        "stories": stories,
+        "next": to_come,
+        "reload_on_add": rp_filter["reload_on_add"],
+        "endpoint_routes": routes["endpoint_routes"],
+        "cures": _cures(node, stories) if state in ("broken", "at_risk", UNKNOWN) and _filter_is_why(stories) else [],
+        "watch": _watch(rp_filter, later, routes) if later else None,
+        "probes": list(probes or []),
+        "notes": _notes(rp_filter, routes),
+        "unseen": [
+            dict(entry, needs_root=bool(_NEEDS_ROOT.search(entry["why"])))
+            for entry in routes["unread"] + rp_filter["unread"]
+        ],
+    }
+    document["summary"] = _summary(document, routes, pod or address, len(cut_off), risks)
+    return document
+
+
+# ---- who is meant ----------------------------------------------------------------------------------------------------
+
+
+def _check(facts, member, module):
+    if not isinstance(facts, dict) or member not in facts:
+        raise AnsibleFilterError(
+            "diagnosis: expected the facts of nodeward.cilium.%s, found %.80r; gather them first" % (module, facts)
+        )
+
+
+def _check_wanted(pod, address):
+    if pod and address:
+        raise AnsibleFilterError("pod and address: give one of them, found both '%s' and '%s'" % (pod, address))
+    if pod and not re.match(r"[^/\s]+/[^/\s]+\Z", pod):
+        raise AnsibleFilterError("pod: '%s' is no pod; write namespace/name, such as kube-system/coredns-1" % pod)
+    if address:
+        try:
+            ipaddress.ip_address(address)
+        except ValueError:
+            raise AnsibleFilterError("address: '%s' is no IP address" % address) from None
+
+
+def _is_wanted(endpoint, pod, address):
+    if pod:
+        return endpoint["pod"] == pod
+    if address:
+        return str(ipaddress.ip_address(address)) in (endpoint["address"], endpoint["ipv6"])
+    return True
+
+
+def _has_ipv4(endpoint):
+    return bool(endpoint["address"])
+
+
+def _is_cut_off(endpoint):
+    return DROPPED in (endpoint["verdict"], endpoint["leaves"]["verdict"])
+
+
+def _suspects(rp_filter, endpoints):
+    """Cilium's filtered devices behind which no source knows a pod: all that can be seen without root."""
+    known = {endpoint["device"] for endpoint in endpoints}
+    return [
+        {
+            "address": None,
+            "ipv6": None,
+            "pod": None,
+            "device": name,
+            "peer": {"namespace": None},
+            "route_device": None,
+            "symmetric": None,
+            "verdict": UNKNOWN,
+            "reason": "the filter is on, and no source tells the address of the pod behind it",
+            "leaves": {"device": None, "verdict": UNKNOWN, "reason": "its address is not known"},
+            # Without a route of its own it would be in none of the tables that everybody may read.
+            "dropped_at": [1, 2],
+        }
+        for name, device in sorted(rp_filter["devices"].items())
+        if device["kind"] == "cilium"
+        and device["effective"]
+        and name not in known
+        and not fnmatch.fnmatchcase(name, "cilium_*")
+    ]
+
+
+# ---- one chain -------------------------------------------------------------------------------------------------------
+
+
+def _story(endpoint, rp_filter):
+    device = rp_filter["devices"].get(endpoint["device"])
+    every = rp_filter["all"]["running"]
+    effective = device["effective"] if device else None
+    if endpoint["verdict"] == UNKNOWN and endpoint["address"]:
+        filter_is_why = None
+    else:
+        # At 0, and for a local or martian source, it is something else.
+        filter_is_why = bool(effective) and endpoint["dropped_at"] is not None
+    return {
+        "address": endpoint["address"],
+        "ipv6": endpoint["ipv6"],
+        "pod": endpoint["pod"],
+        "namespace": endpoint["peer"]["namespace"],
+        "device": endpoint["device"],
+        "route_device": endpoint["route_device"],
+        "symmetric": endpoint["symmetric"],
+        "verdict": endpoint["verdict"],
+        "reason": endpoint["reason"],
+        "leaves": endpoint["leaves"],
+        "filter": {
+            "effective": effective,
+            "own": device["running"] if device else None,
+            "all": every,
+            "decided_by": _decided_by(every, device["running"]) if device else None,
+        },
+        "filter_is_why": filter_is_why,
+        "set_by": _set_by(rp_filter, endpoint["device"], device),
+        "next": _next(rp_filter, endpoint["device"], endpoint["dropped_at"]),
+    }
+
+
+def _decided_by(every, own):
+    """Whose value the kernel uses: the larger of both."""
+    if every == own:
+        return "both"
+    return "own" if every is None or own > every else "all"
+
+
+def _set_by(rp_filter, name, device):
+    """Each value that filters the device, with the line that set it where one says so."""
+    found = []
+    if device and device["running"]:
+        found.append(_attribution(rp_filter, name, device["running"], device["configured"], is_device=True))
+    if rp_filter["all"]["running"]:
+        found.append(_attribution(rp_filter, "all", rp_filter["all"]["running"], rp_filter["all"]["configured"]))
+    return found
+
+
+def _attribution(rp_filter, name, value, configured, is_device=False):
+    rule = rp_filter["reload_on_add"]
+    line, by = configured["systemd_sysctl"], None
+    if line and line["value"] == value:
+        if is_device and rule:
+            by = "systemd-sysctl, which udev runs for every new device (%s:%d)" % (rule["path"], rule["line"])
+        else:
+            by = "systemd-sysctl, at boot and whenever its unit restarts"
+    else:
+        line = configured["procps"]
+        if line and line["value"] == value:
+            by = "procps, when someone called 'sysctl --system'"
+        elif is_device and not (configured["systemd_sysctl"] or line) and rp_filter["default"]["running"] == value:
+            line = rp_filter["default"]["configured"]["systemd_sysctl"] or rp_filter["default"]["configured"]["procps"]
+            line = line if line and line["value"] == value else None
+            by = "the value of 'default', with which a device begins"
+        else:
+            line = None
+            others = ", ".join("%s:%d (%s)" % (o["path"], o["line"], o["by"]) for o in rp_filter["other_writers"][:3])
+            by = "no line that a loader reads now; by hand, by another program, or by a line that is gone"
+            by += "; found on this node: %s" % others if others else ""
+    return {
+        "key": name,
+        "value": value,
+        "path": line["path"] if line else None,
+        "line": line["line"] if line else None,
+        "text": "%s = %s" % (line["key"], line["value"]) if line else None,
+        "by": by,
+    }
+
+
+# ---- what comes next -------------------------------------------------------------------------------------------------
+
+
+def _next(rp_filter, device, dropped_at):
+    """What a pod meets that is made anew (next pod, next boot), and what this one meets (sysctl --system)."""
+    new_device = _line_for_new(rp_filter, device)
+    every, present = rp_filter["all"], rp_filter["devices"].get(device)
+    has_procps = rp_filter["loaders"]["procps"] is not None
+    procps_device = (present or _pattern(rp_filter, device))["configured"]["procps"]
+    return {
+        "pod": _horizon(every["running"], None, 0, new_device, dropped_at),
+        # No line decides: the kernel boots with 0, and Cilium makes its devices with 0.
+        "boot": _horizon(0, every["configured"]["systemd_sysctl"], 0, new_device, dropped_at),
+        "sysctl_system": _horizon(
+            every["running"],
+            every["configured"]["procps"] if has_procps else None,
+            present["running"] if present else new_device["value"] if new_device else 0,
+            procps_device if has_procps else None,
+            dropped_at,
+        ),
+    }
+
+
+def _pattern(rp_filter, device):
+    """What is configured for devices to come, of the sort of this one."""
+    patterns = rp_filter["patterns"]
+    for name in sorted(patterns):
+        if device and fnmatch.fnmatchcase(device, name):
+            return patterns[name]
+    nothing = {"configured": {"systemd_sysctl": None, "procps": None}}
+    return patterns.get("lxc*") or next(iter(patterns.values()), nothing)
+
+
+def _line_for_new(rp_filter, device):
+    # Without udev's rule nobody touches what Cilium wrote.
+    return _pattern(rp_filter, device)["configured"]["systemd_sysctl"] if rp_filter["reload_on_add"] else None
+
+
+def _horizon(every, every_line, own, own_line, dropped_at):
+    every = every_line["value"] if every_line else every or 0
+    own = own_line["value"] if own_line else own
+    effective = max(every, own)
+    return {
+        "effective": effective,
+        "dropped": None if dropped_at is None else min(effective, 2) in dropped_at,
+        "lines": [
+            line for line, value in ((own_line, own), (every_line, every)) if line and (value == effective or value)
+        ],
+    }
+
+
+def _dropped_at(endpoints):
+    """At which values a pod to come is cut off, judged by those that are there."""
+    known = [endpoint["dropped_at"] for endpoint in endpoints if endpoint["dropped_at"] is not None]
+    return sorted({value for values in known for value in values}) if known else None
+
+
+# ---- the whole -------------------------------------------------------------------------------------------------------
+
+
+def _state(rp_filter, routes, wanted, asked, cut_off, stories, risks):
+    has_cilium = any(device["kind"] == "cilium" for device in rp_filter["devices"].values())
+    if not has_cilium and not routes["endpoints"]:
+        # With the devices unread nothing can be said.
+        return UNKNOWN if not rp_filter["devices"] else "no_cilium"
+    if asked and not wanted:
+        return "elsewhere"
+    if cut_off:
+        return "broken"
+    # A pod without IPv4 is no matter of the filter; everything else that is not known is.
+    if any(story["verdict"] == UNKNOWN and (story["address"] or not story["ipv6"]) for story in stories):
+        return UNKNOWN
+    if not wanted and routes["source"] is None:
+        return UNKNOWN
+    return "at_risk" if risks else "healthy"
+
+
+_WHEN = {"pod": "the next pod", "boot": "the next boot", "sysctl_system": "the next 'sysctl --system'"}
+
+
+def _summary(document, routes, wanted, cut_off, risks):
+    state, total = document["state"], document["endpoints"]["total"]
+    if state == "no_cilium":
+        return "there is no Cilium on this node: none of its devices, and no agent"
+    if state == "elsewhere":
+        if "/" in wanted and routes["source"] in ("netns", "routes", None):
+            return "no agent answers, so nothing tells the names of pods; give the address instead of %s" % wanted
+        return "%s is not on this node, which has %s" % (wanted, _count(total, "endpoint"))
+    when = " and ".join(", ".join(_WHEN[risk] for risk in risks).rsplit(", ", 1))
+    if state == "broken":
+        if wanted:
+            return "%s is cut off" % wanted
+        return "%d of %s %s cut off" % (cut_off, _count(total, "endpoint"), "is" if cut_off == 1 else "are")
+    if state == UNKNOWN:
+        unclear = len([story for story in document["stories"] if story["verdict"] == UNKNOWN])
+        if not unclear:
+            return "Cilium is here, but nothing tells of its endpoints"
+        return "for %s it could not be seen whether they are cut off" % _count(unclear, "endpoint or device")
+    everyone = "all %d endpoints" % total if total != 1 else "its one endpoint"
+    replies = "the kernel accepts the reply of %s" % (wanted or everyone)
+    if state == "at_risk":
+        return "%s now, but %s will cut %s off" % (replies, when, "it" if wanted else "pods")
+    return "healthy: %s now, after the next pod, the next boot and the next 'sysctl --system'" % replies
+
+
+def _count(number, noun):
+    return "%d %s" % (number, noun if number == 1 else noun + "s")
+
+
+def _filter_is_why(stories):
+    # At risk: no story, and the filter is what threatens.
+    return not stories or any(story["filter_is_why"] for story in stories)
+
+
+def _cures(node, stories):
+    pods = sorted({story["pod"] for story in stories if story["pod"]})
+    restart = ["kubectl --namespace kube-system rollout restart daemonset/cilium"]
+    restart += ["kubectl --namespace %s delete pod %s" % tuple(pod.split("/")) for pod in pods[:1]]
+    return [
+        {
+            "title": "exempt Cilium's devices from the filter, and keep it on all others",
+            "commands": [
+                "ansible-playbook -i INVENTORY nodeward.cilium.harden --limit '%s' --check --diff" % node,
+                "ansible-playbook -i INVENTORY nodeward.cilium.harden --limit '%s'" % node,
+            ],
+            "variables": {"rp_filter_state": "present"},
+            "of": "role nodeward.cilium.rp_filter",
+        },
+        {
+            "title": "give every pod a route by its own device; agents, and then all pods, have to be made anew",
+            "commands": [
+                "helm upgrade cilium cilium/cilium --namespace kube-system --reuse-values "
+                "--set endpointRoutes.enabled=true",
+                *restart,
+            ],
+            "variables": {"enable-endpoint-routes": "true"},
+            "of": "ConfigMap cilium-config; the chart's value is endpointRoutes.enabled",
+        },
+    ]
+
+
+def _watch(before, later, routes):
+    """How many packets the filter dropped, and by which devices of pods that are cut off packets came in meanwhile."""
+    after = {endpoint["device"]: endpoint for endpoint in later["cilium_routes"]["endpoints"]}
+    devices = []
+    for endpoint in routes["endpoints"]:
+        now = after.get(endpoint["device"])
+        if not _is_cut_off(endpoint) or not now or None in (endpoint["received"], now["received"]):
+            continue
+        if now["received"] > endpoint["received"]:
+            devices.append({"device": endpoint["device"], "received": now["received"] - endpoint["received"]})
+    counters = before["counters"]["ip_reverse_path_filter"], later["rp_filter"]["counters"]["ip_reverse_path_filter"]
+    return {
+        "seconds": later["seconds"],
+        "dropped": None if None in counters else counters[1] - counters[0],
+        "devices": devices,
+    }
+
+
+def _notes(rp_filter, routes):
+    notes = [routes["endpoint_routes"]["disagreement"]] if routes["endpoint_routes"]["disagreement"] else []
+    for rule in rp_filter["netfilter"][:3]:
+        notes.append(
+            "a rule of netfilter drops the same packets whatever the filter says: %s %s %s: %s"
+            % (rule["family"], rule["table"], rule["chain"], rule["rule"])
+        )
+    unit = rp_filter["loaders"]["systemd_sysctl"] or {}
+    if unit.get("unit") == "failed":
+        notes.append("systemd-sysctl.service has failed (%s)" % unit.get("unit_result"))
+    return notes
+
+
+class FilterModule(object):
+    """The filter of this file."""
+
+    def filters(self):
+        return {"diagnosis": diagnosis}

@@ -1,0 +1,219 @@
+# Copyright (c) 2026, nodeward.cilium contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A diagnosis as a short story for the terminal. Pure."""
+
+from __future__ import absolute_import, division, print_function
+
+__metaclass__ = type
+
+DOCUMENTATION = r"""
+name: story
+short_description: Tell a diagnosis as lines for people
+version_added: 0.1.0
+description:
+  - Turns what P(nodeward.cilium.diagnosis#filter) returns into lines of text, aligned, for a terminal.
+  - Endpoints with the same story share it. The line of the culprit begins with C(>>).
+options:
+  _input:
+    description: The diagnosis.
+    type: dict
+    required: true
+"""
+
+EXAMPLES = r"""
+- name: Tell the story
+  nodeward.cilium.tell:
+    lines: "{{ diagnosis | nodeward.cilium.story }}"
+"""
+
+RETURN = r"""
+_value:
+  description: The lines.
+  type: list
+  elements: str
+"""
+
+import textwrap
+
+WIDTH = 110
+MODES = {0: "off (0)", 1: "strict (1)", 2: "loose (2)"}
+MOST_ENDPOINTS = 20  # of one story; the JSON names all
+CULPRIT = ">> "
+
+
+def story(diagnosis):
+    """The lines; the first one says it all."""
+    lines = ["%s: %s" % (diagnosis["node"], diagnosis["summary"])]
+    for chain, stories in _grouped(diagnosis["stories"]):
+        lines += [""] + _endpoints(stories) + [""] + _aligned(chain, stories)
+    if diagnosis["state"] == "at_risk" and not diagnosis["stories"]:
+        lines += [""] + _aligned(_horizons(diagnosis["next"], "pods are cut off"), [])
+    lines += _measured(diagnosis)
+    for number, cure in enumerate(diagnosis["cures"], 1):
+        lines += ["", "   Cure %d: %s" % (number, cure["title"])]
+        lines += ["     $ " + command for command in cure["commands"]]
+        lines += ['     %s: "%s"   (%s)' % (name, value, cure["of"]) for name, value in cure["variables"].items()]
+    if diagnosis["state"] not in ("healthy", "no_cilium", "elsewhere") and diagnosis["notes"]:
+        lines += [""] + ["   Note: " + note for note in diagnosis["notes"]]
+    return lines + _unseen(diagnosis)
+
+
+def _grouped(stories):
+    """Pairs of (chain, stories that have it), in their order; %s in a chain stands for the device."""
+    groups = []
+    for each in stories:
+        chain = _chain(each)
+        for known, members in groups:
+            if known == chain:
+                members.append(each)
+                break
+        else:
+            groups.append((chain, [each]))
+    return groups
+
+
+def _endpoints(stories):
+    rows = [
+        (_name(each), each["address"] or each["ipv6"] or "address unknown", each["device"] or "device unknown")
+        for each in stories[:MOST_ENDPOINTS]
+    ]
+    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    lines = ["   " + "   ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
+    if len(stories) > MOST_ENDPOINTS:
+        lines.append("   and %d more" % (len(stories) - MOST_ENDPOINTS))
+    return lines
+
+
+def _name(each):
+    if each["pod"]:
+        return each["pod"]
+    if each["device"] == "lxc_health":
+        return "Cilium's health endpoint"
+    return "pod in %s" % each["namespace"] if each["namespace"] else "pod of unknown name"
+
+
+def _chain(each):
+    """Rows of (label, text): from the pod's device to what comes next, with {device} for its name."""
+    rows = []
+    if each["address"] and each["device"]:
+        if each["route_device"] is None:
+            rows.append(("route", "the host has no route to it"))
+        elif each["symmetric"]:
+            rows.append(("route", "the host reaches it by {device}, and its reply arrives there"))
+        else:
+            rows.append(("route", "the host reaches it by %s; its reply arrives on {device}" % each["route_device"]))
+    values = each["filter"]
+    if values["effective"] is not None:
+        why = {
+            "own": "its own value (all is %s)" % values["all"],
+            "all": "because of all (its own is %s)" % values["own"],
+            "both": "its own value and all",
+        }[values["decided_by"]]
+        rows.append(("filter", "%s on {device}: %s" % (MODES.get(values["effective"], values["effective"]), why)))
+    rows.append(("verdict", "%s: %s" % (each["verdict"], each["reason"])))
+    leaves = each["leaves"]
+    if leaves["verdict"] == each["verdict"] == "dropped":
+        rows.append(("to the world", "dropped as well"))
+    elif leaves["verdict"] == "accepted":
+        rows.append(("to the world", "leaves by %s" % leaves["device"]))
+    elif each["address"]:
+        rows.append(("to the world", "%s: %s" % (leaves["verdict"], leaves["reason"])))
+    if each["filter_is_why"] is False and "dropped" in (each["verdict"], leaves["verdict"]):
+        rows.append(("set by", "nobody: the filter is not why; look at the routes, rules and addresses above"))
+        return _anonymous(rows, each)
+    for culprit in each["set_by"]:
+        if culprit["path"]:
+            rows.append((CULPRIT + "set by", "%(path)s:%(line)d   %(text)s" % culprit))
+            rows.append(("", "by " + culprit["by"]))
+        else:
+            rows.append((CULPRIT + "set by", "%(key)s has %(value)s by %(by)s" % culprit))
+    return _anonymous(rows + _horizons(each["next"], "cut off"), each)
+
+
+def _anonymous(rows, each):
+    device = each["device"]
+    return [(label, text.replace(device, "{device}") if device else text) for label, text in rows]
+
+
+def _horizons(horizons, cut_off):
+    rows = []
+    for when, label in (("pod", "next pod"), ("boot", "next boot"), ("sysctl_system", "sysctl --system")):
+        horizon = horizons[when]
+        what = {True: cut_off, False: "fine", None: "value"}[horizon["dropped"]]
+        mode = MODES.get(horizon["effective"], horizon["effective"])
+        lines = ", ".join("%s:%d" % (line["path"], line["line"]) for line in horizon["lines"])
+        if lines:
+            why = "by " + lines
+        elif when != "sysctl_system" and not horizon["effective"]:
+            why = "as Cilium sets it; no line says otherwise"
+        else:
+            why = "as it is now; no line sets it"
+        rows.append((label, "%s: %s %s" % (what, mode, why)))
+    return rows
+
+
+def _aligned(chain, stories):
+    device = stories[0]["device"] if len(stories) == 1 else "its device"
+    width = max(len(label.replace(CULPRIT, "")) for label, _text in chain)
+    lines = []
+    for label, text in chain:
+        mark = CULPRIT if label.startswith(CULPRIT) else "   "
+        head = mark + label.replace(CULPRIT, "").ljust(width) + "  "
+        lines += textwrap.wrap(
+            text.replace("{device}", device or "?"),
+            WIDTH,
+            initial_indent=head,
+            subsequent_indent=" " * len(head),
+            # A path or a command is no longer one when it is broken.
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+    return lines
+
+
+def _measured(diagnosis):
+    lines = []
+    watch = diagnosis["watch"]
+    if watch:
+        if watch["dropped"] is None:
+            told = "the drop counter could not be read"
+        elif not watch["dropped"]:
+            told = "no packet died"
+        else:
+            told = "%d packets died by the filter" % watch["dropped"]
+            devices = ["%(device)s (%(received)d came in)" % device for device in watch["devices"]]
+            if len(devices) == 1:
+                told += ", on %s" % devices[0]
+            elif devices:
+                told += ", on some of: %s" % ", ".join(devices)
+            else:
+                told += "; on which device cannot be told: none of the pods that are cut off sent any"
+        lines.append("   In %g s %s." % (watch["seconds"], told))
+    for probe in diagnosis["probes"]:
+        lines.append(
+            "   Probe of %s port %s: %s; the drop counter went from %s to %s."
+            % (
+                probe["address"],
+                probe["port"],
+                "connected" if probe["answered"] else "no connection",
+                probe["before"],
+                probe["after"],
+            )
+        )
+    return [""] + lines if lines else []
+
+
+def _unseen(diagnosis):
+    """What root could have seen is always said; what is just not there only where the answer suffers from it."""
+    entries = [e for e in diagnosis["unseen"] if e["needs_root"] or diagnosis["state"] == "unknown"]
+    if not entries:
+        return []
+    return ["", "   Not seen:"] + ["     %(what)s: %(why)s" % entry for entry in entries]
+
+
+class FilterModule(object):
+    """The filter of this file."""
+
+    def filters(self):
+        return {"story": story}

@@ -1,0 +1,46 @@
+#!/usr/bin/python
+# Copyright (c) 2026, nodeward.cilium contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import absolute_import, division, print_function
+
+__metaclass__ = type
+
+DOCUMENTATION = r"""
+module: tell
+short_description: Print lines as they are
+version_added: 0.1.0
+description:
+  - Prints lines to the terminal as they are, where M(ansible.builtin.debug) shows them quoted and as JSON.
+  - Runs on the controller alone and touches no node.
+options:
+  lines:
+    description: The lines.
+    type: list
+    elements: str
+    required: true
+  mark:
+    description: Lines that begin with this are shown in Ansible's colour for errors, where it uses colours.
+    type: str
+    default: '>>'
+attributes:
+  check_mode:
+    description: Can run in check mode.
+    support: full
+  diff_mode:
+    description: Changes nothing, so there is no difference to show.
+    support: none
+author:
+  - nodeward.cilium contributors (@nodeward)
+"""
+
+EXAMPLES = r"""
+- name: Tell what was found
+  nodeward.cilium.tell:
+    lines:
+      - "{{ inventory_hostname }}: nothing to do"
+"""
+
+RETURN = r"""
+"""

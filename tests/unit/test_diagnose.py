@@ -1,0 +1,359 @@
+"""Facts in, a story out: the diagnosis, its words, and that role and documentation name the same options."""
+
+import inspect
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from ansible.errors import AnsibleFilterError
+from ansible_collections.nodeward.cilium.plugins.filter import diagnosis as diagnosis_plugin
+from ansible_collections.nodeward.cilium.plugins.filter.diagnosis import diagnosis
+from ansible_collections.nodeward.cilium.plugins.filter.story import story
+
+ROLE = Path(__file__).resolve().parents[2] / "roles" / "diagnose"
+LXC = "lxc3c160d6c7aa0"
+GLOB = {"value": 2, "path": "/usr/lib/sysctl.d/50-default.conf", "line": 26, "key": "net.ipv4.conf.*.rp_filter"}
+EXEMPT = {"value": 0, "path": "/etc/sysctl.d/99-override_cilium_rp_filter.conf", "line": 9, "key": "[l]xc*"}
+ALL = {"value": 1, "path": "/etc/sysctl.conf", "line": 3, "key": "net.ipv4.conf.all.rp_filter"}
+RULE = {"path": "/usr/lib/udev/rules.d/99-systemd.rules", "line": 72}
+UNREAD = {"what": "/run/x.sock", "why": "GET /v1/endpoint on /run/x.sock: no such socket; no Cilium agent runs here"}
+REASON = "the filter is loose (2) on %s, which has no IPv4 address, and the route back leaves by cilium_host"
+
+
+def configured(systemd=None, procps=None):
+    return {"systemd_sysctl": systemd, "procps": procps}
+
+
+def filter_facts(devices=None, line=GLOB, **changes):
+    """Of a node where `line` decides the filter of every lxc device."""
+    devices = {LXC: 2} if devices is None else devices
+    facts = {
+        "all": {"running": 0, "configured": configured()},
+        "default": {"running": 2, "configured": configured(line, line)},
+        "devices": {
+            name: {"kind": "cilium", "running": value, "effective": value, "configured": configured(line, line)}
+            for name, value in devices.items()
+        },
+        "patterns": {"lxc*": {"configured": configured(line, line)}, "cilium_*": {"configured": configured()}},
+        "loaders": {"systemd_sysctl": {"version": 257, "unit": "active"}, "procps": {"version": "4.0.4"}},
+        "reload_on_add": RULE,
+        "netfilter": [],
+        "other_writers": [],
+        "counters": {"ip_reverse_path_filter": 12, "in_martian_src": 0},
+        "unread": [],
+    }
+    facts.update(changes)
+    return facts
+
+
+def endpoint(number=113, device=LXC, verdict="dropped", **changes):
+    result = {
+        "address": "10.0.0.%d" % number,
+        "ipv6": None,
+        "device": device,
+        "pod": "kube-system/coredns-%d" % number,
+        "peer": {"device": "eth0", "index": 2, "namespace": None},
+        "received": 100,
+        "endpoint_route": False,
+        "route_device": "cilium_host",
+        "symmetric": False,
+        "verdict": verdict,
+        "reason": REASON % device if verdict == "dropped" else "the filter is off on %s" % device,
+        "dropped_at": [1, 2],
+        "leaves": {"device": None if verdict == "dropped" else "eth0", "verdict": verdict, "reason": REASON % device},
+    }
+    result.update(changes)
+    return result
+
+
+def route_facts(*endpoints, **changes):
+    in_effect = {"in_effect": False, "with_route": 0, "without_route": 1, "agent": None, "disagreement": None}
+    facts = {
+        "endpoint_routes": in_effect,
+        "loosens_uplinks": None,
+        "source": "agent",
+        "endpoints": list(endpoints),
+        "unread": [],
+    }
+    facts.update(changes)
+    return facts
+
+
+def told(*arguments, **options):
+    document = diagnosis(*arguments, node="node1", **options)
+    json.dumps(document)
+    return document, story(document)
+
+
+BROKEN = """\
+node1: 1 of 1 endpoint is cut off
+
+   kube-system/coredns-113   10.0.0.113   lxc3c160d6c7aa0
+
+   route            the host reaches it by cilium_host; its reply arrives on lxc3c160d6c7aa0
+   filter           loose (2) on lxc3c160d6c7aa0: its own value (all is 0)
+   verdict          dropped: the filter is loose (2) on lxc3c160d6c7aa0, which has no IPv4 address, and the
+                    route back leaves by cilium_host
+   to the world     dropped as well
+>> set by           /usr/lib/sysctl.d/50-default.conf:26   net.ipv4.conf.*.rp_filter = 2
+                    by systemd-sysctl, which udev runs for every new device
+                    (/usr/lib/udev/rules.d/99-systemd.rules:72)
+   next pod         cut off: loose (2) by /usr/lib/sysctl.d/50-default.conf:26
+   next boot        cut off: loose (2) by /usr/lib/sysctl.d/50-default.conf:26
+   sysctl --system  cut off: loose (2) by /usr/lib/sysctl.d/50-default.conf:26
+
+   Cure 1: exempt Cilium's devices from the filter, and keep it on all others
+     $ ansible-playbook -i INVENTORY nodeward.cilium.harden --limit 'node1' --check --diff
+     $ ansible-playbook -i INVENTORY nodeward.cilium.harden --limit 'node1'
+     rp_filter_state: "present"   (role nodeward.cilium.rp_filter)
+
+   Cure 2: give every pod a route by its own device; agents, and then all pods, have to be made anew
+     $ helm upgrade cilium cilium/cilium --namespace kube-system --reuse-values --set endpointRoutes.enabled=true
+     $ kubectl --namespace kube-system rollout restart daemonset/cilium
+     $ kubectl --namespace kube-system delete pod coredns-113
+     enable-endpoint-routes: "true"   (ConfigMap cilium-config; the chart's value is endpointRoutes.enabled)"""
+
+
+def test_the_story_of_the_fault():
+    document, lines = told(filter_facts(), route_facts(endpoint()))
+    assert "\n".join(lines) == BROKEN
+    assert document["state"] == "broken"
+    assert document["schema"] == 1
+    (culprit,) = document["stories"][0]["set_by"]
+    assert (culprit["path"], culprit["line"]) == ("/usr/lib/sysctl.d/50-default.conf", 26)
+
+
+def test_a_healthy_node_takes_one_line():
+    _document, lines = told(
+        filter_facts({LXC: 0}, EXEMPT), route_facts(endpoint(verdict="accepted"), unread=[UNREAD])
+    )
+    assert lines == [
+        "node1: healthy: the kernel accepts the reply of its one endpoint now, after the next pod, the next boot and "
+        "the next 'sysctl --system'"
+    ]
+
+
+def test_well_now_but_not_after_the_next_pod():
+    document, lines = told(filter_facts({LXC: 0}), route_facts(endpoint(verdict="accepted")))
+    assert document["state"] == "at_risk"
+    assert lines[0] == (
+        "node1: the kernel accepts the reply of its one endpoint now, but the next pod, the next boot and "
+        "the next 'sysctl --system' will cut pods off"
+    )
+    assert "   next pod         pods are cut off: loose (2) by /usr/lib/sysctl.d/50-default.conf:26" in lines
+    assert [cure["variables"] for cure in document["cures"]] == [
+        {"rp_filter_state": "present"},
+        {"enable-endpoint-routes": "true"},
+    ]
+
+
+def test_with_endpoint_routes_the_filter_may_stay():
+    symmetric = {"route_device": LXC, "symmetric": True, "dropped_at": [], "endpoint_route": True}
+    document, lines = told(filter_facts(), route_facts(endpoint(verdict="accepted", **symmetric)))
+    assert (document["state"], len(lines)) == ("healthy", 1)
+
+
+def test_no_cilium():
+    document, lines = told(filter_facts({}) | {"devices": {"eth0": {"kind": "uplink"}}}, route_facts(source=None))
+    assert document["state"] == "no_cilium"
+    assert lines == ["node1: there is no Cilium on this node: none of its devices, and no agent"]
+
+
+def test_devices_that_could_not_be_read_are_not_no_cilium():
+    unread = [{"what": "devices", "why": "'ip' did not finish"}]
+    document, lines = told(filter_facts({}, unread=unread), route_facts(source=None))
+    assert document["state"] == "unknown"
+    assert lines[-2:] == ["   Not seen:", "     devices: 'ip' did not finish"]
+
+
+def test_without_root():
+    unread = [
+        {"what": "/run/cilium.sock", "why": "permission denied; the socket is for root only (become)"},
+        {"what": "/run/netns", "why": "entering a network namespace needs root (become)"},
+    ]
+    document, lines = told(filter_facts(), route_facts(source=None, unread=unread))
+    assert document["state"] == "unknown"
+    assert lines[0] == "node1: for 1 endpoint or device it could not be seen whether they are cut off"
+    assert "   pod of unknown name   address unknown   lxc3c160d6c7aa0" in lines
+    assert ">> set by           /usr/lib/sysctl.d/50-default.conf:26   net.ipv4.conf.*.rp_filter = 2" in lines
+    assert lines[-3:] == [
+        "   Not seen:",
+        "     /run/cilium.sock: permission denied; the socket is for root only (become)",
+        "     /run/netns: entering a network namespace needs root (become)",
+    ]
+    assert [entry["needs_root"] for entry in document["unseen"]] == [True, True]
+
+
+def test_all_decides():
+    facts = filter_facts({LXC: 0}, None)
+    facts["all"] = {"running": 1, "configured": configured(ALL, ALL)}
+    facts["devices"][LXC]["effective"] = 1
+    document, lines = told(facts, route_facts(endpoint()))
+    assert "   filter           strict (1) on lxc3c160d6c7aa0: because of all (its own is 0)" in lines
+    assert ">> set by           /etc/sysctl.conf:3   net.ipv4.conf.all.rp_filter = 1" in lines
+    assert "                    by systemd-sysctl, at boot and whenever its unit restarts" in lines
+    assert "   next boot        cut off: strict (1) by /etc/sysctl.conf:3" in lines
+    assert document["stories"][0]["filter"]["decided_by"] == "all"
+
+
+def test_both_values_filter_and_both_culprits_are_named():
+    facts = filter_facts()
+    facts["all"] = {"running": 2, "configured": configured(dict(ALL, value=2), None)}
+    _document, lines = told(facts, route_facts(endpoint()))
+    assert [line.split()[3] for line in lines if line.startswith(">> ")] == [
+        "/usr/lib/sysctl.d/50-default.conf:26",
+        "/etc/sysctl.conf:3",
+    ]
+
+
+NOBODY = "no line that a loader reads now; by hand, by another program, or by a line that is gone"
+
+
+@pytest.mark.parametrize(
+    ("systemd", "procps", "changes", "path", "by"),
+    [
+        (EXEMPT, GLOB, {}, GLOB["path"], "procps, when someone called 'sysctl --system'"),
+        (EXEMPT, EXEMPT, {}, None, NOBODY),
+        (None, None, {}, GLOB["path"], "the value of 'default', with which a device begins"),
+        (GLOB, None, {"reload_on_add": None}, GLOB["path"], "systemd-sysctl, at boot and whenever its unit restarts"),
+        (
+            EXEMPT,
+            None,
+            {"other_writers": [{"path": "/etc/ufw/sysctl.conf", "line": 5, "by": "ufw"}]},
+            None,
+            NOBODY + "; found on this node: /etc/ufw/sysctl.conf:5 (ufw)",
+        ),
+    ],
+)
+def test_who_set_it(systemd, procps, changes, path, by):
+    facts = filter_facts(**changes)
+    facts["devices"][LXC]["configured"] = configured(systemd, procps)
+    (culprit,) = told(facts, route_facts(endpoint()))[0]["stories"][0]["set_by"]
+    assert (culprit["path"], culprit["by"]) == (path, by)
+
+
+def test_the_next_device_without_udevs_rule_keeps_ciliums_value():
+    document, lines = told(filter_facts(reload_on_add=None), route_facts(endpoint()))
+    assert document["next"]["pod"] == {"effective": 0, "dropped": False, "lines": []}
+    assert "   next pod         fine: off (0) as Cilium sets it; no line says otherwise" in lines
+
+
+def test_a_martian_is_not_blamed_on_the_filter():
+    martian = {"reason": "its source address is local to the host; this is not rp_filter", "dropped_at": None}
+    document, lines = told(filter_facts({LXC: 0}, EXEMPT), route_facts(endpoint(**martian)))
+    assert document["stories"][0]["filter_is_why"] is False
+    assert document["cures"] == []
+    assert not [line for line in lines if line.startswith(">>")]
+    assert any("the filter is not why" in line for line in lines)
+
+
+def test_endpoints_with_one_story_share_it():
+    many = [endpoint(number, "lxc%08x" % number) for number in range(1, 31)]
+    other = endpoint(99, "lxcother", verdict="dropped", route_device="eth0")
+    facts = filter_facts(dict({each["device"]: 2 for each in many}, lxcother=2))
+    document, lines = told(facts, route_facts(*many, other))
+    assert len(document["stories"]) == 31
+    assert len([line for line in lines if line.startswith(">>")]) == 2
+    assert "   and 10 more" in lines
+    assert "   route            the host reaches it by cilium_host; its reply arrives on its device" in lines
+
+
+class TestSelection:
+    FACTS = filter_facts({LXC: 2, "lxc2": 0})
+    ROUTES = route_facts(endpoint(), endpoint(42, "lxc2", verdict="accepted", ipv6="fd00::42"))
+
+    @pytest.mark.parametrize(
+        ("wanted", "expected"),
+        [
+            ({}, ["10.0.0.113"]),
+            ({"pod": "kube-system/coredns-42"}, ["10.0.0.42"]),
+            ({"address": "10.0.0.113"}, ["10.0.0.113"]),
+            ({"address": "fd00:0::42"}, ["10.0.0.42"]),
+        ],
+    )
+    def test_one_of_two(self, wanted, expected):
+        document, _lines = told(self.FACTS, self.ROUTES, **wanted)
+        assert [each["address"] for each in document["stories"]] == expected
+
+    def test_not_on_this_node(self):
+        document, lines = told(self.FACTS, self.ROUTES, pod="default/web")
+        assert document["state"] == "elsewhere"
+        assert lines == ["node1: default/web is not on this node, which has 2 endpoints"]
+
+    def test_where_nobody_knows_names(self):
+        _document, lines = told(self.FACTS, dict(self.ROUTES, source="netns"), pod="default/web")
+        assert "give the pod's address instead of default/web" in lines[0]
+
+    @pytest.mark.parametrize(
+        ("wanted", "expected"),
+        [
+            ({"pod": "coredns"}, "pod: 'coredns' is no pod; write namespace/name"),
+            ({"address": "10.0.0"}, "address: '10.0.0' is no IP address"),
+            ({"pod": "a/b", "address": "10.0.0.1"}, "give one of them"),
+        ],
+    )
+    def test_nonsense(self, wanted, expected):
+        with pytest.raises(AnsibleFilterError, match=expected):
+            diagnosis(self.FACTS, self.ROUTES, **wanted)
+
+    @pytest.mark.parametrize("facts", [None, {}, "text"])
+    def test_no_facts(self, facts):
+        with pytest.raises(AnsibleFilterError, match="expected the facts of nodeward.cilium.rp_filter_facts"):
+            diagnosis(facts, self.ROUTES)
+        with pytest.raises(AnsibleFilterError, match="expected the facts of nodeward.cilium.route_facts"):
+            diagnosis(self.FACTS, facts)
+
+
+@pytest.mark.parametrize(
+    ("died", "received", "expected"),
+    [
+        (0, {LXC: 9}, "In 10 s no packet died."),
+        (7, {LXC: 9}, "In 10 s 7 packets died by the filter, on lxc3c160d6c7aa0 (9 came in)."),
+        (7, {LXC: 9, "lxc2": 1}, "7 packets died by the filter, on some of: %s (9 came in), lxc2 (1 came in)." % LXC),
+        (7, {}, "on which device cannot be told"),
+    ],
+)
+def test_watch(died, received, expected):
+    before = filter_facts({LXC: 2, "lxc2": 2})
+    pods = [endpoint(), endpoint(42, "lxc2")]
+    counters = {"ip_reverse_path_filter": 12 + died, "in_martian_src": 0}
+    later = {
+        "seconds": 10,
+        "rp_filter": dict(before, counters=counters),
+        "cilium_routes": route_facts(*[dict(e, received=100 + received.get(e["device"], 0)) for e in pods]),
+    }
+    document, lines = told(before, route_facts(*pods), later=later)
+    assert document["watch"]["dropped"] == died
+    assert [line for line in lines if expected in line]
+
+
+def test_probe():
+    probe = {"address": "10.0.0.113", "port": 53, "answered": False, "before": 12, "after": 15}
+    _document, lines = told(filter_facts(), route_facts(endpoint()), probes=[probe])
+    assert "   Probe of 10.0.0.113 port 53: no connection; the drop counter went from 12 to 15." in lines
+
+
+def test_what_else_matters_is_noted():
+    rule = {"family": "inet", "table": "raw", "chain": "pre", "rule": "fib saddr . iif oif missing drop"}
+    routes = route_facts(endpoint())
+    routes["endpoint_routes"]["disagreement"] = "the agent is configured for endpoint routes, but they are missing"
+    _document, lines = told(filter_facts(netfilter=[rule]), routes)
+    assert [line for line in lines if line.startswith("   Note: ")] == [
+        "   Note: the agent is configured for endpoint routes, but they are missing",
+        "   Note: a rule of netfilter drops the same packets whatever the filter says: "
+        "inet raw pre: fib saddr . iif oif missing drop",
+    ]
+
+
+def test_documentation_has_the_arguments_and_the_fields():
+    options = yaml.safe_load(diagnosis_plugin.DOCUMENTATION)["options"]
+    assert [name for name in options if name != "_input"] == list(inspect.signature(diagnosis).parameters)[1:]
+    fields = yaml.safe_load(diagnosis_plugin.RETURN)["_value"]["contains"]
+    assert list(fields) == list(diagnosis(filter_facts(), route_facts(endpoint())))
+
+
+def test_the_roles_defaults_are_its_argument_specs():
+    defaults = yaml.safe_load((ROLE / "defaults/main.yml").read_text())
+    options = yaml.safe_load((ROLE / "meta/argument_specs.yml").read_text())["argument_specs"]["main"]["options"]
+    assert {name: option["default"] for name, option in options.items()} == defaults
