@@ -1,7 +1,7 @@
 """Generated topologies: what route_facts says of a packet, and what the kernel does with that packet when it is sent.
 
-Each topology is a network namespace of its own. Every device's other end lies in a second one, from which a raw packet is
-sent for each verdict: to the host's own address, and to the world. The kernel's deed is read from its counter TcpExt
+Each topology is a network namespace of its own. Every device's other end lies in a second one, from which a raw packet
+is sent for each verdict: to the host's own address, and to the world. The kernel's deed is read from its counter TcpExt
 IPReversePathFilter and from who got the packet.
 
 TOPOLOGIES=500 sets their number (100); SEED=… repeats a run, and with ONLY=7 its seventh topology alone.
