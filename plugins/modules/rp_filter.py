@@ -46,6 +46,7 @@ options:
       - The drop-in. A plain file, or nothing yet, in one of the folders that the loaders read
         (C(/etc/sysctl.d), C(/run/sysctl.d), C(/usr/local/lib/sysctl.d), C(/usr/lib/sysctl.d)), its name ending in
         C(.conf).
+      - A file that somebody else wrote is taken over if it sets nothing but the filter, and refused otherwise.
     type: path
     default: /etc/sysctl.d/99-override_cilium_rp_filter.conf
   exempt:
@@ -82,7 +83,8 @@ options:
   content:
     description:
       - The complete text of the drop-in. Without it the module composes the text itself.
-      - A text that lacks or contradicts a planned assignment is refused, naming the line.
+      - A text that lacks or contradicts a planned assignment, repeats one, or sets the filter of a device that is not
+        in the plan is refused, naming the line. Other keys may stand in it.
     type: str
   absent_breaks_pods:
     description: Consent to O(state=absent) although replies of pods would be dropped then.
