@@ -3,6 +3,7 @@
 # make lint, make unit, make scenarios [SCENARIOS="default uplink"]
 # make setup     only what these need; then '. build/env' and plain 'molecule test' works
 # make clean     removes build/ and the lab's nodes and images
+# lint is lint-python, lint-yaml, lint-ansible, lint-36 and lint-sanity
 # setup, test, demo and scenarios need root on a Debian machine; lint and unit need Python 3.11.
 
 SHELL := /bin/bash
@@ -16,7 +17,8 @@ activated = . build/env;
 
 # One after the other, also with make -j: the steps share one build folder, one podman and the screen.
 .NOTPARALLEL:
-.PHONY: help setup machine python artifact nodes lint unit scenarios test demo clean
+.PHONY: help setup machine python artifact nodes unit scenarios test demo clean \
+    lint lint-python lint-yaml lint-ansible lint-36 lint-sanity
 
 help:
 	@sed -n '/^# /s/^# //p;/^$$/q' Makefile
@@ -36,19 +38,29 @@ nodes: machine
 setup: machine python artifact nodes
 	@echo "Ready. Next: '. build/env', then 'molecule test' or 'molecule test --all'"
 
-lint: artifact
+lint: lint-python lint-yaml lint-ansible lint-36 lint-sanity
+
+lint-python: python
 	@$(activated) $(step) 'ruff' ruff check . molecule/lab/demo tests/setup/scenarios
+
+lint-yaml: python
 	@$(activated) $(step) 'yamllint' yamllint --strict .
+
+lint-ansible: artifact
 	@$(activated) $(step) 'ansible-lint, production profile' ansible-lint --offline --profile production
+
+lint-36: python
 	@$(activated) $(step) 'vermin: modules run on Python 3.6' \
 	    vermin --quiet --no-tips --violations --target=3.6- plugins/modules plugins/module_utils
+
+lint-sanity: artifact
 	@$(activated) $(step) 'ansible-test sanity' tests/setup/sanity
 
 unit: python
 	@$(activated) $(step) 'Unit tests' pytest tests/unit
 
 scenarios: machine python artifact nodes
-	@$(activated) $(step) 'Scenarios' tests/setup/scenarios $(SCENARIOS)
+	@$(activated) tests/setup/scenarios $(SCENARIOS)
 
 test: machine python artifact nodes lint unit scenarios
 
