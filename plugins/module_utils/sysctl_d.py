@@ -686,7 +686,8 @@ class Procps(_Loader):
                 lead = written[:len(written) - len(written.lstrip('/'))]
                 is_glob = globs and bool(_GLOB.search(written))
                 target = os.path.normpath(written).lstrip('/')
-                if written.endswith(('/', '/.')) and not is_glob:  # a folder, says stat(2), and glob(3) says nothing
+                # A folder, say stat(2) and glob(3), unless glob(3) has only to put what it found before the last name.
+                if written.endswith(('/', '/.')) and not (is_glob and not _GLOB.search(target.rpartition('/')[2])):
                     target = None
                 if is_glob and line.kind == 'exclude' and version >= PROCPS_GLOB_EXCLUDES_SINCE:
                     self._exclude_globs.append(_matcher(written, period=False))

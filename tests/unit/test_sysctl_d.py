@@ -210,8 +210,9 @@ PROCPS = {
         {"10": lines("*=2"), "20": "/net/ipv4/conf/eth0/rp_filter=1\n"}, {"eth0": "1"}),
     "from globs without one": (
         {"10": "/net/ipv4/conf/eth0/rp_filter=1\n", "20": "/net/ipv4/conf/*/rp_filter=2\n"}, {"eth0": "1"}),
-    "a glob may end in a slash, a key may not": (
-        {"10": "net/ipv?/conf/eth0/rp_filter/=1\nnet/ipv4/conf/eth1/rp_filter/=1\n"}, {"eth0": "1", "eth1": None}),
+    "a key that ends in a slash is none, unless a glob stands before its last name": (
+        {"10": "net/ipv4/conf/eth0/rp_filter/=1\nnet/ipv?/conf/eth1/rp_filter/=1\nnet/ipv4/conf/eth2/rp_f*/=1\n"},
+        {"eth0": None, "eth1": "1", "eth2": None}),
     "a file's name is a glob": (
         {"10-[a]": lines("eth0=1", "eth2=1"), "10-a": lines("eth0=2", "eth1=2"), "20": lines("eth1=3")},
         {"eth0": "2", "eth1": "3", "eth2": None}),
