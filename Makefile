@@ -1,10 +1,12 @@
 # make demo      the main job on one node: the fault, the cure, before and after (KEEP=1 keeps the node)
-# make test      everything: lint, unit tests, scenarios on real nodes
-# make lint, make unit, make scenarios [SCENARIOS="default uplink"]
+# make test      everything: lint, unit tests, comparisons with the real loaders and kernel, scenarios on real nodes
+# make lint, make unit, make comparisons, make scenarios [SCENARIOS="default uplink"]
+# make differential [TREES=20000] [TOPOLOGIES=5000] [SEED=…]  many more comparisons
+# make bench     what the facts cost on a large node, as ratios
 # make setup     only what these need; then '. build/env' and plain 'molecule test' works
 # make clean     removes build/ and the lab's nodes and images
 # lint is lint-python, lint-yaml, lint-ansible, lint-36 and lint-sanity
-# setup, test, demo and scenarios need root on a Debian machine; lint and unit need Python 3.11.
+# lint and unit need Python 3.11; all others need root on a Debian machine.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -17,7 +19,7 @@ activated = . build/env;
 
 # One after the other, also with make -j: the steps share one build folder, one podman and the screen.
 .NOTPARALLEL:
-.PHONY: help setup machine python artifact nodes unit scenarios test demo clean \
+.PHONY: help setup machine python artifact nodes unit comparisons differential bench scenarios test demo clean \
     lint lint-python lint-yaml lint-ansible lint-36 lint-sanity
 
 help:
@@ -41,7 +43,7 @@ setup: machine python artifact nodes
 lint: lint-python lint-yaml lint-ansible lint-36 lint-sanity
 
 lint-python: python
-	@$(activated) $(step) 'ruff' ruff check . molecule/lab/demo tests/setup/scenarios
+	@$(activated) $(step) 'ruff' ruff check . molecule/lab/demo tests/setup/scenarios tests/bench/*
 
 lint-yaml: python
 	@$(activated) $(step) 'yamllint' yamllint --strict .
@@ -62,7 +64,17 @@ unit: python
 scenarios: machine python artifact nodes
 	@$(activated) tests/setup/scenarios $(SCENARIOS)
 
-test: machine python artifact nodes lint unit scenarios
+comparisons: machine python nodes
+	@$(activated) $(step) 'Comparisons with the real loaders and kernel' pytest --capture=no tests/differential
+
+differential: export TREES ?= 2000
+differential: export TOPOLOGIES ?= 500
+differential: comparisons
+
+bench: python
+	@$(activated) for script in tests/bench/*; do $(step) "Bench: $${script##*/}" "$$script"; done
+
+test: machine python artifact nodes lint unit comparisons scenarios
 
 demo: machine python artifact
 	@$(step) 'Node image: trixie' $(setup) nodes trixie

@@ -84,8 +84,8 @@ _value:
     state:
       description:
         - V(healthy) where every reply is accepted now and later; V(at_risk) where the next pod, boot or
-          C(sysctl --system) will cut pods off; V(broken) where pods are cut off now; V(unknown) where that could not be seen; V(no_cilium)
-          where there is no Cilium; V(elsewhere) where the pod or address asked for is not on this node.
+          C(sysctl --system) will cut pods off; V(broken) where pods are cut off now; V(unknown) where that could not be
+          seen; V(no_cilium) where there is no Cilium; V(elsewhere) where the pod or address asked for is not here.
       type: str
     summary:
       description: The same in a sentence.
@@ -433,6 +433,8 @@ def _summary(document, routes, wanted, cut_off, risks):
         return "for %s it could not be seen whether they are cut off" % _count(unclear, "endpoint or device")
     everyone = "all %d endpoints" % total if total != 1 else "its one endpoint"
     replies = "the kernel accepts the reply of %s" % (wanted or everyone)
+    if not total:
+        return "Cilium is here and has no endpoint yet"
     if state == "at_risk":
         return "%s now, but %s will cut %s off" % (replies, when, "it" if wanted else "pods")
     return "healthy: %s now, after the next pod, the next boot and the next 'sysctl --system'" % replies

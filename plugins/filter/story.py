@@ -34,6 +34,7 @@ _value:
   elements: str
 """
 
+import re
 import textwrap
 
 WIDTH = 110
@@ -56,7 +57,12 @@ def story(diagnosis):
         lines += ['     %s: "%s"   (%s)' % (name, value, cure["of"]) for name, value in cure["variables"].items()]
     if diagnosis["state"] not in ("healthy", "no_cilium", "elsewhere") and diagnosis["notes"]:
         lines += [""] + ["   Note: " + note for note in diagnosis["notes"]]
-    return lines + _unseen(diagnosis)
+    return [_harmless(line) for line in lines + _unseen(diagnosis)]
+
+
+def _harmless(line):
+    """Names are others' to choose: one with an escape sequence must not reach a terminal."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in line)
 
 
 def _grouped(stories):
@@ -132,8 +138,11 @@ def _chain(each):
 
 
 def _anonymous(rows, each):
-    device = each["device"]
-    return [(label, text.replace(device, "{device}") if device else text) for label, text in rows]
+    if not each["device"]:
+        return rows
+    # The whole name: lxc1 is no part of lxc12.
+    name = re.compile(r"(?<![\w.-])%s(?![\w.-])" % re.escape(each["device"]))
+    return [(label, name.sub("{device}", text)) for label, text in rows]
 
 
 def _horizons(horizons, cut_off):

@@ -160,6 +160,12 @@ def test_no_cilium():
     assert lines == ["node1: there is no Cilium on this node: none of its devices, and no agent"]
 
 
+def test_no_endpoint_yet():
+    facts = filter_facts({}) | {"devices": {"cilium_host": {"kind": "cilium", "effective": 0}}}
+    document, lines = told(facts, route_facts())
+    assert (document["state"], lines) == ("healthy", ["node1: Cilium is here and has no endpoint yet"])
+
+
 def test_devices_that_could_not_be_read_are_not_no_cilium():
     unread = [{"what": "devices", "why": "'ip' did not finish"}]
     document, lines = told(filter_facts({}, unread=unread), route_facts(source=None))
@@ -259,6 +265,19 @@ def test_endpoints_with_one_story_share_it():
     assert "   route            the host reaches it by cilium_host; its reply arrives on its device" in lines
 
 
+def test_a_device_whose_name_begins_anothers():
+    pair = [endpoint(1, "lxc1", route_device="lxc12"), endpoint(2, "lxc2", route_device="lxc12")]
+    _document, lines = told(filter_facts({"lxc1": 2, "lxc2": 2}), route_facts(*pair))
+    assert "   route            the host reaches it by lxc12; its reply arrives on its device" in lines
+
+
+def test_names_do_not_write_to_the_terminal():
+    _document, lines = told(filter_facts({"lxc\x1b[2J": 2}), route_facts(endpoint(1, "lxc\x1b[2J")))
+    assert "\x1b" not in "".join(lines)
+    assert any("lxc\\x1b[2J" in line for line in lines)
+    assert any("lxcé" in line for line in told(filter_facts({"lxcé": 2}), route_facts(endpoint(1, "lxcé")))[1])
+
+
 class TestSelection:
     FACTS = filter_facts({LXC: 2, "lxc2": 0})
     ROUTES = route_facts(endpoint(), endpoint(42, "lxc2", verdict="accepted", ipv6="fd00::42"))
@@ -283,7 +302,7 @@ class TestSelection:
 
     def test_where_nobody_knows_names(self):
         _document, lines = told(self.FACTS, dict(self.ROUTES, source="netns"), pod="default/web")
-        assert "give the pod's address instead of default/web" in lines[0]
+        assert "give the address instead of default/web" in lines[0]
 
     @pytest.mark.parametrize(
         ("wanted", "expected"),

@@ -435,6 +435,39 @@ class TestKernel:
 
         return on_scratch_node(body)
 
+    @pytest.mark.parametrize("batch", [1, 2])
+    def test_a_pod_deleted_meanwhile(self, batch):
+        """After the devices were listed and before the kernel is asked: pods come and go all the time."""
+
+        def body():
+            cilium_host()
+            for number in (1, 2):
+                pod("cni-%d" % number, "10.0.0.1%d" % number, "lxc%d" % number, value=2)
+            run, batches = bounded_runner(10), []
+
+            def deleting(argv, data=None):
+                if "-batch" in argv:
+                    batches.append(data)
+                    if len(batches) == batch:
+                        ip("link", "delete", "lxc1")
+                return run(argv, data)
+
+            return observe_routes.observe(IpRoute(deleting), **self.NOWHERE)
+
+        gone, present = on_scratch_node(body)["endpoints"]
+        assert (gone["verdict"], gone["reason"]) == ("unknown", "the device lxc1 is gone")
+        assert gone["leaves"]["reason"] == "the device lxc1 is gone"
+        assert present["verdict"] == "dropped"
+
+    @pytest.mark.parametrize("name", ["lxc'", 'lxc"', "lxc[*]", "lxcé", "lxc{}", "lxc\\", "lxc#;", "lxc\udcff"])
+    def test_odd_names_are_judged_too(self, name):
+        def prepare():
+            pod("cni-1", "10.0.0.11", name, value=2)
+
+        (endpoint,) = self.see(prepare)["endpoints"]
+        assert (endpoint["device"], endpoint["verdict"]) == (name, "dropped")
+        assert isinstance(endpoint["received"], int)
+
     def test_the_fault_and_both_cures(self):
         def prepare():
             for number, value in ((1, 2), (2, 0), (3, 2), (4, 1)):
