@@ -5,6 +5,7 @@
 # Views: tree       every file under /etc and in each sysctl.d and udev rules folder, with owner, mode and hash
 #        sysctl     every sysctl but rp_filter
 #        rp_filter  every rp_filter
+#        listed     those of "all", "default", Cilium's devices and eth0, which a drop-in has lines for
 #        protected  the effective rp_filter of every device that is not Cilium's
 set -euo pipefail
 
@@ -31,6 +32,10 @@ view_rp_filter() {
     (cd /proc/sys/net/ipv4/conf && grep . -- */rp_filter | sort)
 }
 
+view_listed() {
+    view_rp_filter | grep -E '^(all|default|eth0|lxc[^/]*|cilium_[^/]*)/'
+}
+
 view_protected() {
     local all own device
     all=$(< /proc/sys/net/ipv4/conf/all/rp_filter)
@@ -51,7 +56,7 @@ shift 2
 case $command in
 save)
     mkdir -p "$folder"
-    for view in tree sysctl rp_filter protected; do
+    for view in tree sysctl rp_filter listed protected; do
         "view_$view" > "$folder/$view"
     done
     ;;
