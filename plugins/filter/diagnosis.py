@@ -140,7 +140,9 @@ import re
 from ansible.errors import AnsibleFilterError
 
 SCHEMA = 1
-DROPPED, ACCEPTED, UNKNOWN = "dropped", "accepted", "unknown"
+DROPPED = "dropped"
+ACCEPTED = "accepted"
+UNKNOWN = "unknown"
 _NEEDS_ROOT = re.compile(r"root|permission denied|not permitted", re.IGNORECASE)
 
 
