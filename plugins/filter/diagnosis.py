@@ -432,7 +432,7 @@ def _summary(document, routes, wanted, cut_off, risks):
         unclear = len([story for story in document["stories"] if story["verdict"] == UNKNOWN])
         if not unclear:
             return "Cilium is here, but nothing tells of its endpoints"
-        return "for %s it could not be seen whether they are cut off" % _count(unclear, "endpoint or device")
+        return "it could not be seen whether %s %s cut off" % (_count(unclear, "pod"), "is" if unclear == 1 else "are")
     everyone = "all %d endpoints" % total if total != 1 else "its one endpoint"
     replies = "the kernel accepts the reply of %s" % (wanted or everyone)
     if not total:

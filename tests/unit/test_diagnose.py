@@ -180,7 +180,7 @@ def test_without_root():
     ]
     document, lines = told(filter_facts(), route_facts(source=None, unread=unread))
     assert document["state"] == "unknown"
-    assert lines[0] == "node1: for 1 endpoint or device it could not be seen whether they are cut off"
+    assert lines[0] == "node1: it could not be seen whether 1 pod is cut off"
     assert "   pod of unknown name   address unknown   lxc3c160d6c7aa0" in lines
     assert ">> set by           /usr/lib/sysctl.d/50-default.conf:26   net.ipv4.conf.*.rp_filter = 2" in lines
     assert lines[-3:] == [
