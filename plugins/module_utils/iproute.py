@@ -34,7 +34,11 @@ class IpRouteError(Exception):
 
 def printable(text):
     """A device's name as text that any terminal and any JSON reader takes; plain UTF-8 is unchanged."""
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    try:
+        text.encode("utf-8")
+        return text
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def printable_tree(value):
