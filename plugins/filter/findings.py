@@ -26,6 +26,7 @@ description:
   - V(RPF010), systemd-sysctl.service failed.
   - V(RPF011), a loader knows no globs.
   - V(RPF012), something could not be read, so there may be more.
+  - V(RPF013), udev does not run systemd-sysctl for new devices.
 positional: _input
 options:
   _input:
@@ -194,6 +195,14 @@ CATALOGUE = {
         "",
         "the facts' own unread",
     ),
+    "RPF013": Rule(
+        "low",
+        "udev does not run systemd-sysctl for new devices",
+        "a device to come gets default alone, and no line that names it or matches it",
+        "",
+        "udevadm test /sys/class/net/DEVICE",
+        "udev rule 99-systemd.rules",
+    ),
 }
 
 _LOADERS = (("systemd_sysctl", "RPF003"), ("procps", "RPF004"))
@@ -248,7 +257,8 @@ def _of_devices(rp_filter):
 def _of_times_to_come(rp_filter):
     for pattern, state in rp_filter["patterns"].items():
         winner = state["configured"]["systemd_sysctl"]
-        if rp_filter.get("reload_on_add") and winner and winner["value"] > 0:
+        reload_on_add = rp_filter.get("reload_on_add")
+        if reload_on_add and not reload_on_add.get("cleared_by") and winner and winner["value"] > 0:
             yield _finding("RPF002", pattern, 0, winner["value"], _place(winner))
         for loader, rule_id in _LOADERS:
             # A device to come, as a run over all devices sees it once it is there.
@@ -262,6 +272,8 @@ def _of_times_to_come(rp_filter):
 
 
 def _of_others(rp_filter):
+    if not rp_filter.get("reload_on_add"):
+        yield _finding("RPF013", "udev", "a rule", "none", "no rule in udev's folders calls systemd-sysctl")
     for rule in rp_filter.get("netfilter", ()):
         where = "%s %s %s" % (rule["family"], rule["table"], rule["chain"])
         yield _finding("RPF008", where, "no such rule", "a rule", rule["rule"])

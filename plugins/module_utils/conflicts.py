@@ -81,12 +81,27 @@ def _number(assignment):
 
 
 def disable(text, numbers):
-    """The text with these lines (counted from 1) commented out. A line that is so already stays as it is."""
+    """The text with these lines (counted from 1) commented out. A line that is so already stays as it is.
+
+    A line that was disabled before and has been added again is dropped: a baseline that adds what it misses, night
+    after night, would otherwise make the file grow.
+    """
     rows = text.split("\n")
-    for number in numbers:
-        if not rows[number - 1].startswith(MARK):
+    disabled = {_meaning(row[len(MARK) :]) for row in rows if row.startswith(MARK)}
+    for number in sorted(set(numbers), reverse=True):
+        if rows[number - 1].startswith(MARK):
+            continue
+        if _meaning(rows[number - 1]) in disabled:
+            del rows[number - 1]
+        else:
             rows[number - 1] = MARK + rows[number - 1]
     return "\n".join(rows)
+
+
+def _meaning(row):
+    """What a line assigns, however it is spelled."""
+    key, _separator, value = row.partition("=")
+    return sysctl_d.normalise(key.strip().lstrip("-").strip()), value.strip()
 
 
 def restore(text):

@@ -17,6 +17,11 @@ import os
 from ansible_collections.nodeward.cilium.plugins.module_utils.iproute import IpRouteError
 
 NFT = ("/usr/sbin/nft", "/sbin/nft")
+#: They list the rules that iptables made for nft, also where nft itself is missing or too old to name its matches.
+NFT_SAVE = (
+    (("/usr/sbin/iptables-nft-save", "/sbin/iptables-nft-save"), "ip"),
+    (("/usr/sbin/ip6tables-nft-save", "/sbin/ip6tables-nft-save"), "ip6"),
+)
 #: Tables of the old kernel interface. Only where one is in use is the old program called: it would load them.
 LEGACY = (
     (
@@ -46,8 +51,14 @@ def observe(run_command, unread):
     """Rules that check the reverse path: dicts of ``family``, ``table``, ``chain`` and ``rule``."""
     rules = []
     nft = next((path for path in NFT if os.path.exists(path)), None)
+    unnamed = nft is None
     if nft is not None:
-        rules += _ask(run_command, [nft, "-j", "list", "ruleset"], from_nft, unread)
+        listed = _ask(run_command, [nft, "-j", "list", "ruleset"], lambda text: [text], unread)
+        for text in listed:
+            rules += from_nft(text)
+            unnamed = has_unnamed_matches(text)
+    if unnamed:
+        rules += _by_nft_save(run_command, unread)
     for names, programs, family in LEGACY:
         try:
             with open(names) as tables:
@@ -65,6 +76,17 @@ def observe(run_command, unread):
                 }
             )
         elif in_use:
+            rules += _ask(run_command, [program], lambda text, family=family: from_save(text, family), unread)
+    return rules
+
+
+def _by_nft_save(run_command, unread):
+    rules = []
+    for programs, family in NFT_SAVE:
+        program = next((path for path in programs if os.path.exists(path)), None)
+        if program is None:
+            unread.append({"what": "netfilter rules", "why": "no %s is installed" % os.path.basename(programs[0])})
+        else:
             rules += _ask(run_command, [program], lambda text, family=family: from_save(text, family), unread)
     return rules
 
@@ -95,6 +117,11 @@ def from_nft(text):
                 }
             )
     return rules
+
+
+def has_unnamed_matches(text):
+    """Whether nft is too old (before 1.0.7) to say what iptables' matches are: it prints them as null."""
+    return any("xt" in found and found["xt"] is None for found in _walk(json.loads(text or "{}")))
 
 
 def _checks_source(found):

@@ -29,6 +29,9 @@ UDEV_FOLDERS = (
     "/lib/udev/rules.d",
 )
 
+#: The rule that our writer leaves where it was asked to.
+UDEV_RULE = "/etc/udev/rules.d/99-zz-override_cilium_rp_filter.rules"
+
 #: A loader as it is installed. ``version`` is an int for systemd, a tuple for procps, None where it said none.
 Loader = namedtuple("Loader", "path version")
 
@@ -172,7 +175,10 @@ def _loader_facts(loader, globs_since, unit=()):
 
 
 def reload_on_add(root="/"):
-    """Where udev is told to run systemd-sysctl for every new device: {path, line}, or None where no rule says so."""
+    """Where udev is told to run systemd-sysctl for every new device: {path, line}, or None where no rule says so.
+
+    ``cleared_by`` is where our own rule takes that back for Cilium's devices, None where it does not stand.
+    """
     seen = set()
     for folder in UDEV_FOLDERS:
         try:
@@ -184,23 +190,32 @@ def reload_on_add(root="/"):
                 continue
             seen.add(name)  # the same name in a weaker folder is masked
             path = os.path.join(folder, name)
-            line = _reload_line(os.path.join(root, path.lstrip("/")))
+            line = _line_of(root, path, _runs_the_loader)
             if line:
-                return {"path": path, "line": line}
+                ours = _line_of(root, UDEV_RULE, _clears_programs)
+                return {"path": path, "line": line, "cleared_by": {"path": UDEV_RULE, "line": ours} if ours else None}
     return None
 
 
-def _reload_line(path):
+def _line_of(root, path, wanted):
+    """The number of the first line in a file of rules that is wanted; None where there is none."""
+    path = os.path.join(root, path.lstrip("/"))
     try:
         if not os.path.isfile(path):
             return None
         with open(path, encoding="utf-8", errors="replace") as rules:
-            for number, line in enumerate(rules, 1):
-                if not line.lstrip().startswith("#") and "systemd-sysctl" in line and "/net/ipv4/conf/" in line:
-                    return number
+            lines = list(enumerate(rules, 1))
     except OSError:
-        pass
-    return None
+        return None
+    return next((number for number, line in lines if not line.lstrip().startswith("#") and wanted(line)), None)
+
+
+def _runs_the_loader(line):
+    return "systemd-sysctl" in line and "/net/ipv4/conf/" in line
+
+
+def _clears_programs(line):
+    return 'SUBSYSTEM=="net"' in line and 'RUN{builtin}="' in line
 
 
 def counters(unread):

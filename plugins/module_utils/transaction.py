@@ -44,7 +44,7 @@ Request = namedtuple(
 Change = namedtuple("Change", "path before after")
 
 #: Behind 99-systemd.rules, whose RUN it takes back.
-UDEV_RULE = "/etc/udev/rules.d/99-zz-override_cilium_rp_filter.rules"
+UDEV_RULE = observe_filter.UDEV_RULE
 #: Where a file is kept as it was before a line in it was first disabled.
 BACKUPS = "/var/backups/nodeward.cilium"
 
@@ -261,6 +261,12 @@ class Transaction(object):
         path = self.request.path
         tree = sysctl_d.read_tree("/", {path: text})
         self._warn_of_a_glob_that_weakens(planned, tree)
+        for problem in tree.problems:
+            if problem["line"] is None:
+                self.warnings.append(
+                    "%s: %s; a line that beats the drop-in could stand there unseen"
+                    % (printable(problem["path"]), printable(problem["problem"]))
+                )
         given = conflicts.find(planned, path, tree, self._loaders(tree), seen.kinds)
         if not given:
             return [], []
@@ -279,9 +285,10 @@ class Transaction(object):
         edited, left = {}, given
         while left:  # below a line that goes there can be another
             before = dict(edited)
-            for conflict in left:
-                standing = edited.get(conflict.target) or read_text(conflict.target)
-                edited[conflict.target] = conflicts.disable(standing, [conflict.line])
+            for target in {conflict.target for conflict in left}:
+                standing = edited[target] if target in edited else read_text(target)
+                numbers = [conflict.line for conflict in left if conflict.target == target]
+                edited[target] = conflicts.disable(standing, numbers)
             if edited == before:  # behind a carriage return in a comment, which to a loader ends the line
                 raise TransactionError(
                     "a line beats the drop-in and cannot be disabled, since it is only a part of what an editor shows "

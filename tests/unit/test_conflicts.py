@@ -114,6 +114,16 @@ def test_disabling_and_restoring():
     assert conflicts.restore(once) == text
 
 
+def test_what_a_baseline_adds_again_is_dropped_and_the_file_does_not_grow():
+    text = "a = 1\nnet.ipv4.conf.all.rp_filter = 1\n"
+    once = conflicts.disable(text, [2])
+    assert conflicts.disable(once + "net/ipv4/conf/all/rp_filter=1\n", [3]) == once
+    # another value is another line, and two alike are two
+    assert conflicts.disable(once + "net.ipv4.conf.all.rp_filter=2\n", [3]).count(conflicts.MARK) == 2
+    twice = "net.ipv4.conf.all.rp_filter=1\n" * 2
+    assert conflicts.restore(conflicts.disable(twice, [1, 2])) == twice
+
+
 def test_a_description_names_it_all():
     conflict = conflicts.Conflict(
         "/etc/sysctl.d/99-sysctl.conf", "/etc/sysctl.conf", 12, ALL, 1, ["systemd-sysctl"], [ALL], 0

@@ -72,6 +72,13 @@ def test_without_udev_s_rule_the_next_device_is_left_alone():
     facts = copy.deepcopy(HEALTHY)
     facts["reload_on_add"] = None
     facts["patterns"]["lxc*"]["configured"] = {**NONE, "systemd_sysctl": LINE}
+    assert [finding["id"] for finding in findings.findings(facts)] == ["RPF003", "RPF013"]
+
+
+def test_our_own_rule_keeps_the_loader_off_the_next_device_but_not_the_next_boot():
+    facts = copy.deepcopy(HEALTHY)
+    facts["reload_on_add"]["cleared_by"] = {"path": "/etc/udev/rules.d/x.rules", "line": 4}
+    facts["patterns"]["lxc*"]["configured"] = {**NONE, "systemd_sysctl": LINE}
     assert [finding["id"] for finding in findings.findings(facts)] == ["RPF003"]
 
 

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from ansible_collections.nodeward.cilium.plugins.module_utils import observe_filter
+from ansible_collections.nodeward.cilium.plugins.module_utils import observe_filter, transaction
 from ansible_collections.nodeward.cilium.plugins.module_utils.iproute import IpRoute
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
@@ -51,7 +51,14 @@ def test_the_rule_by_which_udev_runs_the_loader(tmp_path):
     assert udev(tmp_path, {"usr/lib/udev/rules.d/99-systemd.rules": RULE}) == {
         "path": "/usr/lib/udev/rules.d/99-systemd.rules",
         "line": 2,
+        "cleared_by": None,
     }
+
+
+def test_our_own_rule_takes_it_back(tmp_path):
+    ours = transaction.udev_rule(["lxc*", "cilium_*"])
+    found = udev(tmp_path, {"usr/lib/udev/rules.d/99-systemd.rules": RULE, observe_filter.UDEV_RULE[1:]: ours})
+    assert found["cleared_by"] == {"path": observe_filter.UDEV_RULE, "line": 4}
 
 
 def test_a_masked_rule_is_no_rule(tmp_path):

@@ -98,6 +98,25 @@ def test_rules_of_nft_as_it_prints_them():
 def test_rules_of_iptables_save():
     drop = "-A PREROUTING -m rpfilter --invert -j DROP"
     text = "*raw\n:PREROUTING ACCEPT [0:0]\n%s\n-A INPUT -m comment --comment rpfilter\nCOMMIT\n" % drop
-    assert netfilter.from_save(text, "ip") == [
-        {"family": "ip", "table": "raw", "chain": "PREROUTING", "rule": drop}
-    ]
+    assert netfilter.from_save(text, "ip") == [{"family": "ip", "table": "raw", "chain": "PREROUTING", "rule": drop}]
+
+
+def test_an_nft_too_old_to_name_matches_is_known_by_its_null():
+    old = NFT.replace('{"type": "match",\n "name": "rpfilter"}', "null")
+    assert old != NFT
+    assert [rule["table"] for rule in netfilter.from_nft(old)] == ["t"]
+    assert netfilter.has_unnamed_matches(old)
+    assert not netfilter.has_unnamed_matches(NFT)
+
+
+def test_without_nft_the_rules_of_iptables_are_asked_for(monkeypatch, tmp_path):
+    program = tmp_path / "iptables-nft-save"
+    program.write_text("")
+    monkeypatch.setattr(netfilter, "NFT", ())
+    monkeypatch.setattr(netfilter, "LEGACY", ())
+    monkeypatch.setattr(netfilter, "NFT_SAVE", (((str(program),), "ip"), (("/nowhere/ip6tables-nft-save",), "ip6")))
+    unread = []
+    saved = "*mangle\n-A PREROUTING -m rpfilter -j ACCEPT\n"
+    rules = netfilter.observe(lambda argv: (0, saved if argv == [str(program)] else "", ""), unread)
+    assert [(rule["family"], rule["table"]) for rule in rules] == [("ip", "mangle")]
+    assert unread == [{"what": "netfilter rules", "why": "no ip6tables-nft-save is installed"}]
