@@ -376,3 +376,9 @@ def test_the_roles_defaults_are_its_argument_specs():
     defaults = yaml.safe_load((ROLE / "defaults/main.yml").read_text())
     options = yaml.safe_load((ROLE / "meta/argument_specs.yml").read_text())["argument_specs"]["main"]["options"]
     assert {name: option["default"] for name, option in options.items()} == defaults
+
+
+@pytest.mark.parametrize("name", ["probe", "watch"])
+def test_under_check_the_role_waits_as_it_says(name):
+    tasks = yaml.safe_load((ROLE / "tasks" / (name + ".yml")).read_text())
+    assert [task.get("check_mode") for task in tasks if "ansible.builtin.wait_for" in task] == [False]
