@@ -161,7 +161,7 @@ def diagnosis(rp_filter, routes, node="this node", pod="", address="", later=Non
         counts[endpoint["verdict"]] += 1
     told = wanted if asked else [e for e in wanted if _is_cut_off(e) or e["verdict"] == UNKNOWN and _has_ipv4(e)]
     stories = [_story(endpoint, rp_filter) for endpoint in told + suspects]
-    dropped_at = _dropped_at(wanted)
+    dropped_at = _dropped_at(wanted) if wanted or asked else _dropped_at_first(routes["endpoint_routes"])
     to_come = _next(rp_filter, None, dropped_at)
     risks = [when for when, horizon in to_come.items() if horizon["dropped"]]
     state = _state(rp_filter, routes, wanted, asked, cut_off, stories, risks)
@@ -392,6 +392,13 @@ def _dropped_at(endpoints):
     return sorted({value for values in known for value in values}) if known else None
 
 
+def _dropped_at_first(endpoint_routes):
+    """At which values the first pod is cut off: Cilium's devices have no address, so all hangs on its own route."""
+    # What the agent is configured for holds for a pod to come, whatever those that were there have.
+    has_route = endpoint_routes["agent"] if endpoint_routes["agent"] is not None else endpoint_routes["in_effect"]
+    return [] if has_route else [1, 2]
+
+
 # ---- the whole -------------------------------------------------------------------------------------------------------
 
 
@@ -435,10 +442,11 @@ def _summary(document, routes, wanted, cut_off, risks):
         return "it could not be seen whether %s %s cut off" % (_count(unclear, "pod"), "is" if unclear == 1 else "are")
     everyone = "all %d endpoints" % total if total != 1 else "its one endpoint"
     replies = "the kernel accepts the reply of %s" % (wanted or everyone)
+    if state == "at_risk":
+        now = replies + " now" if total else "Cilium is here and has no endpoint yet"
+        return "%s, but %s will cut %s off" % (now, when, "it" if wanted else "pods")
     if not total:
         return "Cilium is here and has no endpoint yet"
-    if state == "at_risk":
-        return "%s now, but %s will cut %s off" % (replies, when, "it" if wanted else "pods")
     return "healthy: %s now, after the next pod, the next boot and the next 'sysctl --system'" % replies
 
 

@@ -160,10 +160,40 @@ def test_no_cilium():
     assert lines == ["node1: there is no Cilium on this node: none of its devices, and no agent"]
 
 
-def test_no_endpoint_yet():
-    facts = filter_facts({}) | {"devices": {"cilium_host": {"kind": "cilium", "effective": 0}}}
-    document, lines = told(facts, route_facts())
-    assert (document["state"], lines) == ("healthy", ["node1: Cilium is here and has no endpoint yet"])
+class TestNoEndpointYet:
+    DEVICES = {"devices": {"cilium_host": {"kind": "cilium", "effective": 0}}}
+
+    @staticmethod
+    def routes(**changes):
+        nothing = {"in_effect": None, "with_route": 0, "without_route": 0, "agent": None, "disagreement": None}
+        return route_facts(endpoint_routes=dict(nothing, **changes))
+
+    def test_the_glob_waits_for_the_first_pod(self):
+        document, lines = told(filter_facts() | self.DEVICES, self.routes())
+        assert document["state"] == "at_risk"
+        assert document["next"]["pod"] == {"effective": 2, "dropped": True, "lines": [GLOB]}
+        assert lines[0] == (
+            "node1: Cilium is here and has no endpoint yet, but the next pod, the next boot and "
+            "the next 'sysctl --system' will cut pods off"
+        )
+        assert "   next pod         pods are cut off: loose (2) by /usr/lib/sysctl.d/50-default.conf:26" in lines
+
+    def test_without_the_glob_all_is_well(self):
+        document, lines = told(filter_facts(line=None) | self.DEVICES, self.routes())
+        assert document["next"]["pod"]["dropped"] is False
+        assert (document["state"], lines) == ("healthy", ["node1: Cilium is here and has no endpoint yet"])
+
+    @pytest.mark.parametrize(
+        ("changes", "state"),
+        [
+            ({"in_effect": True}, "healthy"),
+            ({"agent": True}, "healthy"),
+            ({"agent": True, "in_effect": False}, "healthy"),
+            ({"agent": False, "in_effect": True}, "at_risk"),
+        ],
+    )
+    def test_a_route_of_its_own_saves_the_first_pod(self, changes, state):
+        assert told(filter_facts() | self.DEVICES, self.routes(**changes))[0]["state"] == state
 
 
 def test_devices_that_could_not_be_read_are_not_no_cilium():
