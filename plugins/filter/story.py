@@ -200,17 +200,20 @@ def _measured(diagnosis):
                 told += "; on which device cannot be told: none of the pods that are cut off sent any"
         lines.append("   In %g s %s." % (watch["seconds"], told))
     for probe in diagnosis["probes"]:
-        lines.append(
-            "   Probe of %s port %s: %s; the drop counter went from %s to %s."
-            % (
-                probe["address"],
-                probe["port"],
-                "connected" if probe["answered"] else "no connection",
-                probe["before"],
-                probe["after"],
-            )
-        )
+        connected = "connected" if probe["answered"] else "no connection"
+        lines.append("   Probe of %s port %s: %s; %s." % (probe["address"], probe["port"], connected, _counted(probe)))
     return [""] + lines if lines else []
+
+
+def _counted(probe):
+    before, after = probe["before"], probe["after"]
+    if None in (before, after):
+        return "the drop counter could not be read"
+    if before != after:
+        return "the drop counter went from %d to %d" % (before, after)
+    told = "the drop counter stayed at %d: no packet died by the filter meanwhile" % before
+    # A refusal is a reply, and it passed; whoever waits for a port to open cannot tell it from silence.
+    return told if probe["answered"] else told + " (the port may have refused)"
 
 
 def _unseen(diagnosis):

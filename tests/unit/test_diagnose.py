@@ -377,10 +377,25 @@ def test_watch(died, received, expected):
     assert [line for line in lines if expected in line]
 
 
-def test_probe():
-    probe = {"address": "10.0.0.113", "port": 53, "answered": False, "before": 12, "after": 15}
+@pytest.mark.parametrize(
+    ("answered", "before", "after", "expected"),
+    [
+        (False, 12, 15, "no connection; the drop counter went from 12 to 15."),
+        (
+            False,
+            12,
+            12,
+            "no connection; the drop counter stayed at 12: no packet died by the filter meanwhile "
+            "(the port may have refused).",
+        ),
+        (True, 0, 0, "connected; the drop counter stayed at 0: no packet died by the filter meanwhile."),
+        (True, None, 12, "connected; the drop counter could not be read."),
+    ],
+)
+def test_probe(answered, before, after, expected):
+    probe = {"address": "10.0.0.113", "port": 53, "answered": answered, "before": before, "after": after}
     _document, lines = told(filter_facts(), route_facts(endpoint()), probes=[probe])
-    assert "   Probe of 10.0.0.113 port 53: no connection; the drop counter went from 12 to 15." in lines
+    assert "   Probe of 10.0.0.113 port 53: " + expected in lines
 
 
 def test_what_else_matters_is_noted():
