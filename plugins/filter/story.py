@@ -192,7 +192,9 @@ def _measured(diagnosis):
         else:
             told = "%d packets died by the filter" % watch["dropped"]
             devices = ["%(device)s (%(received)d came in)" % device for device in watch["devices"]]
-            if len(devices) == 1:
+            if devices and watch["dropped"] > sum(device["received"] for device in watch["devices"]):
+                told += ", some of them on %s" % ", ".join(devices)
+            elif len(devices) == 1:
                 told += ", on %s" % devices[0]
             elif devices:
                 told += ", on some of: %s" % ", ".join(devices)

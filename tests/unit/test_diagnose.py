@@ -360,6 +360,9 @@ class TestSelection:
         (0, {LXC: 9}, "In 10 s no packet died."),
         (7, {LXC: 9}, "In 10 s 7 packets died by the filter, on lxc3c160d6c7aa0 (9 came in)."),
         (7, {LXC: 9, "lxc2": 1}, "7 packets died by the filter, on some of: %s (9 came in), lxc2 (1 came in)." % LXC),
+        (7, {LXC: 3}, "7 packets died by the filter, some of them on lxc3c160d6c7aa0 (3 came in)."),
+        (7, {LXC: 3, "lxc2": 1}, "died by the filter, some of them on %s (3 came in), lxc2 (1 came in)." % LXC),
+        (7, {LXC: 6, "lxc2": 1}, "died by the filter, on some of: %s (6 came in), lxc2 (1 came in)." % LXC),
         (7, {}, "on which device cannot be told"),
     ],
 )
