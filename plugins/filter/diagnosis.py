@@ -511,6 +511,12 @@ def _notes(rp_filter, routes):
             "a rule of netfilter drops the same packets whatever the filter says: %s %s %s: %s"
             % (rule["family"], rule["table"], rule["chain"], rule["rule"])
         )
+    for writer in rp_filter["other_writers"][:3]:
+        notes.append("%(by)s sets the filter too, past both loaders: %(path)s:%(line)d" % writer)
+    if rp_filter["reload_on_add"] is None:
+        notes.append(
+            "no rule of udev runs systemd-sysctl for a new device, which so keeps the value that it is made with"
+        )
     unit = rp_filter["loaders"]["systemd_sysctl"] or {}
     if unit.get("unit") == "failed":
         notes.append("systemd-sysctl.service has failed (%s)" % unit.get("unit_result"))

@@ -413,6 +413,21 @@ def test_what_else_matters_is_noted():
     ]
 
 
+def test_other_writers_are_noted():
+    writers = [{"path": "/etc/ufw/sysctl.conf", "line": number, "by": "ufw"} for number in (5, 6, 7, 8)]
+    _document, lines = told(filter_facts(other_writers=writers), route_facts(endpoint()))
+    assert [line for line in lines if line.startswith("   Note: ")] == [
+        "   Note: ufw sets the filter too, past both loaders: /etc/ufw/sysctl.conf:%d" % number for number in (5, 6, 7)
+    ]
+
+
+def test_that_udev_loads_nothing_is_noted():
+    _document, lines = told(filter_facts(reload_on_add=None), route_facts(endpoint()))
+    assert [line for line in lines if line.startswith("   Note: ")] == [
+        "   Note: no rule of udev runs systemd-sysctl for a new device, which so keeps the value that it is made with"
+    ]
+
+
 def test_documentation_has_the_arguments_and_the_fields():
     options = yaml.safe_load(diagnosis_plugin.DOCUMENTATION)["options"]
     assert [name for name in options if name != "_input"] == list(inspect.signature(diagnosis).parameters)[1:]
