@@ -107,7 +107,9 @@ _value:
       description: What a pod to come meets, as C(next) of a story.
       type: dict
     reload_on_add:
-      description: Where udev is told to set the filter on every new device.
+      description:
+        - Where udev is told to set the filter on every new device, and C(cleared_by), the rule that takes that back
+          for Cilium's.
       type: dict
     endpoint_routes:
       description: As in the fact.
@@ -369,8 +371,10 @@ def _pattern(rp_filter, device):
 
 
 def _line_for_new(rp_filter, device):
-    # Without udev's rule nobody touches what Cilium wrote.
-    return _pattern(rp_filter, device)["configured"]["systemd_sysctl"] if rp_filter["reload_on_add"] else None
+    # Without udev's rule, or where another rule clears it for Cilium's devices, nobody touches what Cilium wrote.
+    rule = rp_filter["reload_on_add"]
+    is_loaded = rule and not rule.get("cleared_by")
+    return _pattern(rp_filter, device)["configured"]["systemd_sysctl"] if is_loaded else None
 
 
 def _horizon(every, every_line, own, own_line, dropped_at):

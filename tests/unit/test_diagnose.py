@@ -275,6 +275,16 @@ def test_the_next_device_without_udevs_rule_keeps_ciliums_value():
     assert "   next pod         fine: off (0) as Cilium sets it; no line says otherwise" in lines
 
 
+@pytest.mark.parametrize(
+    ("cleared_by", "effective"), [(None, 2), ({"path": "/etc/udev/rules.d/99-zz-cilium.rules", "line": 3}, 0)]
+)
+def test_a_rule_that_clears_udevs_programs_saves_the_next_device(cleared_by, effective):
+    facts = filter_facts({LXC: 0}, reload_on_add=dict(RULE, cleared_by=cleared_by))
+    document, _lines = told(facts, route_facts(endpoint(verdict="accepted")))
+    for when in ("pod", "boot"):
+        assert (document["next"][when]["effective"], document["next"][when]["dropped"]) == (effective, effective == 2)
+
+
 def test_a_martian_is_not_blamed_on_the_filter():
     martian = {"reason": "its source address is local to the host; this is not rp_filter", "dropped_at": None}
     document, lines = told(filter_facts({LXC: 0}, EXEMPT), route_facts(endpoint(**martian)))
