@@ -2,6 +2,7 @@
 # Brings a node into the state that a hardening baseline leaves it in. Run as root inside the node:
 #   lay.sh clean                     no baseline, no drop-in, every value 0
 #   lay.sh baseline FILE VALUE GLOBS all=VALUE and default=VALUE in FILE, at work; GLOBS yes or no: the vendor's file
+#   lay.sh append FILE               the same baseline by one that adds the line it misses, as lineinfile does
 #   lay.sh system                    an administrator's, or an installer's, `sysctl --system`
 #   lay.sh one-line                  the line that everybody writes against the fault
 #   lay.sh cilium                    the file of Cilium's own init container, at work
@@ -49,6 +50,10 @@ cilium)
 # The kernel uses max(conf.all, conf.{dev}) as its value, so we need to set .all. to 0 as well.
 net.ipv4.conf.all.rp_filter = 0
 END
+    apply
+    ;;
+append)
+    grep -q '^net.ipv4.conf.all.rp_filter' "$2" || echo 'net.ipv4.conf.all.rp_filter=1' >> "$2"
     apply
     ;;
 system) system ;;

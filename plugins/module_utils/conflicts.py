@@ -10,6 +10,7 @@ __metaclass__ = type
 from collections import namedtuple
 
 from ansible_collections.nodeward.cilium.plugins.module_utils import devices, plan, sysctl_d
+from ansible_collections.nodeward.cilium.plugins.module_utils.iproute import printable
 
 #: What stands before a line that was disabled. Undated, so that a second run writes the same.
 MARK = "# disabled by nodeward.cilium.rp_filter: "
@@ -111,12 +112,12 @@ def restore(text):
 
 def describe(conflict):
     """One line: where, what, by which loader, against what."""
-    where = "%s:%d" % (conflict.path, conflict.line)
+    where = "%s:%d" % (printable(conflict.path), conflict.line)
     if conflict.target != conflict.path:
-        where += " (-> %s)" % conflict.target
+        where += " (-> %s)" % printable(conflict.target)
     return "%s '%s = %d' beats %s = %d under %s" % (
         where,
-        conflict.key,
+        printable(conflict.key),
         conflict.value,
         ", ".join(conflict.beats),
         conflict.wanted,
@@ -126,4 +127,5 @@ def describe(conflict):
 
 def as_dict(conflict):
     """The conflict as the module returns it."""
-    return dict(conflict._asdict())
+    fields = dict(conflict._asdict())
+    return dict(fields, **{name: printable(fields[name]) for name in ("path", "target", "key")})

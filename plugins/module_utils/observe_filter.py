@@ -71,6 +71,8 @@ def observe(iproute, run_command, exempt=devices.CILIUM_PATTERNS, uplink_devices
         return facts
     for name in devices.RESERVED:
         facts[name]["running"] = seen.running.get(name)
+    for state in facts["patterns"].values():
+        state["effective"] = _of_the_next(state["configured"]["systemd_sysctl"], facts["reload_on_add"], seen.running)
     for device, kind in seen.kinds.items():
         running = seen.running[device]
         facts["devices"][printable(device)] = {
@@ -80,6 +82,12 @@ def observe(iproute, run_command, exempt=devices.CILIUM_PATTERNS, uplink_devices
             "configured": resolve(device),
         }
     return facts
+
+
+def _of_the_next(decided_by, reload_on_add, running):
+    """What the kernel will filter Cilium's next device with: Cilium sets 0, udev's run may put a line's value there."""
+    own = decided_by["value"] if decided_by and reload_on_add and not reload_on_add["cleared_by"] else 0
+    return plan.effective(running.get("all", 0), own)
 
 
 def see_devices(iproute, exempt, uplink_devices):

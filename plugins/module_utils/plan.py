@@ -102,6 +102,7 @@ def as_dict(item):
         "why": item.why,
         "part": item.part,
         "line": item.line,
+        "text": line(item) if item.line else None,
     }
 
 
@@ -190,6 +191,16 @@ def present(options, seen):
     running_all = seen.running.get("all", OFF)
     default = _kept_default(seen)
     pins = _pins(options, seen, warnings)
+    if (
+        not seen.running
+        and not isinstance(options.uplinks, dict)
+        and options.uplinks in MODES
+        and not options.uplink_devices
+    ):
+        warnings.append(
+            "uplinks is %s, and running values are not read here, so no uplink is known and none gets a line. "
+            "Name them in uplink_devices, or run again on the booted node" % options.uplinks
+        )
 
     own = {}  # what each device that is there shall have as its own value
     kept = []
@@ -261,12 +272,14 @@ def present(options, seen):
 
 def _kept_default(seen):
     """``default`` keeps what a device to come got from all and default together."""
-    if seen.standing.default is not None:
+    if seen.standing.ours and seen.standing.default is not None:
         return seen.standing.default
-    given = effective(seen.given("all") or OFF, seen.given("default") or OFF)
+    # Somebody else's file at our path is no memory, but what it gives is not to be lost either.
+    theirs = seen.standing.default or OFF
     if not seen.running:
-        return stronger(seen.given("all") or OFF, seen.given("default") or OFF)
-    return stronger(effective(seen.running["all"], seen.running["default"]), given)
+        return stronger(theirs, seen.given("all") or OFF, seen.given("default") or OFF)
+    given = effective(seen.given("all") or OFF, seen.given("default") or OFF)
+    return stronger(theirs, given, effective(seen.running["all"], seen.running["default"]))
 
 
 def _pins(options, seen, warnings):
@@ -335,8 +348,9 @@ def _pins(options, seen, warnings):
 def _pin(device, mode, seen, guarded):
     if mode != KEEP:
         return MODES[mode], "uplinks says %s" % mode
-    if device in seen.standing.pins:
-        return seen.standing.pins[device], "pinned in the drop-in, which stands"
+    pinned = seen.standing.pins.get(device)
+    if pinned is not None and (seen.standing.ours or device not in seen.running):
+        return pinned, "pinned in the drop-in, which stands"
     if device not in seen.running:
         return None
     now = effective(seen.running["all"], seen.running[device])
@@ -344,11 +358,11 @@ def _pin(device, mode, seen, guarded):
     if own_given is None:
         own_given = seen.given("default")
     given = effective(seen.given("all") or OFF, own_given or OFF)
-    value = stronger(now, given)
+    value = stronger(now, given, pinned or OFF)
     if seen.loosened_by and seen.running[device] == LOOSE:
         return LOOSE, "%s sets it loose" % seen.loosened_by
     what = "no device of Cilium, though an exempt pattern matches it" if guarded else "uplink"
-    source = "its effective value" if now == value else "what the sysctl.d tree gives it"
+    source = "its effective value" if now == value else "what the files in sysctl.d give it"
     return value, "%s: keeps %s, %s" % (what, source, WORDS[value])
 
 
@@ -464,10 +478,12 @@ def check_content(text, plan):
     found = {}
     for entry in lines:
         name = name_of(entry.key)
-        if name is None:
+        if name is None and not set(entry.key) & set("*?["):
             continue
-        name = sysctl_d.canonical_glob(name)
         where = "content: line %d, '%s'," % (entry.line, rows[entry.line - 1].strip())
+        if name is None:
+            raise PlanError("%s is a pattern over other keys, which may be a planned one; take it out" % where)
+        name = sysctl_d.canonical_glob(name)
         number = None if entry.value is None else sysctl_d.kernel_integer(entry.value)
         value = None if number is None else normal(number)
         item = planned.get(name)
@@ -487,8 +503,7 @@ def check_content(text, plan):
     for name, item in planned.items():
         if name not in found:
             raise PlanError(
-                "content: the planned '%s' is missing, after line %d; render the whole plan"
-                % (line(item), len(rows))
+                "content: the planned '%s' is missing, after line %d; render the whole plan" % (line(item), len(rows))
             )
     first_exempt = min(
         [found[sysctl_d.canonical_glob(item.name)] for item in plan.items if item.line and item.part == EXEMPT]

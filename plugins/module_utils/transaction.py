@@ -96,7 +96,13 @@ class Transaction(object):
         before_text = read_text(request.path)
         check_owner(request.path, before_text)
         self.standing = plan.standing(before_text)
-        self.exists = before_text is not None
+        self.exists = before_text is not None and self.standing.ours
+        # What shall stand at our path once the drop-in is gone: what stood there before us, or what is not ours.
+        self.left_behind = None
+        if request.state == "absent":
+            self.left_behind = read_text(_backup_of(request.path)) if self.standing.ours else before_text
+            if before_text is not None and not self.standing.ours:
+                self.warnings.append("'%s' is somebody else's file and was left alone" % request.path)
         self.restored = self._restored() if request.state == "absent" else []
         endpoints = self._endpoints() if self.applying else []
 
@@ -107,7 +113,11 @@ class Transaction(object):
         would_break, beaten = [], []
         if request.state == "absent":
             would_break = self._would_break(planned, seen, endpoints)
-            files = [Change(request.path, before_text, None)] + self._udev_files() + self.restored
+            text = self.left_behind if self.exists else before_text
+            files = [Change(request.path, before_text, text)]
+            if self.exists and self.left_behind is not None:
+                files.append(Change(_backup_of(request.path), self.left_behind, None))
+            files += self._udev_files() + self.restored
         else:
             self._refuse_lockout(planned, seen)
             beaten, disabled = self._conflicts(planned, text, seen)
@@ -123,7 +133,8 @@ class Transaction(object):
             "changed": bool(files or self.changed_values),
             "plan": [plan.as_dict(item) for item in planned.items],
             "records": {plan.key(printable(name)): value for name, value in planned.records.items()},
-            "dropin": {"before": before_text, "after": text},
+            # A text may hold bytes that are no UTF-8, which no result can carry.
+            "dropin": {"before": before_text and printable(before_text), "after": text and printable(text)},
             "applied": self.applying,
             "not_applied": not_applied,
             "unhealed": printable_tree(unhealed),
@@ -161,7 +172,7 @@ class Transaction(object):
     def _observe(self):
         """The observation that a plan is made from."""
         overlay = {change.path: change.after for change in self.restored}
-        overlay[self.request.path] = None
+        overlay[self.request.path] = self.left_behind
         after = sysctl_d.read_tree("/", overlay)
         cilium_files = {
             path: None for path in after.paths() if fnmatch.fnmatch(os.path.basename(path), devices.CILIUM_FILES)
@@ -178,6 +189,15 @@ class Transaction(object):
     def _endpoints(self):
         state = observe_routes.observe(self.iproute)
         self.loosened_by = state.get("loosens_uplinks")
+        unknown = [endpoint for endpoint in state["endpoints"] if endpoint["verdict"] == "unknown"]
+        if unknown:
+            warning = "what the kernel does with the replies of %d endpoints is not known, %s: %s" % (
+                len(unknown),
+                _names(unknown),
+                printable(unknown[0]["reason"]),
+            )
+            if warning not in self.warnings:
+                self.warnings.append(warning)
         return state["endpoints"]
 
     # judge
@@ -222,7 +242,7 @@ class Transaction(object):
         now_strict = {
             device
             for device, kind in seen.kinds.items()
-            if kind == devices.UPLINK
+            if kind != devices.CILIUM
             and after[device] == plan.STRICT
             and plan.effective(seen.running["all"], seen.running[device]) != plan.STRICT
         }
@@ -238,6 +258,17 @@ class Transaction(object):
             None,
         )
         if arrival not in now_strict:
+            if seen.kinds.get(arrival) != devices.UPLINK:
+                self.warnings.append(
+                    "the controller %s reaches %s, which is on %s: by which device its packets come in is not known. "
+                    "Where the route back is by another one, they will be dropped on %s"
+                    % (
+                        client,
+                        server,
+                        printable(arrival or "no device"),
+                        ", ".join(printable(device) for device in sorted(now_strict)),
+                    )
+                )
             return
         back, refused = self.iproute.verdicts([(client, server, None), (server, client, arrival)])
         if back.route and back.route.get("type") == "local":
@@ -357,7 +388,12 @@ class Transaction(object):
 
     def _install(self, files):
         for change in files:
-            if change.before is not None and change.after is not None and conflicts.MARK in change.after:
+            taken_over = change.path == self.request.path and not self.standing.ours
+            if (
+                change.before is not None
+                and change.after is not None
+                and (taken_over or conflicts.MARK in change.after)
+            ):
                 self._back_up(change)
             self.installed.append(change)
             try:
@@ -371,8 +407,8 @@ class Transaction(object):
             self.run_command(["udevadm", "control", "--reload"])
 
     def _back_up(self, change):
-        """Keep the file as it was before the first line in it was disabled, once."""
-        backup = os.path.join(BACKUPS, change.path.strip("/").replace("/", "%") + ".orig")
+        """Keep somebody else's file as it was before its first line was disabled, or it was taken over; once."""
+        backup = _backup_of(change.path)
         if not os.path.lexists(backup) and conflicts.MARK not in change.before:
             install(backup, change.before)
 
@@ -490,8 +526,8 @@ class Transaction(object):
             {
                 "before_header": change.path if change.before is not None else "/dev/null",
                 "after_header": change.path if change.after is not None else "/dev/null",
-                "before": change.before or "",
-                "after": change.after or "",
+                "before": printable(change.before or ""),
+                "after": printable(change.after or ""),
             }
             for change in files
         ]
@@ -506,6 +542,10 @@ class Transaction(object):
                 }
             )
         return diff
+
+
+def _backup_of(path):
+    return os.path.join(BACKUPS, path.strip("/").replace("/", "%") + ".orig")
 
 
 def check_path(path):

@@ -192,6 +192,11 @@ plan:
       type: bool
       returned: success
       sample: true
+    text:
+      description: The line as it stands in the drop-in; null where it does not stand there.
+      type: str
+      returned: success
+      sample: '-net.ipv4.conf.eth0.rp_filter = 1'
 records:
   description: Values from before the first creation, by key, as the header of the drop-in holds them for a rollback.
   returned: success

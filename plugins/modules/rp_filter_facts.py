@@ -162,6 +162,8 @@ ansible_facts:
           description:
             - For each pattern of O(exempt), what a device to come gets once udev has run (C(configured), with the
               fields of a device's). Where no line decides, Cilium's own value stands.
+            - Its C(effective) is what the kernel will filter that device with; it is absent where the running values
+              could not be read.
           type: dict
           returned: always
         loaders:
@@ -182,10 +184,11 @@ ansible_facts:
         reload_on_add:
           description:
             - The C(path) and C(line) of the rule by which udev runs systemd-sysctl for every new device; null where
-              no rule does.
+              no rule does. C(cleared_by) is the C(path) and C(line) of this collection's own rule, where that takes it
+              back for Cilium's devices; null where it does not stand.
           type: dict
           returned: always
-          sample: {path: /usr/lib/udev/rules.d/99-systemd.rules, line: 72}
+          sample: {path: /usr/lib/udev/rules.d/99-systemd.rules, line: 72, cleared_by: null}
         netfilter:
           description:
             - Netfilter rules that look the way back up by themselves, and so drop the same packets whatever the filter

@@ -52,7 +52,7 @@ class Kernel:
 # what the file gets
 
 
-def test_the_article_s_node():
+def test_an_ubuntu_node_as_it_comes():
     seen = observed({"all": 2, "default": 2, "eth0": 0, "lxc1": 0, "cilium_host": 2}, tree={"all": 2, "default": 2})
     planned = plan.present(OPTIONS, seen)
     assert file_lines(planned) == [("default", 2), ("lxc*", 0), ("cilium_*", 0), ("eth0", 2), ("all", 0)]
@@ -237,14 +237,14 @@ def test_somebody_else_s_file_at_our_path_is_no_memory_of_records():
     assert standing == plan.Standing(False, {"eth0": 1}, None, {})
 
 
-def planned_article():
+def planned_ubuntu():
     return plan.present(OPTIONS, observed({"all": 2, "default": 2, "eth0": 0, "lxc1": 0}))
 
 
 def test_our_own_text_is_accepted_and_so_is_the_plain_spelling():
-    text = plan.compose(planned_article())
-    plan.check_content(text, planned_article())
-    plan.check_content(text.replace("[l]xc", "lxc"), planned_article())
+    text = plan.compose(planned_ubuntu())
+    plan.check_content(text, planned_ubuntu())
+    plan.check_content(text.replace("[l]xc", "lxc"), planned_ubuntu())
 
 
 @pytest.mark.parametrize(
@@ -274,11 +274,11 @@ def test_our_own_text_is_accepted_and_so_is_the_plain_spelling():
     ],
 )
 def test_a_text_that_lacks_or_contradicts_is_refused_with_its_line(old, new, words):
-    text = plan.compose(planned_article())
+    text = plan.compose(planned_ubuntu())
     assert old in text
     changed = text.replace(old, new)
     with pytest.raises(plan.PlanError) as refused:
-        plan.check_content(changed, planned_article())
+        plan.check_content(changed, planned_ubuntu())
     assert words in str(refused.value)
     if "contradicts" in words:
         number = int(str(refused.value).split("line ")[1].split(",")[0])
@@ -286,17 +286,17 @@ def test_a_text_that_lacks_or_contradicts_is_refused_with_its_line(old, new, wor
 
 
 def test_a_text_may_set_other_keys_and_repeat_what_a_glob_says():
-    text = plan.compose(planned_article())
+    text = plan.compose(planned_ubuntu())
     plan.check_content(
-        text + "net.ipv4.conf.cilium_host.forwarding = 1\nnet.ipv4.conf.lxc7.rp_filter = 0\n", planned_article()
+        text + "net.ipv4.conf.cilium_host.forwarding = 1\nnet.ipv4.conf.lxc7.rp_filter = 0\n", planned_ubuntu()
     )
 
 
 def test_default_behind_the_globs_is_refused():
-    text = plan.compose(planned_article())
+    text = plan.compose(planned_ubuntu())
     line = "net.ipv4.conf.default.rp_filter = 2\n"
     with pytest.raises(plan.PlanError, match="default"):
-        plan.check_content(text.replace(line, "") + line, planned_article())
+        plan.check_content(text.replace(line, "") + line, planned_ubuntu())
 
 
 # the order of writes
@@ -406,3 +406,10 @@ def test_what_nobody_decides_or_recorded_is_left_alone_and_named():
     planned = plan.absent(observed({"all": 0, "default": 1, "eth0": 1}, standing=standing), True)
     assert planned.writes == []
     assert "net.ipv4.conf.eth0.rp_filter=1" in planned.warnings[0]
+
+
+@pytest.mark.parametrize("key", ["net.ipv4.*.lxc*.rp_filter", "net.*.conf.all.rp_filter", "net.ipv4.conf.lxc1.*"])
+def test_a_pattern_over_other_keys_is_refused(key):
+    text = plan.compose(planned_ubuntu()) + "-%s = 2\n" % key
+    with pytest.raises(plan.PlanError, match="pattern over other keys"):
+        plan.check_content(text, planned_ubuntu())

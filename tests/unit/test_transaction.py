@@ -775,6 +775,18 @@ def test_whom_the_guard_lets_pass(model, given, prepare):
     assert model.run(**{"uplinks": "strict", "ssh_connection": CONTROLLER, **given})["changed"]
 
 
+def test_a_device_that_only_the_mapping_names_is_guarded_too(model):
+    two_uplinks(model)
+    given = {"uplinks": {"eth0": "strict"}, "listed": ["eth1"]}
+    refused(model, "device eth0 would become strict", ssh_connection=CONTROLLER, **given)
+
+
+def test_who_comes_in_by_an_unknown_device_is_warned(model):
+    two_uplinks(model)
+    result = model.run(uplinks="strict", ssh_connection=("203.0.113.9", "198.18.0.1"))
+    assert any("203.0.113.9" in warning and "eth0, eth1" in warning for warning in result["warnings"])
+
+
 def test_an_uplink_that_keep_makes_strict_again_is_guarded_too(model):
     two_uplinks(model)
     model.file(PATH, plan.HEADER + "\nnet.ipv4.conf.default.rp_filter = 2\n-net.ipv4.conf.eth0.rp_filter = 1\n")
@@ -1135,3 +1147,77 @@ def test_the_connection_from_a_parent_s_environment(command):
         check=True,
     )
     assert answer.stdout.strip() == "('203.0.113.9', '192.0.2.1')"
+
+
+# somebody else's file at our path
+
+
+THEIRS = """# by hand
+net.ipv4.conf.default.rp_filter = 0
+net.ipv4.conf.eth0.rp_filter = 0
+-net.ipv4.conf.lxc*.rp_filter = 0
+"""
+
+
+def test_somebody_else_s_file_weakens_nothing(strict):
+    strict.file(PATH, THEIRS)
+    strict.run()
+    assert (strict.values["eth0"], strict.values["default"], strict.values["all"]) == (1, 1, 0)
+
+
+def test_somebody_else_s_file_is_kept_and_comes_back(model):
+    model.file(PATH, THEIRS)
+    before = model.everything()
+    model.run()
+    assert plan.HEADER in model.text(PATH).decode()
+    model.run(state="absent", breaks_pods=True)
+    assert model.everything()[1] == before[1]
+    assert not model.run(state="absent", breaks_pods=True)["changed"]
+
+
+def test_a_removal_leaves_somebody_else_s_file_alone(model):
+    model.file(PATH, THEIRS)
+    before = model.everything()
+    result = model.run(state="absent", breaks_pods=True)
+    assert not result["changed"]
+    assert model.everything() == before
+    assert any("somebody else's file" in warning for warning in result["warnings"])
+
+
+# what a result can carry
+
+
+@pytest.mark.parametrize("check_mode", [True, False])
+def test_bytes_that_are_no_utf_8_pass_through_files_and_are_shown_escaped(model, check_mode):
+    model.file(LATER, b"# caf\xe9\n" + ALL_STRICT.encode())
+    model.file(PATH, b"# caf\xe9\n-net.ipv4.conf.lxc*.rp_filter = 0\n")
+    result = model.run(conflicts="disable", check_mode=check_mode)
+    repr(result["diff"]).encode("utf-8")
+    repr(result).encode("utf-8")
+    assert "caf\\xe9" in str(result["dropin"]["before"])
+    assert b"caf\xe9" in model.text(LATER)
+
+
+# what is said
+
+
+def test_uplinks_that_cannot_be_known_are_named(model):
+    result = model.run(apply="never", uplinks="strict")
+    assert any("uplink_devices" in warning for warning in result["warnings"])
+    assert not any("uplink_devices" in warning for warning in model.run(apply="never")["warnings"])
+
+
+def test_a_file_that_could_not_be_read_whole_is_named(model):
+    model.file("/etc/sysctl.d/98-huge.conf", "# filler\n" * 200000)
+    assert any("98-huge.conf" in warning and "unseen" in warning for warning in model.run()["warnings"])
+
+
+def test_a_verdict_that_nobody_knows_is_no_pass_in_silence(model, monkeypatch):
+    def unknown(_iproute):
+        state = model.cilium_routes()
+        for endpoint in state["endpoints"]:
+            endpoint.update(verdict="unknown", reason="the kernel was not asked")
+        return state
+
+    monkeypatch.setattr(observe_routes, "observe", unknown)
+    assert any("3 endpoints is not known" in warning for warning in model.run()["warnings"])
