@@ -21,7 +21,8 @@ usage: lab-datapath COMMAND
   base                       make cilium_host and cilium_net, and the route to the pods by them
   pod NAME ADDRESS LXC       add a pod as Cilium does: make LXC, set its rp_filter to 0 (udev resets it), start its server
   unpod NAME LXC             delete that pod and its device
-  probe ADDRESS              what the kubelet does: GET http://ADDRESS:$port/ within 2 s; prints the pod's name
+  probe ADDRESS              what the kubelet does: GET http://ADDRESS:$port/ within 2 s, or as many as
+                             PATIENCE says; prints the pod's name
   examine ADDRESS LXC        probe it, and print as JSON: answer, dropped (packets), own, all, effective (rp_filter),
                              verdict (the kernel's answer for the pod's reply: accepted or its error)
   endpoint-route ADDRESS LXC give the pod a route by its own device, as Cilium's enable-endpoint-routes does
@@ -136,11 +137,12 @@ unpod() {
 
 probe() {
     python3 - "$1" $port << 'END'
+import os
 import sys
 import urllib.request
 
 try:
-    answer = urllib.request.urlopen("http://%s:%s/" % tuple(sys.argv[1:]), timeout=2)
+    answer = urllib.request.urlopen("http://%s:%s/" % tuple(sys.argv[1:]), timeout=float(os.environ.get("PATIENCE", "2")))
 except OSError as error:
     sys.exit("no answer from %s: %s" % (sys.argv[1], error))
 print(answer.read().decode().strip())
