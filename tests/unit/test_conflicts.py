@@ -132,3 +132,9 @@ def test_a_description_names_it_all():
         "/etc/sysctl.d/99-sysctl.conf:12 (-> /etc/sysctl.conf) 'net.ipv4.conf.all.rp_filter = 1' beats "
         "net.ipv4.conf.all.rp_filter = 0 under systemd-sysctl"
     )
+
+
+def test_lines_are_dropped_from_the_end_so_that_their_numbers_stay_right():
+    again = "net.ipv4.conf.all.rp_filter = 1\n"
+    text = conflicts.MARK + again + again + "a = 1\n" + again + "b = 2\n"
+    assert conflicts.disable(text, [2, 4]) == conflicts.MARK + again + "a = 1\nb = 2\n"

@@ -75,3 +75,23 @@ def test_counters_are_read_from_this_kernel():
     unread = []
     assert observe_filter.counters(unread)["ip_reverse_path_filter"] >= 0
     assert unread == []
+
+
+@pytest.mark.parametrize(
+    ("line", "cleared_by", "running_all", "expected"),
+    [
+        (2, None, 0, 2),
+        (2, {"path": "x.rules", "line": 4}, 0, 0),
+        (2, {"path": "x.rules", "line": 4}, 1, 1),
+        (0, None, 2, 2),
+        (None, None, 0, 0),
+    ],
+)
+def test_what_the_next_device_will_be_filtered_with(line, cleared_by, running_all, expected):
+    decided_by = None if line is None else {"value": line}
+    rule = {"path": "99-systemd.rules", "line": 73, "cleared_by": cleared_by}
+    assert observe_filter._of_the_next(decided_by, rule, {"all": running_all}) == expected
+
+
+def test_without_a_rule_the_next_device_keeps_what_cilium_set():
+    assert observe_filter._of_the_next({"value": 2}, None, {"all": 0}) == 0

@@ -120,3 +120,18 @@ def test_without_nft_the_rules_of_iptables_are_asked_for(monkeypatch, tmp_path):
     rules = netfilter.observe(lambda argv: (0, saved if argv == [str(program)] else "", ""), unread)
     assert [(rule["family"], rule["table"]) for rule in rules] == [("ip", "mangle")]
     assert unread == [{"what": "netfilter rules", "why": "no ip6tables-nft-save is installed"}]
+
+
+def test_with_an_old_nft_the_rules_of_iptables_are_asked_for_too(monkeypatch, tmp_path):
+    nft, program = tmp_path / "nft", tmp_path / "iptables-nft-save"
+    nft.write_text("")
+    program.write_text("")
+    monkeypatch.setattr(netfilter, "NFT", (str(nft),))
+    monkeypatch.setattr(netfilter, "LEGACY", ())
+    monkeypatch.setattr(netfilter, "NFT_SAVE", (((str(program),), "ip"),))
+    said = {
+        str(nft): NFT.replace('{"type": "match",\n "name": "rpfilter"}', "null"),
+        str(program): "*mangle\n-A PREROUTING -m rpfilter -j ACCEPT\n",
+    }
+    rules = netfilter.observe(lambda argv: (0, said[argv[0]], ""), [])
+    assert [rule["table"] for rule in rules] == ["t", "mangle"]

@@ -413,3 +413,9 @@ def test_a_pattern_over_other_keys_is_refused(key):
     text = plan.compose(planned_ubuntu()) + "-%s = 2\n" % key
     with pytest.raises(plan.PlanError, match="pattern over other keys"):
         plan.check_content(text, planned_ubuntu())
+
+
+def test_what_somebody_else_s_file_gives_at_the_next_boot_is_not_lost():
+    theirs = plan.standing("net.ipv4.conf.default.rp_filter = 1\nnet.ipv4.conf.eth0.rp_filter = 1\n")
+    lines = dict(file_lines(plan.present(OPTIONS, observed({"all": 0, "default": 0, "eth0": 0}, standing=theirs))))
+    assert (lines["default"], lines["eth0"]) == (1, 1)

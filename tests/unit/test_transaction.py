@@ -1221,3 +1221,13 @@ def test_a_verdict_that_nobody_knows_is_no_pass_in_silence(model, monkeypatch):
 
     monkeypatch.setattr(observe_routes, "observe", unknown)
     assert any("3 endpoints is not known" in warning for warning in model.run()["warnings"])
+
+
+def test_a_kept_file_comes_back_once_and_not_to_a_later_drop_in(model):
+    model.file(PATH, THEIRS)
+    model.run()
+    model.run(state="absent", breaks_pods=True)
+    os.unlink(model.root + PATH)  # they took it away themselves
+    model.run()
+    model.run(state="absent", breaks_pods=True)
+    assert not model.has(PATH)
