@@ -19,7 +19,7 @@ activated = . build/env;
 
 # One after the other, also with make -j: the steps share one build folder, one podman and the screen.
 .NOTPARALLEL:
-.PHONY: help setup machine python artifact nodes unit comparisons differential bench scenarios test demo clean \
+.PHONY: help setup machine python artifact javascript browser nodes unit comparisons differential bench scenarios test demo clean \
     lint lint-python lint-yaml lint-ansible lint-36 lint-sanity
 
 help:
@@ -34,10 +34,16 @@ python:
 artifact: python
 	@$(step) 'Collection, built and installed' $(setup) artifact
 
+javascript: machine
+	@$(step) 'npm tools' $(setup) javascript
+
+browser: machine
+	@$(step) 'Browser' $(setup) browser
+
 nodes: machine
 	@$(step) 'Node images: $(suites)' $(setup) nodes $(suites)
 
-setup: machine python artifact nodes
+setup: machine python artifact javascript browser nodes
 	@echo "Ready. Next: '. build/env', then 'molecule test' or 'molecule test --all'"
 
 lint: lint-python lint-yaml lint-ansible lint-36 lint-sanity
