@@ -1,0 +1,55 @@
+# Copyright (c) 2026, nodeward.cilium contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import absolute_import, division, print_function
+
+__metaclass__ = type
+
+DOCUMENTATION = r"""
+name: endpoint_routes_plan
+short_description: Tell from what a cluster says how endpoint routes are to be switched, and what refuses it
+version_added: 0.1.0
+description:
+  - Serves the role P(nodeward.cilium.endpoint_routes#role). Pure; it touches neither cluster nor node.
+positional: _input
+options:
+  _input:
+    description:
+      - What was read, as a dictionary of C(reviews), C(config_map), C(daemonsets), C(pods), C(nodes), C(node_configs),
+        C(node_config_api), C(node_configs_refused), C(releases), C(helm), C(helm_failed) and C(hosts).
+    type: dict
+    required: true
+  options:
+    description: The role's variables, without their prefix.
+    type: dict
+    required: true
+"""
+
+EXAMPLES = r"""
+- name: Stop where it is refused
+  ansible.builtin.assert:
+    that: plan.problems | length == 0
+  vars:
+    plan: "{{ seen | nodeward.cilium.endpoint_routes_plan(options) }}"
+"""
+
+RETURN = r"""
+_value:
+  description:
+    - The plan. C(problems) refuse it, each a sentence; C(method) and C(found_by); C(wanted), the value as Cilium reads
+      it; C(change), what has to be written (V(helm), V(configmap), V(node_config), V(remove)) or null, with
+      C(definition) or C(values), and C(diff) in words; C(agents), each with its C(state) (V(current), V(stale),
+      V(unknown)) and C(reason); C(batches), the stale ones in the order of their restart; C(before) and C(after),
+      what is configured for each node; C(scope), the nodes that are meant; C(notes).
+  type: dict
+"""
+
+from ansible_collections.nodeward.cilium.plugins.plugin_utils import endpoint_routes
+
+
+class FilterModule(object):
+    """The filter of this file."""
+
+    def filters(self):
+        return {"endpoint_routes_plan": endpoint_routes.plan}

@@ -1,0 +1,43 @@
+# Copyright (c) 2026, nodeward.cilium contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import absolute_import, division, print_function
+
+__metaclass__ = type
+
+DOCUMENTATION = r"""
+name: endpoint_routes_reviews
+short_description: Ask a cluster whether endpoint routes may be switched
+version_added: 0.1.0
+description:
+  - Makes the SelfSubjectAccessReviews of all rights that the role P(nodeward.cilium.endpoint_routes#role) may need.
+positional: _input
+options:
+  _input:
+    description: The namespace of Cilium.
+    type: str
+    required: true
+"""
+
+EXAMPLES = r"""
+- name: Ask what is allowed
+  kubernetes.core.k8s:
+    definition: "{{ 'kube-system' | nodeward.cilium.endpoint_routes_reviews }}"
+"""
+
+RETURN = r"""
+_value:
+  description: The reviews.
+  type: list
+  elements: dict
+"""
+
+from ansible_collections.nodeward.cilium.plugins.plugin_utils import endpoint_routes
+
+
+class FilterModule(object):
+    """The filter of this file."""
+
+    def filters(self):
+        return {"endpoint_routes_reviews": endpoint_routes.reviews}
