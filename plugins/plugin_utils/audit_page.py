@@ -1,0 +1,335 @@
+# Copyright (c) 2026, nodeward.cilium contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The audit's document as one HTML page that needs nothing but a browser. Pure.
+
+The page holds a compact form of the document (see compact()) and one script that shows it. What must be read where no
+script runs (the answer, the totals, the nodes that are not fine) stands in it as plain HTML as well.
+"""
+
+from __future__ import absolute_import, division, print_function
+
+__metaclass__ = type
+
+import base64
+import hashlib
+import html
+import json
+import re
+import unicodedata
+from collections import Counter
+from pathlib import Path
+
+PARTS = Path(__file__).resolve().parents[2] / "roles" / "audit" / "files" / "page"
+
+# What the page leaves out of a document, all of it stated where it is shown. Of one rule on one node:
+IN_FULL = 20  # findings with all that is known of them: those that count first, new ones before old ones;
+BY_NAME = 200  # after those, findings by their subject alone. The rest is a number.
+MOST_LINES = 10  # lines of files in the list of those that are behind most findings
+MOST_PLAIN = 200  # nodes in the list for a browser without scripts
+
+STATES = ("dropping", "at_risk", "unknown", "fine")
+WORDS = {"dropping": "dropping", "at_risk": "at risk", "unknown": "unknown", "fine": "fine"}
+SEVERITIES = ("high", "medium", "low")
+CHANGES = (None, "new", "unchanged")
+HORIZONS = ("now", "pod", "boot", "sysctl_system")
+SOURCES = {
+    "run": "from facts gathered by this run",
+    "cache": "from facts kept from earlier runs",
+    "document": "from a saved document",
+}
+# These draw as nothing although they are letters to Unicode.
+BLANK_LETTERS = "\u115f\u1160\u2800\u3164\uffa0"
+
+
+def page(document):
+    """The page as text. The document's nodes may be anything with a length that can be gone through."""
+    held, unwell = compact(document)
+    style, script = _part("page.css"), _part("page.js")
+    totals, verdict = document["totals"], document["verdict"]
+    parts = {
+        "policy": policy(style, script),
+        "style": style,
+        "script": script,
+        "title": escaped(title(totals, verdict)),
+        "outcome": "passed" if verdict["passed"] else "failed",
+        "answer": escaped(answer(totals)),
+        "verdict": "Passed" if verdict["passed"] else "Failed",
+        "reasons": "".join("<li>%s</li>" % escaped(reason) for reason in verdict["reasons"]),
+        "about": about(document),
+        "bar": bar(totals),
+        "figures": "".join(
+            '<li class="figure %s"><b>%s</b> <span>%s</span></li>' % (state, number(totals[state]), WORDS[state])
+            for state in STATES
+        ),
+        "plain": plain(unwell, totals),
+        "document": embedded(held),
+    }
+    # In one go, so that a host cannot be called like a part and get its contents.
+    return re.sub(r"<!--([a-z]+)-->", lambda match: parts[match.group(1)], _part("page.html"))
+
+
+def _part(name):
+    # Line ends as a browser sees them: the policy's hashes are of these.
+    return (PARTS / name).read_text(encoding="utf-8").replace("\r\n", "\n")
+
+
+def policy(style, script):
+    """Nothing is allowed but this very style, this very script and pictures that the page itself holds."""
+    return "; ".join(
+        [
+            "default-src 'none'",
+            "script-src %s" % hash_of(script),
+            "style-src %s" % hash_of(style),
+            "img-src data:",
+            "base-uri 'none'",
+            "form-action 'none'",
+            "require-trusted-types-for 'script'",
+            "trusted-types 'none'",
+        ]
+    )
+
+
+def hash_of(text):
+    return "'sha256-%s'" % base64.b64encode(hashlib.sha256(text.encode("utf-8")).digest()).decode("ascii")
+
+
+# --- text that others chose ---
+
+
+def visible(text):
+    """What cannot be seen, or turns the text around it, as its number: names are others' to choose."""
+    return "".join(char if _is_seen(char) else "\u27e8U+%04X\u27e9" % ord(char) for char in text)
+
+
+def _is_seen(char):
+    if char in "\n\t " or "!" <= char <= "~":
+        return True
+    # C: controls, formats, surrogates, private, unassigned; Z: separators.
+    return unicodedata.category(char)[0] not in "CZ" and char not in BLANK_LETTERS
+
+
+def escaped(text):
+    return html.escape(visible(str(text)))
+
+
+def embedded(value):
+    """JSON in ASCII that nothing can close: neither a script element nor a comment begins or ends in it."""
+    text = json.dumps(value, separators=(",", ":"), sort_keys=True, ensure_ascii=True)
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def number(value):
+    return "{:,}".format(value)
+
+
+# --- what is read without a script ---
+
+
+def title(totals, verdict):
+    return "%s: %s" % ("Passed" if verdict["passed"] else "Failed", answer(totals))
+
+
+def answer(totals):
+    """One sentence: how many nodes, and how they are."""
+    nodes = totals["nodes"]
+    if not nodes:
+        return "No node was audited."
+    if totals["fine"] == nodes:
+        return "The node is fine." if nodes == 1 else "All %s nodes are fine." % number(nodes)
+    says = {
+        "dropping": ("drops pods\u2019 replies now", "drop pods\u2019 replies now"),
+        "at_risk": ("is at risk", "are at risk"),
+        "unknown": ("could not be judged", "could not be judged"),
+    }
+    told = [(totals[state], says[state]) for state in says if totals[state]]
+    parts = ["%s %s" % (number(count), words[count != 1]) for count, words in told]
+    parts[0] = "%s of %s nodes %s" % (number(told[0][0]), number(nodes), told[0][1][told[0][0] != 1])
+    if nodes == 1:
+        return "The node %s." % told[0][1][0]
+    if len(parts) == 1:
+        return parts[0] + "."
+    return "%s and %s." % (", ".join(parts[:-1]), parts[-1])
+
+
+def about(document):
+    """When, of what, by which rule, against what: what qualifies the answer."""
+    says = [
+        "Made <time datetime=\"%s\">%s</time>, %s"
+        % (escaped(document["generated"]), escaped(moment(document["generated"])), SOURCES[document["source"]]),
+        "fails on %s" % {"high": "severity high", "none": "no severity"}.get(
+            document["options"]["fail_on"], "severity %s or worse" % escaped(document["options"]["fail_on"])
+        ),
+    ]
+    waived = document["totals"]["waived"]
+    if waived:
+        says.append("%s waived" % counted(waived, "finding"))
+    expired = sum(waiver["expired"] for waiver in document["waivers"])
+    if expired:
+        says.append("<strong>%s expired</strong>, so what %s covered counts again" % (
+            counted(expired, "waiver"), "it" if expired == 1 else "they"))
+    baseline = document["baseline"]
+    if baseline:
+        says.append(
+            "since %s: <strong>%s new</strong>, %s gone, %s unchanged"
+            % ((escaped(moment(baseline["generated"])),) + tuple(
+                number(baseline[each]) for each in ("new", "gone", "unchanged")))
+        )
+    return "".join("<li>%s</li>" % each for each in says)
+
+
+def moment(stamp):
+    """2026-11-24T10:00:00Z as people read it."""
+    return stamp.replace("T", " ").replace(":00Z", " UTC").replace("Z", " UTC")
+
+
+def counted(count, noun):
+    return "%s %s%s" % (number(count), noun, "" if count == 1 else "s")
+
+
+def bar(totals):
+    """The shares of the states as one line; the figures below it say the same in words."""
+    drawn, left = [], 0.0
+    for state in STATES:
+        share = 1000.0 * totals[state] / totals["nodes"] if totals["nodes"] else 0
+        if share:
+            # A single node among thousands is still to be seen.
+            width = max(share - 4, 4)
+            drawn.append('<rect class="%s" x="%.1f" width="%.1f" height="8"/>' % (state, min(left, 996), width))
+        left += share
+    return "".join(drawn)
+
+
+def plain(unwell, totals):
+    """The nodes that are not fine, for a browser without scripts."""
+    total = totals["nodes"] - totals["fine"]
+    if not total:
+        return "<p>No node is at risk, dropping or unknown.</p>" if totals["nodes"] else "<p>There are no nodes.</p>"
+    shown = [node for state in STATES for node in unwell.get(state, ())][:MOST_PLAIN]
+    rows = "".join(
+        '<tr><th scope="row"><bdi>%s</bdi></th><td>%s</td><td><bdi>%s</bdi></td><td>%s</td></tr>'
+        % (escaped(name), WORDS[state], escaped(told), escaped(", ".join(ids)) or "none")
+        for name, state, told, ids in shown
+    )
+    rest = total - len(shown)
+    more = "<p>%s more, all in audit.json.</p>" % counted(rest, "node") if rest else ""
+    return (
+        "<table><thead><tr><th scope=\"col\">Node</th><th scope=\"col\">State</th><th scope=\"col\">What is wrong</th>"
+        "<th scope=\"col\">Findings</th></tr></thead><tbody>%s</tbody></table>%s" % (rows, more)
+    )
+
+
+# --- the compact form ---
+
+
+class Pool:
+    """Values that many nodes share, each held once and known by its number."""
+
+    def __init__(self):
+        self.values, self._numbers = [], {}
+
+    def add(self, value):
+        key = json.dumps(value, sort_keys=True)
+        if key not in self._numbers:
+            self._numbers[key] = len(self.values)
+            self.values.append(value)
+        return self._numbers[key]
+
+
+def compact(document):
+    """What the page holds, and the nodes that are not fine by state: (name, state, what is wrong, ids)."""
+    pool, ids = Pool(), sorted(document["rules"])
+    lines, texts, unwell, nodes = Counter(), {}, {}, []
+    for node in document["nodes"]:
+        nodes.append(compact_node(node, ids, pool))
+        lines.update({_place(each["evidence"]) for each in node["findings"] if not each["waived"]} - {None})
+        for line in (line for name in HORIZONS for line in (node["horizons"] or {}).get(name, {"lines": ()})["lines"]):
+            texts.setdefault(_place(line), "%s = %s" % (line["key"], line["value"]))
+        if node["state"] != "fine" and len(unwell.setdefault(node["state"], [])) < MOST_PLAIN:
+            found = sorted({each["id"] for each in node["findings"] if not each["waived"]})
+            unwell[node["state"]].append((node["name"], node["state"], node["reason"] or node["summary"], found))
+    most = sorted(lines.items(), key=lambda item: (-item[1], item[0]))
+    held = {key: document[key] for key in ("generated", "source", "totals", "waivers", "baseline")}
+    held.update(
+        ids=ids,
+        rules=[document["rules"][each] for each in ids],
+        pool=pool.values,
+        lines=[[place, texts.get(place), count] for place, count in most[:MOST_LINES]],
+        more_lines=max(len(most) - MOST_LINES, 0),
+        limits={"full": IN_FULL, "named": BY_NAME},
+        nodes=nodes,
+    )
+    return held, unwell
+
+
+def _place(line):
+    return "%s:%s" % (line["path"], line["line"]) if line["path"] and line["line"] is not None else None
+
+
+def compact_node(node, ids, pool):
+    """A node with what it shares by number, without what is empty, and with its findings cut by the stated rule."""
+    full, cut, counts = cut_findings(node["findings"])
+    held = {
+        "name": node["name"],
+        "state": STATES.index(node["state"]),
+        "summary": node["summary"],
+        "gathered_at": node["gathered_at"],
+        "reason": node["reason"],
+        "endpoints": node["endpoints"] and [node["endpoints"][key] for key in ("total", "accepted", "dropped", "unknown")],
+        "horizons": None if node["horizons"] is None else pool.add(node["horizons"]),
+        "paths": [_path(each, pool) for each in node["paths"]],
+        "uplinks": pool.add(node["uplinks"]),
+        # Of each rule: its severity here, and how many count, count and are new, are waived, are waived and new.
+        "counts": [[ids.index(each), SEVERITIES.index(severity)] + sums for (each, severity), sums in counts.items()],
+        "findings": [_finding(each, ids, pool) for each in full],
+        "cut": [[ids.index(each), names, unnamed] for each, (names, unnamed) in cut.items()],
+        "gone": [[each["id"], each["severity"], each["subject"]] for each in node["gone"]],
+        "attestation": [node["attestation"]["met"], node["attestation"]["text"]],
+        "counters": node["counters"],
+        "cures": [pool.add(each) for each in node["cures"]],
+    }
+    return {key: value for key, value in held.items() if value not in (None, [])}
+
+
+def cut_findings(findings):
+    """Those shown in full, what is left out of each rule as (names, how many without a name), and the numbers of all."""
+    ordered = sorted(
+        findings,
+        key=lambda each: (
+            SEVERITIES.index(each["severity"]), each["id"], each["waived"] is not None, each["change"] != "new"),
+    )
+    full, cut, counts, seen = [], {}, {}, Counter()
+    for each in ordered:
+        sums = counts.setdefault((each["id"], each["severity"]), [0, 0, 0, 0])
+        sums[2 * (each["waived"] is not None) + (each["change"] == "new")] += 1
+        seen[each["id"]] += 1
+        if seen[each["id"]] <= IN_FULL:
+            full.append(each)
+            continue
+        names, unnamed = cut.get(each["id"], ([], 0))
+        if len(names) < BY_NAME:
+            names.append(each["subject"])
+        else:
+            unnamed += 1
+        cut[each["id"]] = (names, unnamed)
+    return full, cut, counts
+
+
+def _finding(each, ids, pool):
+    return [
+        ids.index(each["id"]),
+        SEVERITIES.index(each["severity"]),
+        each["subject"],
+        each["expected"],
+        each["observed"],
+        pool.add(each["evidence"]),
+        pool.add(each["remedy"]),
+        each["waived"] and pool.add(each["waived"]),
+        CHANGES.index(each["change"]),
+    ]
+
+
+def _path(each, pool):
+    told = [each[key] for key in (
+        "pod", "address", "device", "route_device", "symmetric", "verdict", "reason", "effective", "decided_by")]
+    return told + [[[one["key"], pool.add({**one, "key": None})] for one in each["set_by"]], pool.add(each["next"])]

@@ -1,0 +1,1036 @@
+// Shows the audit that the page holds. Whatever comes from a host reaches the page as text nodes only.
+(() => {
+'use strict';
+
+const audit = JSON.parse(document.getElementById('audit').textContent);
+const STATES = ['dropping', 'at_risk', 'unknown', 'fine'];
+const STATE_WORDS = {dropping: 'dropping', at_risk: 'at risk', unknown: 'unknown', fine: 'fine'};
+const SEVERITIES = ['high', 'medium', 'low'];
+const CHANGES = [null, 'new', 'unchanged'];
+const MODES = {0: 'off (0)', 1: 'strict (1)', 2: 'loose (2)'};
+const HORIZONS = [['now', 'Now'], ['pod', 'Next pod'], ['boot', 'Next boot'], ['sysctl_system', 'sysctl --system']];
+const PAGE_SIZE = 100;
+const SMALL = matchMedia('(max-width: 639px)');
+const DRAWING_WIDE = matchMedia('(min-width: 900px)');
+
+const pooled = (number) => audit.pool[number];
+const find = (id) => document.getElementById(id);
+const count = (value) => value.toLocaleString('en');
+const counted = (value, noun) => `${count(value)} ${noun}${value === 1 ? '' : 's'}`;
+
+// --- text that others chose ---
+
+const UNSEEN = /[^\n\t \P{C}]|[^ \P{Z}]|[\u115f\u1160\u2800\u3164\uffa0]/gu;
+const spelled = (char) => `⟨U+${char.codePointAt(0).toString(16).toUpperCase().padStart(4, '0')}⟩`;
+
+/** What cannot be seen, or turns the text around it, as its number. */
+const visible = (text) => String(text).replace(UNSEEN, spelled);
+
+/** The same as an element: isolated from the text around it, the numbers set apart. */
+function foreign(text, tag = 'bdi', className = '') {
+  const holder = document.createElement(tag);
+  if (className) holder.className = className;
+  if (tag !== 'bdi') holder.dir = 'ltr';
+  const value = String(text);
+  let from = 0;
+  for (const match of value.matchAll(UNSEEN)) {
+    holder.append(value.slice(from, match.index), element('span', {class: 'unseen'}, spelled(match[0])));
+    from = match.index + match[0].length;
+  }
+  holder.append(value.slice(from));
+  return holder;
+}
+
+function element(tag, properties = {}, ...children) {
+  const made = document.createElement(tag);
+  for (const [name, value] of Object.entries(properties)) {
+    if (name === 'click') made.addEventListener('click', value);
+    else if (value === true) made.setAttribute(name, '');
+    else if (value !== null && value !== false && value !== undefined) made.setAttribute(name, value);
+  }
+  made.append(...children.flat(3).filter((child) => child !== null && child !== undefined && child !== false));
+  return made;
+}
+
+function drawn(tag, properties = {}, ...children) {
+  const made = document.createElementNS('http://www.w3.org/2000/svg', tag);
+  for (const [name, value] of Object.entries(properties)) made.setAttribute(name, value);
+  made.append(...children.flat(3).filter(Boolean));
+  return made;
+}
+
+const icon = (state) =>
+  drawn('svg', {class: `mark ${state}`, 'aria-hidden': 'true', width: 16, height: 16}, drawn('use', {href: `#mark-${state}`}));
+const stateMark = (state) => element('span', {class: `state ${state}`}, icon(state), STATE_WORDS[state]);
+const severityMark = (severity) =>
+  element('span', {class: `severity ${severity}`}, element('span', {'aria-hidden': 'true'}, severity[0].toUpperCase()), severity);
+const tag = (kind, ...words) => element('span', {class: `tag ${kind}`}, ...words);
+const mode = (value) => (value === null || value === undefined ? 'not known' : MODES[value] || String(value));
+const place = (line) => (line.line === null ? line.path : `${line.path}:${line.line}`);
+const moment = (stamp) => stamp.replace('T', ' ').replace(/(:00)?Z$/, ' UTC');
+
+// --- copying ---
+
+const announce = (text) => { find('said').textContent = text; };
+
+async function copy(text, holder) {
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch (refused) {
+    // The older way: not every browser gives a file:// page its clipboard.
+    const field = element('textarea', {class: 'offscreen', readonly: true, 'aria-hidden': 'true', tabindex: '-1'});
+    field.value = text;
+    holder.append(field);
+    field.select();
+    const done = document.execCommand('copy');
+    field.remove();
+    return done;
+  }
+}
+
+/** Text to copy, and its button. What holds unseen characters is not copied: it could run something else. */
+function copyable(text, what, preformatted = false) {
+  const shown = foreign(text, preformatted ? 'pre' : 'code');
+  const hidden = visible(text) !== text || (!preformatted && /[\n\t]/.test(text));
+  if (hidden) {
+    return element('div', {class: 'copyable'}, shown,
+      element('p', {class: 'note'}, 'Holds characters that cannot be seen; copy it by hand if you trust them.'));
+  }
+  const button = element('button', {type: 'button', class: 'copy'}, 'Copy', element('span', {class: 'offscreen'}, ` ${what}`));
+  button.addEventListener('click', async () => {
+    const done = await copy(text, button.parentNode);
+    button.focus();
+    button.firstChild.data = done ? 'Copied' : 'Press Ctrl+C';
+    if (!done) getSelection().selectAllChildren(shown);
+    announce(done ? `Copied ${what}.` : 'The browser did not let it be copied: it is selected, press Ctrl+C.');
+    setTimeout(() => { button.firstChild.data = 'Copy'; }, 2000);
+  });
+  return element('div', {class: `copyable${preformatted ? ' tall' : ''}`}, shown, button);
+}
+
+// --- the state, which is the address ---
+
+const nodes = audit.nodes.map((node, index) => ({
+  ...node,
+  index,
+  state: STATES[node.state],
+  counts: (node.counts || []).map(([rule, severity, ...sums]) => ({
+    rule, severity, sums, counting: sums[0] + sums[1], waived: sums[2] + sums[3], fresh: sums[1], freshWaived: sums[3],
+  })),
+}));
+for (const node of nodes) {
+  node.byRule = new Map();
+  node.fresh = 0;
+  for (const each of node.counts) {
+    const known = node.byRule.get(each.rule) || {counting: 0, waived: 0};
+    node.byRule.set(each.rule, {counting: known.counting + each.counting, waived: known.waived + each.waived});
+    node.fresh += each.fresh + each.freshWaived;
+  }
+}
+const occurring = [...new Set(nodes.flatMap((node) => node.counts.map((each) => each.rule)))]
+  .sort((one, other) => SEVERITIES.indexOf(audit.rules[one].severity) - SEVERITIES.indexOf(audit.rules[other].severity) || one - other);
+
+// What an address can carry of a name: it knows no half characters.
+const inAddress = (name) => new URLSearchParams([['n', name]]).get('n');
+const byAddress = new Map(nodes.map((node) => [inAddress(node.name), node]));
+
+const wordsOf = (text, allowed) => new Set((text || '').split(',').filter((word) => allowed.includes(word)));
+
+function readAddress() {
+  const given = new URLSearchParams(location.hash.slice(1));
+  const sort = given.get('sort') || 'state';
+  return {
+    node: given.get('node'),
+    states: wordsOf(given.get('state'), STATES),
+    severities: wordsOf(given.get('severity'), SEVERITIES),
+    rule: audit.ids.indexOf(given.get('id')),
+    fresh: given.get('new') === '1',
+    waived: ['only', 'without'].includes(given.get('waived')) ? given.get('waived') : '',
+    text: given.get('q') || '',
+    sort: sort.replace(/^-/, ''),
+    descending: sort.startsWith('-'),
+    page: Math.max(1, parseInt(given.get('page'), 10) || 1),
+  };
+}
+
+function addressOf(wanted) {
+  const told = new URLSearchParams();
+  const put = (name, value) => { if (value) told.set(name, value); };
+  put('node', wanted.node);
+  put('state', [...wanted.states].join(','));
+  put('severity', [...wanted.severities].join(','));
+  put('id', wanted.rule >= 0 && audit.ids[wanted.rule]);
+  put('new', wanted.fresh && '1');
+  put('waived', wanted.waived);
+  put('q', wanted.text);
+  const sort = (wanted.descending ? '-' : '') + wanted.sort;
+  put('sort', sort !== 'state' && sort);
+  put('page', wanted.page > 1 && String(wanted.page));
+  return `#${told}`;
+}
+
+const NOTHING = {states: new Set(), severities: new Set(), rule: -1, fresh: false, waived: '', text: '', page: 1};
+let view = readAddress();
+
+/** Goes to a changed state. A step that one wants to come back to is an entry of the history. */
+function go(change) {
+  const before = view;
+  view = {...view, page: 1, ...change};
+  history.pushState(null, '', addressOf(view));
+  show(before);
+}
+
+let writing;
+function goQuietly(change) {
+  view = {...view, page: 1, ...change};
+  clearTimeout(writing);
+  // Browsers allow a page only so many of these.
+  writing = setTimeout(() => history.replaceState(null, '', addressOf(view)), 250);
+  renderMatrix();
+}
+
+function toggled(set, word) {
+  const changed = new Set(set);
+  if (!changed.delete(word)) changed.add(word);
+  return changed;
+}
+
+// --- which nodes, in which order ---
+
+function haystack(node) {
+  if (node.haystack === undefined) {
+    const words = [node.name, node.summary, node.reason || ''];
+    for (const path of node.paths || []) words.push(path[0] || '', path[1] || '', path[2] || '');
+    for (const finding of node.findings || []) {
+      const evidence = pooled(finding[5]);
+      words.push(audit.ids[finding[0]], finding[2], evidence.path ? place(evidence) : '', evidence.text);
+    }
+    for (const [, names] of node.cut || []) words.push(...names);
+    node.haystack = words.join('\n').toLowerCase();
+  }
+  return node.haystack;
+}
+
+function found(node, each) {
+  if (view.rule >= 0 && each.rule !== view.rule) return false;
+  if (view.severities.size && !view.severities.has(SEVERITIES[each.severity])) return false;
+  const [old, fresh, waived, freshWaived] = each.sums;
+  const plain = view.waived === 'only' ? 0 : fresh + (view.fresh ? 0 : old);
+  const excused = view.waived === 'without' ? 0 : freshWaived + (view.fresh ? 0 : waived);
+  return plain + excused > 0;
+}
+
+function chosen() {
+  const terms = view.text.toLowerCase().split(/\s+/).filter(Boolean);
+  const byFinding = view.rule >= 0 || view.severities.size || view.fresh || view.waived === 'only';
+  return nodes.filter((node) =>
+    (!view.states.size || view.states.has(node.state))
+    && (!byFinding || node.counts.some((each) => found(node, each)))
+    && terms.every((term) => haystack(node).includes(term)));
+}
+
+const collator = new Intl.Collator('en', {numeric: true});
+const byName = nodes.slice().sort((one, other) => collator.compare(one.name, other.name) || one.index - other.index);
+byName.forEach((node, rank) => { node.rank = rank; });
+
+const weight = (node, rule) => {
+  const sums = node.byRule.get(rule);
+  return sums ? sums.counting + sums.waived / 1e6 : 0;
+};
+function sortKey(column) {
+  if (column === 'name') return (node) => node.rank;
+  if (column === 'pods') return (node) => (node.endpoints ? node.endpoints[2] : -1);
+  if (column === 'new') return (node) => node.fresh;
+  const rule = audit.ids.indexOf(column);
+  if (rule >= 0) return (node) => weight(node, rule);
+  return (node) => STATES.indexOf(node.state);
+}
+
+function sorted(some) {
+  const key = sortKey(view.sort);
+  const sign = view.descending ? -1 : 1;
+  return some.slice().sort((one, other) => sign * (key(one) - key(other)) || one.rank - other.rank);
+}
+
+// --- the list ---
+
+const linkTo = (node) => addressOf({...view, node: node.name});
+
+function toggle(label, pressed, click, className = 'toggle') {
+  return element('button', {type: 'button', class: className, 'aria-pressed': String(pressed), click}, label);
+}
+
+/** Buttons that show the state of a filter: what they are, and how to tell whether they are pressed. */
+const pressables = [];
+function filterButton(label, isPressed, change, className) {
+  const button = toggle(label, false, () => go(change()), className);
+  pressables.push([button, isPressed]);
+  return button;
+}
+
+function buildFigures() {
+  find('figures').replaceChildren(...STATES.map((state) => element('li', {},
+    filterButton(
+      [element('b', {}, count(audit.totals[state])), element('span', {class: 'word'}, icon(state), STATE_WORDS[state])],
+      () => view.states.has(state),
+      () => ({states: toggled(view.states, state)}),
+      `figure ${state}`,
+    ))));
+}
+
+function ruleSums() {
+  const sums = new Map(occurring.map((rule) => [rule, {nodes: 0, counting: 0, fresh: 0, waived: 0}]));
+  for (const node of nodes) {
+    for (const [rule, {counting, waived}] of node.byRule) {
+      const sum = sums.get(rule);
+      sum.nodes += counting > 0;
+      sum.counting += counting;
+      sum.waived += waived;
+    }
+    for (const each of node.counts) sums.get(each.rule).fresh += each.fresh;
+  }
+  return sums;
+}
+
+function heads(...names) {
+  return element('thead', {}, element('tr', {}, names.map(([name, className]) =>
+    element('th', {scope: 'col', class: className || null}, name))));
+}
+
+const some = (value) => (value ? count(value) : element('span', {class: 'nil'}, '0'));
+
+function buildRules() {
+  if (!occurring.length) return element('p', {class: 'empty'}, 'Nothing was found on any node.');
+  const sums = ruleSums();
+  const rows = occurring.map((rule) => {
+    const known = audit.rules[rule];
+    const sum = sums.get(rule);
+    return element('tr', {},
+      element('th', {scope: 'row'}, filterButton(
+        [element('span', {class: 'id'}, audit.ids[rule]), element('span', {class: 'what'}, visible(known.title))],
+        () => view.rule === rule,
+        () => ({rule: view.rule === rule ? -1 : rule}),
+        'rule',
+      )),
+      element('td', {}, severityMark(known.severity)),
+      element('td', {class: 'number'}, some(sum.nodes)),
+      element('td', {class: 'number'}, some(sum.counting)),
+      audit.baseline && element('td', {class: 'number'}, some(sum.fresh)),
+      audit.totals.waived ? element('td', {class: 'number'}, some(sum.waived)) : null);
+  });
+  return element('div', {class: 'scroll', role: 'region', tabindex: '0', 'aria-label': 'What was found'},
+    element('table', {class: 'rules'},
+      heads(['Finding'], ['Severity'], ['Nodes', 'number'], ['Findings', 'number'],
+        ...(audit.baseline ? [['New', 'number']] : []), ...(audit.totals.waived ? [['Waived', 'number']] : [])),
+      element('tbody', {}, rows)));
+}
+
+function buildLines() {
+  const items = audit.lines.map(([where, text, among]) => element('li', {},
+    filterButton(
+      [foreign(where, 'bdi', 'path'), text && foreign(text, 'bdi', 'line')],
+      () => view.text === where,
+      () => ({text: view.text === where ? '' : where}),
+      'where',
+    ),
+    element('span', {class: 'among'}, counted(among, 'node'))));
+  return element('section', {'aria-labelledby': 'lines'},
+    element('h2', {id: 'lines'}, 'Whose lines'),
+    items.length ? element('ol', {class: 'lines'}, items)
+      : element('p', {class: 'empty'}, 'No line of a file is behind what was found.'),
+    audit.more_lines ? element('p', {class: 'note'}, `${counted(audit.more_lines, 'more line')}, all in audit.json.`) : null);
+}
+
+function waiverState(waiver) {
+  if (waiver.expired) return [tag('expired', 'expired'), waiver.matched ? ` ${counted(waiver.matched, 'finding')} counts again`.replace('findings counts', 'findings count') : ''];
+  if (!waiver.matched) return [tag('quiet', 'matches nothing')];
+  return [tag('waived', 'in force'), ` ${counted(waiver.matched, 'finding')}`];
+}
+
+function buildWaivers() {
+  if (!audit.waivers.length) return null;
+  return element('section', {'aria-labelledby': 'waivers'},
+    element('h2', {id: 'waivers'}, 'Waivers'),
+    element('ul', {class: 'waivers'}, audit.waivers.map((waiver) => element('li', {},
+      element('p', {class: 'head'}, element('span', {class: 'id'}, waiver.id), ' on ', foreign(waiver.hosts, 'code'), ' ',
+        ...waiverState(waiver)),
+      element('p', {}, foreign(waiver.justification)),
+      element('p', {class: 'note'}, waiver.expires ? `${waiver.expired ? 'Held' : 'Holds'} until ${waiver.expires}` : 'Holds for ever')))));
+}
+
+function names(list, most = 20) {
+  const told = list.slice(0, most).flatMap((name, index) => [index ? ', ' : '', foreign(name)]);
+  return list.length > most ? [...told, ` and ${count(list.length - most)} more, all in audit.json`] : told;
+}
+
+function buildBaseline() {
+  const baseline = audit.baseline;
+  if (!baseline) return null;
+  const kept = [];
+  if (baseline.not_compared.length) kept.push(element('p', {}, 'Not compared, as they could not be judged now: ', ...names(baseline.not_compared)));
+  if (baseline.missing.length) kept.push(element('p', {}, 'In the baseline and not in this audit: ', ...names(baseline.missing)));
+  if (!kept.length) return null;
+  return element('section', {'aria-labelledby': 'baseline'}, element('h2', {id: 'baseline'}, 'Left out of the comparison'), kept,
+    element('p', {class: 'note'}, 'Their findings are not counted as gone.'));
+}
+
+let searchField, waivedChoice, sortChoice, clearButton, matrixHolder, pager, tally;
+const columnHeads = new Map();
+
+function buildFilters() {
+  searchField = element('input', {type: 'search', id: 'search', autocomplete: 'off', spellcheck: 'false', 'aria-keyshortcuts': '/',
+    placeholder: 'node, pod, device, file:line'});
+  searchField.addEventListener('input', () => goQuietly({text: searchField.value}));
+  const options = [['', 'counted and waived'], ['without', 'not waived'], ['only', 'waived only']];
+  waivedChoice = element('select', {id: 'waived'}, options.map(([value, word]) => element('option', {value}, word)));
+  waivedChoice.addEventListener('change', () => go({waived: waivedChoice.value}));
+  const sorts = [['state', 'worst first'], ['name', 'name'], ['-pods', 'pods cut off'], ['-new', 'new findings'],
+    ...occurring.map((rule) => [`-${audit.ids[rule]}`, audit.ids[rule]])];
+  sortChoice = element('select', {id: 'sort'}, sorts.map(([value, word]) => element('option', {value}, word)));
+  sortChoice.addEventListener('change', () =>
+    go({sort: sortChoice.value.replace(/^-/, ''), descending: sortChoice.value.startsWith('-')}));
+  clearButton = element('button', {type: 'button', class: 'quiet', click: () => { go(NOTHING); searchField.focus(); }}, 'Clear filters');
+  return element('div', {class: 'filters', role: 'search', 'aria-label': 'Nodes'},
+    element('div', {class: 'field grow'}, element('label', {for: 'search'}, 'Search ', element('kbd', {'aria-hidden': 'true'}, '/')), searchField),
+    element('div', {class: 'field', role: 'group', 'aria-label': 'Severity'},
+      element('span', {class: 'label', 'aria-hidden': 'true'}, 'Severity'),
+      element('div', {class: 'choices'}, SEVERITIES.map((severity) => filterButton(severityMark(severity),
+        () => view.severities.has(severity), () => ({severities: toggled(view.severities, severity)}))))),
+    audit.baseline && element('div', {class: 'field'}, element('span', {class: 'label', 'aria-hidden': 'true'}, 'Since baseline'),
+      filterButton('New only', () => view.fresh, () => ({fresh: !view.fresh}))),
+    audit.totals.waived || audit.waivers.length
+      ? element('div', {class: 'field'}, element('label', {for: 'waived'}, 'Findings'), waivedChoice) : null,
+    element('div', {class: 'field for-cards'}, element('label', {for: 'sort'}, 'Sort by'), sortChoice));
+}
+
+/** A column's head sorts. Numbers begin with the most, names with the first. */
+function columnHead(column, label, title, className, descendingFirst) {
+  const button = element('button', {type: 'button', title: title || null, click: () => {
+    const same = view.sort === column;
+    go({sort: column, descending: same ? !view.descending : descendingFirst});
+  }}, label);
+  const head = element('th', {scope: 'col', class: className || null}, button);
+  columnHeads.set(column, head);
+  return head;
+}
+
+function buildMatrix() {
+  const row = element('tr', {},
+    columnHead('name', 'Node', null, 'node', false),
+    columnHead('state', 'State', 'Worst first', 'state-column', false),
+    columnHead('pods', ['Pods', element('br'), 'cut off'], 'Endpoints whose reply is dropped, of all', 'number', true),
+    audit.baseline && columnHead('new', 'New', 'Findings that the baseline has not', 'number', true),
+    occurring.map((rule) => {
+      const known = audit.rules[rule];
+      return columnHead(audit.ids[rule],
+        [element('span', {class: 'prefix'}, audit.ids[rule].slice(0, 3)), element('span', {class: 'digits'}, audit.ids[rule].slice(3)),
+          element('span', {class: `severity ${known.severity} bare`}, element('span', {'aria-hidden': 'true'}, known.severity[0].toUpperCase()),
+            element('span', {class: 'offscreen'}, ` ${known.severity}: ${visible(known.title)}`))],
+        `${visible(known.title)} (${known.severity})`, 'finding', true);
+    }));
+  matrixHolder = {
+    body: element('tbody'),
+    cards: element('ul', {class: 'cards'}),
+    empty: element('div', {class: 'empty', hidden: true}, element('p', {}, 'No node matches. '),
+      element('button', {type: 'button', click: () => { go(NOTHING); searchField.focus(); }}, 'Clear filters')),
+  };
+  matrixHolder.region = element('div', {class: 'matrix', role: 'region', tabindex: '0', 'aria-label': 'Nodes and findings'},
+    element('table', {}, element('caption', {class: 'offscreen'}, 'Nodes and the number of findings of each kind. The heads sort.'),
+      element('thead', {}, row), matrixHolder.body));
+  matrixHolder.body.addEventListener('keydown', walkRows);
+  return [matrixHolder.region, matrixHolder.cards, matrixHolder.empty];
+}
+
+/** Up and down go from node to node. */
+function walkRows(event) {
+  const step = {ArrowDown: 1, ArrowUp: -1}[event.key];
+  if (!step || event.target.tagName !== 'A' || event.altKey || event.ctrlKey || event.metaKey) return;
+  const links = [...matrixHolder.body.querySelectorAll('a')];
+  const next = links[links.indexOf(event.target) + step];
+  if (next) { next.focus(); event.preventDefault(); }
+}
+
+function buildPager() {
+  const step = (by, word) => element('button', {type: 'button', click(event) {
+    if (event.currentTarget.getAttribute('aria-disabled') === 'true') return;
+    go({page: view.page + by});
+    matrixHolder.region.scrollTop = 0;
+  }}, word);
+  pager = {back: step(-1, 'Previous'), on: step(1, 'Next'), where: element('span')};
+  pager.holder = element('nav', {class: 'pager', 'aria-label': 'Pages of nodes'}, pager.back, pager.where, pager.on);
+  return pager.holder;
+}
+
+function cell(node, rule) {
+  const sums = node.byRule.get(rule);
+  if (!sums) return element('td', {class: 'finding'});
+  const severity = audit.rules[rule].severity;
+  return element('td', {class: 'finding'},
+    sums.counting ? element('span', {class: `amount ${severity}`}, count(sums.counting)) : null,
+    sums.waived ? element('span', {class: 'amount excused'}, count(sums.waived), element('span', {class: 'offscreen'}, ' waived')) : null);
+}
+
+function pods(node) {
+  if (!node.endpoints) return element('span', {class: 'nil'}, 'unknown');
+  const [total, , dropped] = node.endpoints;
+  if (!total) return element('span', {class: 'nil'}, 'none');
+  return [dropped ? element('b', {}, count(dropped)) : element('span', {class: 'nil'}, '0'), element('span', {class: 'of'}, ` / ${count(total)}`)];
+}
+
+function row(node) {
+  return element('tr', {},
+    element('th', {scope: 'row', class: 'node'}, element('a', {href: linkTo(node)}, foreign(node.name))),
+    element('td', {class: 'state-column'}, stateMark(node.state)),
+    element('td', {class: 'number'}, pods(node)),
+    audit.baseline && element('td', {class: 'number'}, node.fresh ? element('b', {}, `+${count(node.fresh)}`) : null),
+    occurring.map((rule) => cell(node, rule)));
+}
+
+function card(node) {
+  const told = occurring.filter((rule) => node.byRule.has(rule)).map((rule) => {
+    const {counting, waived} = node.byRule.get(rule);
+    return element('li', {}, element('span', {class: 'id'}, audit.ids[rule]), ' ',
+      counting ? element('span', {class: `amount ${audit.rules[rule].severity}`}, count(counting),
+        element('span', {class: 'offscreen'}, ` ${audit.rules[rule].severity}`)) : null,
+      waived ? element('span', {class: 'amount excused'}, count(waived), element('span', {}, ' waived')) : null);
+  });
+  return element('li', {class: 'card'},
+    element('p', {class: 'head'}, element('a', {href: linkTo(node)}, foreign(node.name)), stateMark(node.state)),
+    element('p', {}, foreign(node.summary)),
+    told.length ? element('ul', {class: 'ids'}, told) : null);
+}
+
+function filterWords() {
+  const words = [...view.states].map((state) => STATE_WORDS[state]);
+  words.push(...[...view.severities].map((severity) => `severity ${severity}`));
+  if (view.rule >= 0) words.push(audit.ids[view.rule]);
+  if (view.fresh) words.push('new');
+  if (view.waived) words.push(view.waived === 'only' ? 'waived only' : 'not waived');
+  if (view.text) words.push(`matching “${visible(view.text)}”`);
+  return words;
+}
+
+let printing = false;
+
+function renderMatrix() {
+  const all = sorted(chosen());
+  const pages = Math.max(1, Math.ceil(all.length / PAGE_SIZE));
+  view.page = Math.min(view.page, pages);
+  const from = (view.page - 1) * PAGE_SIZE;
+  const shown = printing ? all : all.slice(from, from + PAGE_SIZE);
+  const cards = SMALL.matches && !printing;
+  matrixHolder.body.replaceChildren(...(cards ? [] : shown.map(row)));
+  matrixHolder.cards.replaceChildren(...(cards ? shown.map(card) : []));
+  matrixHolder.region.hidden = cards || !all.length;
+  matrixHolder.cards.hidden = !cards || !all.length;
+  matrixHolder.empty.hidden = Boolean(all.length) || !nodes.length;
+  for (const [column, head] of columnHeads) {
+    if (view.sort === column) head.setAttribute('aria-sort', view.descending ? 'descending' : 'ascending');
+    else head.removeAttribute('aria-sort');
+  }
+  for (const [button, isPressed] of pressables) button.setAttribute('aria-pressed', String(isPressed()));
+  if (searchField.value !== view.text) searchField.value = view.text;
+  waivedChoice.value = view.waived;
+  sortChoice.value = (view.descending ? '-' : '') + view.sort;
+  const words = filterWords();
+  clearButton.hidden = !words.length;
+  const told = words.length ? `${count(all.length)} of ${counted(nodes.length, 'node')}: ${words.join(', ')}` : counted(nodes.length, 'node');
+  if (tally.textContent !== told) tally.textContent = told;
+  pager.holder.hidden = pages < 2;
+  pager.where.textContent = `${count(from + 1)} to ${count(Math.min(from + PAGE_SIZE, all.length))} of ${count(all.length)}`;
+  pager.back.setAttribute('aria-disabled', String(view.page === 1));
+  pager.on.setAttribute('aria-disabled', String(view.page === pages));
+}
+
+function buildList() {
+  buildFigures();
+  tally = element('p', {class: 'tally', role: 'status'});
+  find('overview').replaceChildren(...[
+    element('section', {class: 'findings', 'aria-labelledby': 'found'}, element('h2', {id: 'found'}, 'What was found'), buildRules()),
+    element('div', {class: 'aside'}, buildLines(), buildWaivers(), buildBaseline()),
+    element('section', {class: 'nodes', 'aria-labelledby': 'nodes'},
+      element('h2', {id: 'nodes'}, 'Nodes'),
+      buildFilters(),
+      element('div', {class: 'under'}, tally, clearButton),
+      buildMatrix(),
+      buildPager(),
+      element('p', {class: 'note keys'}, element('kbd', {}, '/'), ' searches, ', element('kbd', {}, 'Esc'), ' clears, ',
+        element('kbd', {}, '↑'), ' ', element('kbd', {}, '↓'), ' go from node to node, ', element('kbd', {}, 'Enter'),
+        ` opens one. Printed are all nodes that the filters leave. A search sees at most ${audit.limits.full + audit.limits.named} findings of the same kind on a node.`)),
+  ].filter(Boolean));
+}
+
+// --- a node ---
+
+function buildNode(node) {
+  const held = (heading, id, ...content) =>
+    element('section', {class: id, 'aria-labelledby': id}, element('h2', {id}, heading), ...content);
+  const order = sorted(chosen());
+  const at = order.indexOf(node);
+  const neighbour = (other, word, arrow) => (other ? element('a', {href: linkTo(other), rel: word}, arrow ? `${word} ` : '',
+    foreign(other.name)) : null);
+  const age = node.gathered_at && (audit.source !== 'run' || node.gathered_at.slice(0, 10) !== audit.generated.slice(0, 10));
+  return [
+    element('nav', {class: 'trail', 'aria-label': 'Between nodes'},
+      element('a', {href: addressOf({...view, node: null}), class: 'back'}, '← All nodes'),
+      at >= 0 && order.length > 1 ? element('span', {class: 'siblings'},
+        neighbour(order[at - 1], 'Previous', true), neighbour(order[at + 1], 'Next', true)) : null),
+    element('header', {class: 'opening'},
+      stateMark(node.state),
+      element('h1', {id: 'node-name', tabindex: '-1'}, foreign(node.name)),
+      element('p', {class: 'summary'}, foreign(node.summary)),
+      node.reason ? element('div', {class: 'reason'}, foreign(node.reason, 'pre')) : null,
+      element('ul', {class: 'about'},
+        age ? element('li', {}, `Facts gathered ${moment(node.gathered_at)}`) : null,
+        node.counters && node.counters.ip_reverse_path_filter !== null
+          ? element('li', {}, `${counted(node.counters.ip_reverse_path_filter, 'packet')} dropped by the filter since boot`) : null,
+        node.counters && node.counters.in_martian_src
+          ? element('li', {}, `${counted(node.counters.in_martian_src, 'packet')} refused for a martian source`) : null)),
+    held('The packet’s way', 'way', ...buildWay(node)),
+    node.horizons !== undefined ? held('Now, and what comes next', 'horizons', buildHorizons(pooled(node.horizons))) : null,
+    held(node.findings ? `Findings: ${count(total(node))}` : 'Findings', 'node-findings', ...buildFindings(node)),
+    node.cures ? held('Ways out', 'cures', ...buildCures(node)) : null,
+    node.endpoints ? held('Endpoints', 'endpoints', ...buildEndpoints(node)) : null,
+    node.horizons !== undefined ? held('Uplinks', 'uplinks', buildUplinks(pooled(node.uplinks))) : null,
+    node.gone ? held('Gone since the baseline', 'gone', element('ul', {class: 'gone-list'}, node.gone.map(([id, severity, subject]) =>
+      element('li', {}, element('span', {class: 'id'}, id), ' ', severityMark(severity), ' ', foreign(subject, 'code'))))) : null,
+    held('For the auditor: CIS and STIG', 'attestation', ...buildAttestation(node)),
+  ].filter(Boolean);
+}
+
+const total = (node) => node.counts.reduce((sum, each) => sum + each.counting + each.waived, 0);
+
+const OUTCOMES = {true: ['dropping', 'dropped'], false: ['fine', 'accepted'], null: ['unknown', 'not known']};
+
+function lineList(lines, nothing) {
+  if (!lines.length) return element('p', {class: 'note'}, nothing);
+  return element('ul', {class: 'deciders'}, lines.map((line) => element('li', {},
+    foreign(place(line), 'span', 'path'), foreign(`${line.key} = ${line.value}`, 'span', 'line'))));
+}
+
+function buildHorizons(horizons) {
+  return element('ol', {class: 'horizon-list'}, HORIZONS.map(([key, word]) => {
+    const horizon = horizons[key];
+    const [state, outcome] = OUTCOMES[horizon.dropped];
+    const off = horizon.effective === 0 ? 'No line sets it: off, as Cilium left it.' : 'No line sets it.';
+    return element('li', {class: state},
+      element('h3', {}, key === 'sysctl_system' ? element('code', {}, word) : word),
+      element('p', {class: 'outcome'}, icon(state), outcome),
+      element('p', {class: 'filter'}, 'filter ', element('b', {}, mode(horizon.effective))),
+      lineList(horizon.lines, horizon.effective === null ? 'Could not be seen.' : off));
+  }));
+}
+
+function buildEndpoints(node) {
+  const [all, accepted, dropped, unknown] = node.endpoints;
+  if (!all) return [element('p', {class: 'empty'}, 'No pods are here; the first one meets what stands under “Next pod”.')];
+  const paths = node.paths || [];
+  const rows = paths.map((path) => element('tr', {},
+    element('th', {scope: 'row'}, foreign(podName(path))),
+    element('td', {}, foreign(path[1] || 'unknown', 'span', 'mono')),
+    element('td', {}, foreign(path[2] || 'unknown', 'span', 'mono')),
+    element('td', {}, foreign(path[3] || 'no route', 'span', 'mono')),
+    element('td', {}, verdictMark(path[5]))));
+  const parts = [`${count(accepted)} accepted`, `${count(dropped)} dropped`, unknown ? `${count(unknown)} not known` : ''];
+  return [
+    element('p', {}, `${counted(all, 'endpoint')}: ${parts.filter(Boolean).join(', ')}.`),
+    rows.length ? element('div', {class: 'scroll', role: 'region', tabindex: '0', 'aria-label': 'Endpoints'},
+      element('table', {}, heads(['Pod'], ['Address'], ['Device'], ['Route by'], ['Reply']), element('tbody', {}, rows))) : null,
+    all > paths.length ? element('p', {class: 'note'}, `${count(all - paths.length)} more. The audit keeps the ways of at most five, `
+      + 'those that are dropped first; every dropped one is a finding.') : null,
+  ].filter(Boolean);
+}
+
+const verdictMark = (verdict) => {
+  const state = {dropped: 'dropping', accepted: 'fine', unknown: 'unknown'}[verdict];
+  return element('span', {class: `state ${state}`}, icon(state), verdict === 'unknown' ? 'not known' : verdict);
+};
+
+const strength = (value) => ({0: 'no protection', 1: 'protected', 2: 'protected, loosely'}[value] || 'not known');
+
+function buildUplinks(uplinks) {
+  if (!uplinks.length) return element('p', {class: 'empty'}, 'No uplink was found.');
+  return element('div', {class: 'scroll', role: 'region', tabindex: '0', 'aria-label': 'Uplinks'}, element('table', {},
+    heads(['Uplink'], ['Now'], ['After the next boot'], ['By']),
+    element('tbody', {}, uplinks.map((uplink) => element('tr', {},
+      element('th', {scope: 'row'}, foreign(uplink.device, 'span', 'mono')),
+      element('td', {}, `${mode(uplink.effective)}: ${strength(uplink.effective)}`),
+      element('td', {}, uplink.boot === null ? 'no line decides it' : `${mode(uplink.boot)}: ${strength(uplink.boot)}`),
+      element('td', {}, lineList(uplink.lines, 'no line')))))));
+}
+
+function evidenceOf(finding) {
+  const evidence = pooled(finding[5]);
+  const where = evidence.path === null ? null : place(evidence);
+  const text = where && evidence.text.startsWith(where) ? evidence.text.slice(where.length).trim() : evidence.text;
+  return [where && foreign(where, 'span', 'path'), text && foreign(text, 'span', where ? 'line' : 'words'),
+    evidence.counter === null ? null : element('span', {class: 'words'}, `counter ${count(evidence.counter)}`)];
+}
+
+function buildFindings(node) {
+  if (!node.findings) {
+    return [element('p', {class: 'empty'}, node.horizons === undefined ? 'Nothing could be judged: no facts are there.' : 'None.')];
+  }
+  const groups = new Map();
+  for (const finding of node.findings) {
+    if (!groups.has(finding[0])) groups.set(finding[0], []);
+    groups.get(finding[0]).push(finding);
+  }
+  return [...groups].map(([rule, findings]) => buildFinding(node, rule, findings));
+}
+
+function remedies(rule, findings) {
+  const distinct = [...new Set(findings.map((finding) => finding[6]))].map(pooled).filter((each) => each.command || each.variable);
+  if (!distinct.length) return element('p', {class: 'note'}, 'Nothing in this collection mends it.');
+  return distinct.map((each) => [
+    each.command ? copyable(each.command, `the command for ${audit.ids[rule]}`) : null,
+    each.variable ? element('p', {class: 'note'}, 'decided by ', foreign(each.variable, 'code')) : null]);
+}
+
+function buildFinding(node, rule, findings) {
+  const known = audit.rules[rule];
+  const rows = findings.map((finding) => {
+    const excuse = finding[7] === null ? null : pooled(finding[7]);
+    return element('tr', {class: excuse ? 'excused' : null},
+      element('th', {scope: 'row'}, foreign(finding[2], 'span', 'mono'), ' ',
+        CHANGES[finding[8]] === 'new' ? tag('new', 'new') : null,
+        excuse ? element('span', {class: 'excuse'}, tag('waived', 'waived'), ' ', foreign(excuse.justification),
+          excuse.expires ? ` (until ${excuse.expires})` : ' (for ever)') : null),
+      element('td', {}, foreign(finding[4])),
+      element('td', {}, foreign(finding[3])),
+      element('td', {class: 'evidence'}, evidenceOf(finding)));
+  });
+  const [, others, unnamed] = (node.cut || []).find((each) => each[0] === rule) || [0, [], 0];
+  const left = others.length + unnamed;
+  return element('article', {class: `finding-group ${known.severity}`, 'aria-labelledby': `about-${audit.ids[rule]}`},
+    element('h3', {id: `about-${audit.ids[rule]}`}, severityMark(known.severity), element('span', {class: 'id'}, audit.ids[rule]), ' ',
+      foreign(known.title)),
+    element('p', {}, foreign(sentence(known.why))),
+    element('div', {class: 'scroll', role: 'region', tabindex: '0', 'aria-label': `Findings ${audit.ids[rule]}`}, element('table', {},
+      heads(['Where'], ['Observed'], ['Expected'], ['Evidence']), element('tbody', {}, rows))),
+    left ? element('details', {class: 'more'}, element('summary', {}, `${count(left)} more of the same, all in audit.json`),
+      element('p', {class: 'mono'}, ...names(others, others.length), unnamed ? ` and ${count(unnamed)} more.` : '')) : null,
+    element('div', {class: 'remedy'}, element('h4', {}, 'What mends it'), remedies(rule, findings)),
+    element('p', {class: 'note reference'}, 'See ', foreign(known.section, 'code'), '; ', reference(known.reference), '.'));
+}
+
+const sentence = (text) => (text ? text[0].toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? '' : '.') : '');
+
+function reference(text) {
+  if (!/^https:\/\/[\w.-]+\/[\w./#?=&%~+-]*$/.test(text)) return foreign(text);
+  return element('a', {href: text, rel: 'noreferrer noopener'}, text);
+}
+
+function buildCures(node) {
+  return node.cures.map(pooled).map((cure, index) => element('div', {class: 'cure'},
+    element('h3', {}, `${index + 1}. `, foreign(sentence(cure.title))),
+    cure.commands.map((command, step) => copyable(command, `command ${step + 1} of way ${index + 1}`)),
+    Object.entries(cure.variables).map(([name, value]) =>
+      element('p', {class: 'note'}, 'sets ', foreign(`${name}: ${typeof value === 'string' ? value : JSON.stringify(value)}`, 'code')))));
+}
+
+function buildAttestation(node) {
+  const [met, text] = node.attestation;
+  const [state, words] = {true: ['fine', 'The intent of the control is met'], false: ['dropping', 'The intent of the control is not met'],
+    null: ['unknown', 'Not known whether the intent of the control is met']}[met];
+  return [element('p', {class: `state ${state}`}, icon(state), words), copyable(text, 'the text for the auditor', true)];
+}
+
+// --- the drawing: pod, its device, the route back, the device of that route, and where it ends ---
+
+const podName = (path) => path[0] || (path[2] === 'lxc_health' ? 'Cilium’s health endpoint' : 'pod of unknown name');
+
+function buildWay(node) {
+  const paths = node.paths || [];
+  if (!paths.length) {
+    const why = node.horizons === undefined ? 'No drawing: no facts of this node are there.'
+      : 'No drawing: there is no pod on this node whose packet could be followed.';
+    return [element('p', {class: 'empty'}, why)];
+  }
+  const figure = element('figure', {class: 'way-figure'});
+  const draw = (path) => figure.replaceChildren(drawing(path, DRAWING_WIDE.matches),
+    element('figcaption', {}, verdictMark(path[5]), ' ', foreign(sentence(path[6]))));
+  figure.redraw = () => draw(paths[figure.chosen]);
+  figure.chosen = 0;
+  figure.redraw();
+  if (paths.length === 1) return [figure];
+  const choice = element('select', {id: 'path'}, paths.map((path, index) =>
+    element('option', {value: index}, visible(`${podName(path)}, ${path[1] || 'address unknown'}: ${path[5]}`))));
+  choice.addEventListener('change', () => { figure.chosen = Number(choice.value); figure.redraw(); });
+  return [element('div', {class: 'field pick'}, element('label', {for: 'path'}, `Pod, of ${counted(paths.length, 'pod')} kept`), choice), figure];
+}
+
+/** Lines of at most so many characters; what is longer than a line is cut where it must be. */
+function wrapped(text, width, most = 4) {
+  const lines = [];
+  let line = '';
+  for (const word of visible(text).split(/(?<=[\s/.:-])/u)) {
+    let rest = word;
+    if (line && [...(line + rest.trimEnd())].length > width) { lines.push(line.trimEnd()); line = ''; }
+    while ([...rest.trimEnd()].length > width) { lines.push([...rest].slice(0, width).join('')); rest = [...rest].slice(width).join(''); }
+    line += rest;
+  }
+  if (line.trim()) lines.push(line.trimEnd());
+  return lines.length > most ? [...lines.slice(0, most - 1), `${[...lines[most - 1]].slice(0, width - 1).join('')}…`] : lines;
+}
+
+const MONO = 7.9; // of a character at 13 px, at most
+const SANS = 6.6;
+
+/** What a box says: a label, what it is about, and notes. */
+function boxLines(box) {
+  const room = box.width - 28;
+  return [
+    [box.label, 'label', 15],
+    ...box.title.flatMap((each) => wrapped(each, Math.floor(room / MONO)).map((line) => [line, box.plain ? 'title plain' : 'title', 18])),
+    ...box.notes.flatMap((each) => wrapped(each.text || each, Math.floor(room / (each.mono ? MONO : SANS)))
+      .map((line) => [line, each.mono ? 'code' : 'said', 17])),
+  ];
+}
+
+const heightOf = (box) => boxLines(box).reduce((sum, [, , height]) => sum + height, 24);
+
+function outline(box) {
+  const {x, y, width: w, height: h, shape} = box;
+  if (shape === 'round') return drawn('rect', {class: 'shape', x, y, width: w, height: h, rx: 18});
+  if (shape === 'check') return drawn('path', {class: 'shape', d: `M${x + 14} ${y}H${x + w - 14}L${x + w} ${y + h / 2}L${x + w - 14} ${y + h}H${x + 14}L${x} ${y + h / 2}Z`});
+  if (shape === 'note') {
+    return [drawn('path', {class: 'shape', d: `M${x} ${y}H${x + w - 16}L${x + w} ${y + 16}V${y + h}H${x}Z`}),
+      drawn('path', {class: 'fold', d: `M${x + w - 16} ${y}V${y + 16}H${x + w}`})];
+  }
+  if (shape === 'double') {
+    return [drawn('rect', {class: 'shape', x, y, width: w, height: h, rx: 3}),
+      drawn('rect', {class: 'inner', x: x + 4, y: y + 4, width: w - 8, height: h - 8, rx: 1})];
+  }
+  return drawn('rect', {class: 'shape', x, y, width: w, height: h, rx: 3});
+}
+
+function drawBox(box) {
+  let y = box.y + 12;
+  const texts = boxLines(box).map(([text, kind, height]) => {
+    y += height;
+    return drawn('text', {x: box.x + (box.shape === 'check' ? 20 : 14), y: y - 4, class: kind, direction: 'ltr'}, document.createTextNode(text));
+  });
+  return drawn('g', {class: `box ${box.kind || ''}`}, outline(box), texts);
+}
+
+/** A line through points, with a head at its end. */
+function arrow(points, kind) {
+  const [end, before] = [points[points.length - 1], points[points.length - 2]];
+  const [dx, dy] = [Math.sign(end[0] - before[0]), Math.sign(end[1] - before[1])];
+  const base = [end[0] - dx * 9, end[1] - dy * 9];
+  const wings = [[base[0] - dy * 5, base[1] + dx * 5], [base[0] + dy * 5, base[1] - dx * 5]];
+  const trunk = [...points.slice(0, -1), base];
+  return drawn('g', {class: `arrow ${kind}`},
+    drawn('path', {class: 'trunk', d: `M${trunk.map((point) => point.join(' ')).join('L')}`}),
+    drawn('path', {class: 'head', d: `M${end.join(' ')}L${wings[0].join(' ')}L${wings[1].join(' ')}Z`}));
+}
+
+function sign(x, y, state) {
+  const group = drawn('g', {class: `sign ${state}`});
+  const [a, b] = [10, 24];
+  if (state === 'dropping') {
+    group.append(drawn('path', {class: 'ground', d: `M${x - a} ${y - b}h${2 * a}L${x + b} ${y - a}v${2 * a}L${x + a} ${y + b}h${-2 * a}L${x - b} ${y + a}v${-2 * a}Z`}),
+      drawn('path', {class: 'cut', d: `M${x - 9} ${y - 9}l18 18m0-18l-18 18`}));
+  } else if (state === 'fine') {
+    group.append(drawn('circle', {class: 'ground', cx: x, cy: y, r: 20}), drawn('path', {class: 'cut', d: `M${x - 9} ${y + 1}l6 6 12-13`}));
+  } else {
+    group.append(drawn('path', {class: 'ground', d: `M${x} ${y - 24}L${x + 24} ${y}L${x} ${y + 24}L${x - 24} ${y}Z`}),
+      drawn('path', {class: 'cut', d: `M${x - 5} ${y - 5}c0-8 10-8 10 0 0 5-5 5-5 10m0 5v3`}));
+  }
+  return group;
+}
+
+function partsOf(path) {
+  const [, address, device, routeDevice, symmetric, verdict, , effective, decidedBy, setBy] = path;
+  const state = {dropped: 'dropping', accepted: 'fine', unknown: 'unknown'}[verdict];
+  const whose = {own: 'its own value', all: 'the value of all', both: 'its own value and that of all'}[decidedBy];
+  const lines = setBy.map(([key, number]) => [key, pooled(number)]);
+  const culprits = lines.map(([key, by]) => (by.path
+    ? {title: [place(by)], notes: [by.text ? {text: by.text, mono: true} : `${key} = ${by.value}`, `by ${by.by}`]}
+    : {title: [`${key} = ${by.value}`], notes: [`by ${by.by}`]}));
+  return {
+    state,
+    word: {dropped: 'dropped here', accepted: 'accepted', unknown: 'not known'}[verdict],
+    pod: {kind: 'pod', shape: 'round', label: 'Pod', title: [podName(path)], notes: [address || 'address unknown']},
+    device: {kind: 'device', label: 'Its reply arrives on', title: [device || 'device unknown'],
+      notes: [`filter ${mode(effective)}`, ...(whose ? [whose] : [])]},
+    check: {kind: 'check', shape: 'check', label: 'Route lookup (FIB)', plain: true,
+      title: [address ? 'Where would a packet' : 'Where would it'], notes: [`to ${address || 'the pod'} leave?`,
+        {true: 'by the same device', false: 'by another device', null: 'not known'}[symmetric]]},
+    back: {kind: `back ${symmetric ? 'same' : 'other'}`, label: 'The way back', title: [routeDevice || 'no route'],
+      notes: [{true: 'the device it came in by: both ways are the same', false: routeDevice ? 'not the device it came in by' : 'the host has no route to it',
+        null: 'not known'}[symmetric]]},
+    host: {kind: `host ${state}`, shape: 'double', label: 'The host and beyond', plain: true,
+      title: [{dropped: 'hears nothing', accepted: 'hears the reply', unknown: 'not known'}[verdict]], notes: ['kubelet’s probes, services']},
+    culprits: culprits.map((each) => ({kind: 'culprit', shape: 'note', label: state === 'fine' ? 'Set by' : 'Whose line', ...each})),
+  };
+}
+
+function tellDrawing(path, parts) {
+  const [, address, device, routeDevice, symmetric, , reason] = path;
+  const told = [`The reply of ${podName(path)} (${address || 'address unknown'}) arrives on ${device || 'an unknown device'}.`,
+    routeDevice ? `The host's route back leaves by ${routeDevice}, ${symmetric ? 'the same device' : 'another device'}.` : 'The host has no route back.',
+    `The packet is ${parts.word}: ${reason}.`,
+    ...parts.culprits.map((each) => `${each.label}: ${[...each.title, ...each.notes].map((one) => one.text || one).join(', ')}.`)];
+  return visible(told.join(' '));
+}
+
+function drawing(path, wide) {
+  const parts = partsOf(path);
+  const {height, content, width} = (wide ? layWide : layTall)(parts);
+  return drawn('svg', {class: `way-drawing ${wide ? 'wide' : 'tall'}`, viewBox: `0 0 ${width} ${height}`, role: 'img', 'aria-labelledby': 'way-title way-desc'},
+    drawn('title', {id: 'way-title'}, `The way of a packet: ${parts.word}`),
+    drawn('desc', {id: 'way-desc'}, tellDrawing(path, parts)),
+    content);
+}
+
+function layWide(parts) {
+  const boxes = [[parts.pod, 1, 200], [parts.device, 260, 200], [parts.check, 520, 212], [parts.host, 859, 180]];
+  for (const [box, x, width] of boxes) Object.assign(box, {x, width, y: 1});
+  const tall = Math.max(...boxes.map(([box]) => heightOf(box)), 84);
+  for (const [box] of boxes) box.height = tall;
+  const below = tall + 50;
+  Object.assign(parts.back, {x: 526, y: below, width: 200});
+  parts.back.height = heightOf(parts.back);
+  let y = below;
+  for (const culprit of parts.culprits) {
+    Object.assign(culprit, {x: 1, y, width: 459});
+    culprit.height = heightOf(culprit);
+    y += culprit.height + 12;
+  }
+  const middle = tall / 2 + 1;
+  const at = 795;
+  const dead = parts.state !== 'fine';
+  const content = [
+    arrow([[201, middle], [258, middle]], 'reply'),
+    arrow([[460, middle], [518, middle]], 'reply'),
+    arrow([[732, middle], [at - 25, middle]], 'reply'),
+    arrow([[at + 25, middle], [857, middle]], dead ? `never ${parts.state}` : 'reply'),
+    arrow([[626, tall + 1], [626, below - 2]], 'lookup'),
+    parts.culprits.length ? arrow([[360, below], [360, tall + 3]], 'blame') : null,
+    ...boxes.map(([box]) => drawBox(box)), drawBox(parts.back), ...parts.culprits.map(drawBox),
+    sign(at, middle, parts.state),
+    drawn('text', {x: at, y: middle + 44, class: `verdict-word ${parts.state}`, 'text-anchor': 'middle'}, parts.word),
+  ];
+  return {width: 1040, height: Math.max(y, below + parts.back.height + 12) + 1, content};
+}
+
+function layTall(parts) {
+  const content = [];
+  const lay = (box, indent, y) => {
+    Object.assign(box, {x: 1 + indent, y, width: 286 - indent});
+    box.height = heightOf(box);
+    content.push(drawBox(box));
+    return y + box.height;
+  };
+  const GAP = 30;
+  const spine = 36;
+  let y = lay(parts.pod, 0, 1);
+  content.push(arrow([[spine, y], [spine, y + GAP - 2]], 'reply'));
+  const deviceEnd = lay(parts.device, 0, y + GAP);
+  y = deviceEnd;
+  for (const culprit of parts.culprits) {
+    const from = y + 14;
+    y = lay(culprit, 64, from);
+    content.push(arrow([[65, from + 24], [52, from + 24], [52, deviceEnd + 2]], 'blame'));
+  }
+  // The packet's own way keeps to the left of whatever hangs below a box.
+  content.push(arrow([[spine - 16, deviceEnd], [spine - 16, y + GAP - 2]], 'reply'));
+  const checkEnd = lay(parts.check, 0, y + GAP);
+  y = lay(parts.back, 64, checkEnd + 14);
+  content.push(arrow([[44, checkEnd], [44, checkEnd + 40], [63, checkEnd + 40]], 'lookup'));
+  const at = y + 44;
+  content.push(arrow([[spine - 16, checkEnd], [spine - 16, at - 14], ], 'stem'));
+  content.push(sign(spine, at, parts.state),
+    drawn('text', {x: spine + 34, y: at + 5, class: `verdict-word ${parts.state}`}, parts.word));
+  content.push(arrow([[spine, at + 25], [spine, at + 52]], parts.state === 'fine' ? 'reply' : `never ${parts.state}`));
+  y = lay(parts.host, 0, at + 54);
+  return {width: 288, height: y + 1, content};
+}
+
+// --- showing ---
+
+let listScroll = 0;
+
+function show(before) {
+  const node = view.node === null ? null : byAddress.get(inAddress(view.node));
+  const wasNode = before && before.node !== null;
+  if (!wasNode && node && before) listScroll = scrollY;
+  find('list').hidden = Boolean(node);
+  find('node').hidden = !node;
+  if (node) {
+    find('node').replaceChildren(...buildNode(node));
+    document.title = `${visible(node.name)}: ${STATE_WORDS[node.state]}`;
+    if (before) { scrollTo(0, 0); find('node-name').focus({preventScroll: true}); }
+    return;
+  }
+  document.title = listTitle;
+  find('node').replaceChildren();
+  renderMatrix();
+  if (view.node !== null) announce(`There is no node called ${visible(view.node)} here.`);
+  if (wasNode) {
+    // Back where one was: on the link that was followed.
+    scrollTo(0, listScroll);
+    const left = byAddress.get(inAddress(before.node));
+    const link = left && [...document.querySelectorAll('.matrix a, .cards a')].find((each) => each.getAttribute('href') === linkTo(left));
+    (link || find('answer')).focus({preventScroll: true});
+  }
+}
+
+function onKey(event) {
+  if (event.ctrlKey || event.metaKey || event.altKey) return;
+  const typing = /^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName);
+  if (event.key === '/' && !typing && find('node').hidden) {
+    event.preventDefault();
+    searchField.focus();
+    searchField.select();
+  } else if (event.key === 'Escape' && find('node').hidden && filterWords().length) {
+    event.preventDefault();
+    if (event.target === searchField && view.text) go({text: ''});
+    else go(NOTHING);
+  } else if (event.key === 'Escape' && !find('node').hidden && event.target.tagName !== 'SELECT') {
+    go({node: null, page: view.page});
+  }
+}
+
+const THEMES = ['automatic', 'light', 'dark'];
+
+function buildTools() {
+  let theme = 'automatic';
+  try { theme = THEMES.includes(localStorage.getItem('theme')) ? localStorage.getItem('theme') : theme; } catch (refused) { /* no store */ }
+  const word = element('span', {}, theme);
+  const button = element('button', {type: 'button', class: 'quiet', click: () => set(THEMES[(THEMES.indexOf(theme) + 1) % 3])}, 'Theme: ', word);
+  const set = (wanted) => {
+    theme = wanted;
+    word.textContent = theme;
+    if (theme === 'automatic') document.documentElement.removeAttribute('data-theme');
+    else document.documentElement.setAttribute('data-theme', theme);
+    try { localStorage.setItem('theme', theme); } catch (refused) { /* it then holds for this page alone */ }
+  };
+  set(theme);
+  find('tools').append(element('button', {type: 'button', class: 'quiet', click: () => window.print()}, 'Print'), button);
+}
+
+const listTitle = document.title;
+find('plain').remove();
+document.body.append(element('div', {id: 'said', class: 'offscreen', role: 'status'}));
+buildTools();
+buildList();
+show(null);
+document.documentElement.setAttribute('data-ready', '');
+
+addEventListener('keydown', onKey);
+addEventListener('hashchange', () => { const before = view; view = readAddress(); show(before); });
+// A step made by pushState comes back as popstate alone where only the filter differs; hashchange follows where it does.
+SMALL.addEventListener('change', () => renderMatrix());
+DRAWING_WIDE.addEventListener('change', () => document.querySelectorAll('.way-figure').forEach((figure) => figure.redraw()));
+addEventListener('beforeprint', () => { printing = true; document.querySelectorAll('details.more').forEach((each) => { each.open = true; }); renderMatrix(); });
+addEventListener('afterprint', () => { printing = false; renderMatrix(); });
+document.querySelector('.skip').addEventListener('click', (event) => {
+  event.preventDefault();
+  const heading = find(find('node').hidden ? 'answer' : 'node-name');
+  heading.focus();
+});
+})();
