@@ -752,7 +752,7 @@ def report(planned, hosts, restarted=(), is_check=False):
     wanted = planned["wanted"] == "true"
     agents = [agent for agent in planned["agents"] if agent["state"] == STALE]
     unknown = [agent for agent in planned["agents"] if agent["state"] == UNKNOWN]
-    pods, problems, unseen, verified = [], [], [], 0
+    pods, problems, unseen, verified = [], [] if is_check else list(planned["problems"]), [], 0
     if planned["change"] and not is_check:
         problems.append("it was written, and is not what was asked for: %s is still to change" % planned["diff"])
     visited = {host["node"]: host for host in hosts}
