@@ -63,7 +63,8 @@ const icon = (state) =>
   drawn('svg', {class: `mark ${state}`, 'aria-hidden': 'true', width: 16, height: 16}, drawn('use', {href: `#mark-${state}`}));
 const stateMark = (state) => element('span', {class: `state ${state}`}, icon(state), STATE_WORDS[state]);
 const severityMark = (severity) =>
-  element('span', {class: `severity ${severity}`}, element('span', {'aria-hidden': 'true'}, severity[0].toUpperCase()), severity);
+  element('span', {class: `severity ${severity}`}, element('span', {'aria-hidden': 'true'}, severity[0].toUpperCase()),
+    element('span', {class: 'full'}, severity));
 const tag = (kind, ...words) => element('span', {class: `tag ${kind}`}, ...words);
 const mode = (value) => (value === null || value === undefined ? 'not known' : MODES[value] || String(value));
 const place = (line) => (line.line === null ? line.path : `${line.path}:${line.line}`);
@@ -315,14 +316,14 @@ function buildRules() {
       )),
       element('td', {}, severityMark(known.severity)),
       element('td', {class: 'number'}, some(sum.nodes)),
-      element('td', {class: 'number'}, some(sum.counting)),
+      element('td', {class: 'number spare'}, some(sum.counting)),
       audit.baseline && element('td', {class: 'number'}, some(sum.fresh)),
-      audit.totals.waived ? element('td', {class: 'number'}, some(sum.waived)) : null);
+      audit.totals.waived ? element('td', {class: 'number spare'}, some(sum.waived)) : null);
   });
-  return element('div', {class: 'scroll', role: 'region', tabindex: '0', 'aria-label': 'What was found'},
+  return element('div', {class: 'scroll', role: 'region', tabindex: '0', 'aria-label': 'What was found, as a table'},
     element('table', {class: 'rules'},
-      heads(['Finding'], ['Severity'], ['Nodes', 'number'], ['Findings', 'number'],
-        ...(audit.baseline ? [['New', 'number']] : []), ...(audit.totals.waived ? [['Waived', 'number']] : [])),
+      heads(['Finding'], ['Severity', 'brief'], ['Nodes', 'number'], ['Findings', 'number spare'],
+        ...(audit.baseline ? [['New', 'number']] : []), ...(audit.totals.waived ? [['Waived', 'number spare']] : [])),
       element('tbody', {}, rows)));
 }
 
@@ -497,7 +498,7 @@ function card(node) {
   });
   return element('li', {class: 'card'},
     element('p', {class: 'head'}, element('a', {href: linkTo(node)}, foreign(node.name)), stateMark(node.state)),
-    element('p', {}, foreign(node.summary)),
+    element('p', {}, foreign(sentence(node.summary))),
     told.length ? element('ul', {class: 'ids'}, told) : null);
 }
 
@@ -548,7 +549,7 @@ function buildList() {
   tally = element('p', {class: 'tally', role: 'status'});
   find('overview').replaceChildren(...[
     element('section', {class: 'findings', 'aria-labelledby': 'found'}, element('h2', {id: 'found'}, 'What was found'), buildRules()),
-    element('div', {class: 'aside'}, buildLines(), buildWaivers(), buildBaseline()),
+    buildLines(),
     element('section', {class: 'nodes', 'aria-labelledby': 'nodes'},
       element('h2', {id: 'nodes'}, 'Nodes'),
       buildFilters(),
@@ -558,6 +559,8 @@ function buildList() {
       element('p', {class: 'note keys'}, element('kbd', {}, '/'), ' searches, ', element('kbd', {}, 'Esc'), ' clears, ',
         element('kbd', {}, '↑'), ' ', element('kbd', {}, '↓'), ' go from node to node, ', element('kbd', {}, 'Enter'),
         ` opens one. Printed are all nodes that the filters leave. A search sees at most ${audit.limits.full + audit.limits.named} findings of the same kind on a node.`)),
+    buildWaivers(),
+    buildBaseline(),
   ].filter(Boolean));
 }
 
@@ -579,7 +582,7 @@ function buildNode(node) {
     element('header', {class: 'opening'},
       stateMark(node.state),
       element('h1', {id: 'node-name', tabindex: '-1'}, foreign(node.name)),
-      element('p', {class: 'summary'}, foreign(node.summary)),
+      element('p', {class: 'summary'}, foreign(sentence(node.summary))),
       node.reason ? element('div', {class: 'reason'}, foreign(node.reason, 'pre')) : null,
       element('ul', {class: 'about'},
         age ? element('li', {}, `Facts gathered ${moment(node.gathered_at)}`) : null,
@@ -589,8 +592,8 @@ function buildNode(node) {
           ? element('li', {}, `${counted(node.counters.in_martian_src, 'packet')} refused for a martian source`) : null)),
     held('The packet’s way', 'way', ...buildWay(node)),
     node.horizons !== undefined ? held('Now, and what comes next', 'horizons', buildHorizons(pooled(node.horizons))) : null,
-    held(node.findings ? `Findings: ${count(total(node))}` : 'Findings', 'node-findings', ...buildFindings(node)),
     node.cures ? held('Ways out', 'cures', ...buildCures(node)) : null,
+    held(node.findings ? `Findings: ${count(total(node))}` : 'Findings', 'node-findings', ...buildFindings(node)),
     node.endpoints ? held('Endpoints', 'endpoints', ...buildEndpoints(node)) : null,
     node.horizons !== undefined ? held('Uplinks', 'uplinks', buildUplinks(pooled(node.uplinks))) : null,
     node.gone ? held('Gone since the baseline', 'gone', element('ul', {class: 'gone-list'}, node.gone.map(([id, severity, subject]) =>
@@ -635,7 +638,7 @@ function buildEndpoints(node) {
   const parts = [`${count(accepted)} accepted`, `${count(dropped)} dropped`, unknown ? `${count(unknown)} not known` : ''];
   return [
     element('p', {}, `${counted(all, 'endpoint')}: ${parts.filter(Boolean).join(', ')}.`),
-    rows.length ? element('div', {class: 'scroll', role: 'region', tabindex: '0', 'aria-label': 'Endpoints'},
+    rows.length ? element('div', {class: 'scroll', role: 'region', tabindex: '0', 'aria-label': 'Endpoints, as a table'},
       element('table', {}, heads(['Pod'], ['Address'], ['Device'], ['Route by'], ['Reply']), element('tbody', {}, rows))) : null,
     all > paths.length ? element('p', {class: 'note'}, `${count(all - paths.length)} more. The audit keeps the ways of at most five, `
       + 'those that are dropped first; every dropped one is a finding.') : null,
@@ -651,7 +654,7 @@ const strength = (value) => ({0: 'no protection', 1: 'protected', 2: 'protected,
 
 function buildUplinks(uplinks) {
   if (!uplinks.length) return element('p', {class: 'empty'}, 'No uplink was found.');
-  return element('div', {class: 'scroll', role: 'region', tabindex: '0', 'aria-label': 'Uplinks'}, element('table', {},
+  return element('div', {class: 'scroll', role: 'region', tabindex: '0', 'aria-label': 'Uplinks, as a table'}, element('table', {},
     heads(['Uplink'], ['Now'], ['After the next boot'], ['By']),
     element('tbody', {}, uplinks.map((uplink) => element('tr', {},
       element('th', {scope: 'row'}, foreign(uplink.device, 'span', 'mono')),
@@ -690,29 +693,37 @@ function remedies(rule, findings) {
 
 function buildFinding(node, rule, findings) {
   const known = audit.rules[rule];
-  const rows = findings.map((finding) => {
-    const excuse = finding[7] === null ? null : pooled(finding[7]);
-    return element('tr', {class: excuse ? 'excused' : null},
-      element('th', {scope: 'row'}, foreign(finding[2], 'span', 'mono'), ' ',
-        CHANGES[finding[8]] === 'new' ? tag('new', 'new') : null,
-        excuse ? element('span', {class: 'excuse'}, tag('waived', 'waived'), ' ', foreign(excuse.justification),
-          excuse.expires ? ` (until ${excuse.expires})` : ' (for ever)') : null),
-      element('td', {}, foreign(finding[4])),
-      element('td', {}, foreign(finding[3])),
-      element('td', {class: 'evidence'}, evidenceOf(finding)));
+  // Those that differ in nothing but their subject are told once.
+  const alike = new Map();
+  for (const finding of findings) {
+    const key = JSON.stringify(finding.slice(3, 8));
+    if (!alike.has(key)) alike.set(key, []);
+    alike.get(key).push(finding);
+  }
+  const rows = [...alike.values()].map((same) => {
+    const [first] = same;
+    const excuse = first[7] === null ? null : pooled(first[7]);
+    const subjects = same.map((finding) => element('span', {class: 'one'}, foreign(finding[2], 'span', 'mono'),
+      CHANGES[finding[8]] === 'new' ? [' ', tag('new', 'new')] : null));
+    return element('li', {class: `${same.length > 2 ? 'many' : ''} ${excuse ? 'excused' : ''}`},
+      element('p', {class: 'subject'}, subjects),
+      element('p', {}, 'observed ', element('b', {}, foreign(first[4])), ', expected ', foreign(first[3])),
+      element('p', {class: 'evidence'}, evidenceOf(first)),
+      excuse ? element('p', {class: 'excuse'}, tag('waived', 'waived'), ' ', foreign(excuse.justification),
+        excuse.expires ? ` (until ${excuse.expires})` : ' (for ever)') : null);
   });
   const [, others, unnamed] = (node.cut || []).find((each) => each[0] === rule) || [0, [], 0];
   const left = others.length + unnamed;
   return element('article', {class: `finding-group ${known.severity}`, 'aria-labelledby': `about-${audit.ids[rule]}`},
     element('h3', {id: `about-${audit.ids[rule]}`}, severityMark(known.severity), element('span', {class: 'id'}, audit.ids[rule]), ' ',
       foreign(known.title)),
-    element('p', {}, foreign(sentence(known.why))),
-    element('div', {class: 'scroll', role: 'region', tabindex: '0', 'aria-label': `Findings ${audit.ids[rule]}`}, element('table', {},
-      heads(['Where'], ['Observed'], ['Expected'], ['Evidence']), element('tbody', {}, rows))),
-    left ? element('details', {class: 'more'}, element('summary', {}, `${count(left)} more of the same, all in audit.json`),
-      element('p', {class: 'mono'}, ...names(others, others.length), unnamed ? ` and ${count(unnamed)} more.` : '')) : null,
-    element('div', {class: 'remedy'}, element('h4', {}, 'What mends it'), remedies(rule, findings)),
-    element('p', {class: 'note reference'}, 'See ', foreign(known.section, 'code'), '; ', reference(known.reference), '.'));
+    element('p', {class: 'why'}, foreign(sentence(known.why))),
+    element('div', {class: 'told'},
+      element('ul', {class: 'instances'}, rows),
+      left ? element('details', {class: 'more'}, element('summary', {}, `${count(left)} more of the same, all in audit.json`),
+        element('p', {class: 'mono'}, ...names(others, others.length), unnamed ? ` and ${count(unnamed)} more.` : '')) : null),
+    element('div', {class: 'remedy'}, element('h4', {}, 'What mends it'), remedies(rule, findings),
+      element('p', {class: 'note'}, 'See ', foreign(known.section, 'code'), '; ', reference(known.reference), '.')));
 }
 
 const sentence = (text) => (text ? text[0].toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? '' : '.') : '');
@@ -858,7 +869,7 @@ function partsOf(path) {
       notes: [`filter ${mode(effective)}`, ...(whose ? [whose] : [])]},
     check: {kind: 'check', shape: 'check', label: 'Route lookup (FIB)', plain: true,
       title: [address ? 'Where would a packet' : 'Where would it'], notes: [`to ${address || 'the pod'} leave?`,
-        {true: 'by the same device', false: 'by another device', null: 'not known'}[symmetric]]},
+        {true: 'by the same device', false: 'by another device', null: 'not known'}[symmetric], ...(effective === 0 ? ['not asked: the filter is off'] : [])]},
     back: {kind: `back ${symmetric ? 'same' : 'other'}`, label: 'The way back', title: [routeDevice || 'no route'],
       notes: [{true: 'the device it came in by: both ways are the same', false: routeDevice ? 'not the device it came in by' : 'the host has no route to it',
         null: 'not known'}[symmetric]]},
@@ -892,7 +903,7 @@ function layWide(parts) {
   const tall = Math.max(...boxes.map(([box]) => heightOf(box)), 84);
   for (const [box] of boxes) box.height = tall;
   const below = tall + 50;
-  Object.assign(parts.back, {x: 526, y: below, width: 200});
+  Object.assign(parts.back, {x: 526, y: below, width: 300});
   parts.back.height = heightOf(parts.back);
   let y = below;
   for (const culprit of parts.culprits) {
@@ -926,7 +937,7 @@ function layTall(parts) {
     return y + box.height;
   };
   const GAP = 30;
-  const spine = 36;
+  const spine = 28; // The packet's own way keeps to the left of whatever hangs below a box.
   let y = lay(parts.pod, 0, 1);
   content.push(arrow([[spine, y], [spine, y + GAP - 2]], 'reply'));
   const deviceEnd = lay(parts.device, 0, y + GAP);
@@ -934,18 +945,17 @@ function layTall(parts) {
   for (const culprit of parts.culprits) {
     const from = y + 14;
     y = lay(culprit, 64, from);
-    content.push(arrow([[65, from + 24], [52, from + 24], [52, deviceEnd + 2]], 'blame'));
+    content.push(arrow([[65, from + 24], [48, from + 24], [48, deviceEnd + 2]], 'blame'));
   }
-  // The packet's own way keeps to the left of whatever hangs below a box.
-  content.push(arrow([[spine - 16, deviceEnd], [spine - 16, y + GAP - 2]], 'reply'));
+  content.push(arrow([[spine, deviceEnd], [spine, y + GAP - 2]], 'reply'));
   const checkEnd = lay(parts.check, 0, y + GAP);
   y = lay(parts.back, 64, checkEnd + 14);
-  content.push(arrow([[44, checkEnd], [44, checkEnd + 40], [63, checkEnd + 40]], 'lookup'));
-  const at = y + 44;
-  content.push(arrow([[spine - 16, checkEnd], [spine - 16, at - 14], ], 'stem'));
+  content.push(arrow([[48, checkEnd], [48, checkEnd + 40], [63, checkEnd + 40]], 'lookup'));
+  const at = y + 48;
+  content.push(arrow([[spine, checkEnd], [spine, at - 26]], 'reply'));
   content.push(sign(spine, at, parts.state),
-    drawn('text', {x: spine + 34, y: at + 5, class: `verdict-word ${parts.state}`}, parts.word));
-  content.push(arrow([[spine, at + 25], [spine, at + 52]], parts.state === 'fine' ? 'reply' : `never ${parts.state}`));
+    drawn('text', {x: spine + 36, y: at + 5, class: `verdict-word ${parts.state}`}, parts.word));
+  content.push(arrow([[spine, at + 26], [spine, at + 52]], parts.state === 'fine' ? 'reply' : `never ${parts.state}`));
   y = lay(parts.host, 0, at + 54);
   return {width: 288, height: y + 1, content};
 }

@@ -1,0 +1,680 @@
+"""The audit's page as a reader meets it, in a real browser and with its policy in force."""
+
+import json
+import re
+
+import chromium
+import fleet
+import pytest
+from conftest import REPOSITORY
+from jsonschema import Draft202012Validator
+from playwright.sync_api import expect
+
+HOSTILE = [
+    "<script>alert(1)</script>", '"onload="', "\u202eevil", ";rm -rf", "<img src=x onerror=alert(1)>", "</script><b>", "<!--script-->",
+    "a\u200bb", "javascript:alert(1)", "'><svg/onload=alert(1)>", "]]>&amp;", "__proto__", "\u2028x", "{{ 7*7 }}", "%s%n",
+]
+
+
+@pytest.fixture(scope="session")
+def browser():
+    with chromium.started() as started:
+        yield started
+
+
+@pytest.fixture
+def opened(browser, tmp_path):
+    """opened(document, address, **options of the context) → the page; watched until the test ends."""
+    watched = []
+
+    def open_one(document=None, address="", **options):
+        one = chromium.Watched(browser, chromium.written(document or fleet.sample(), tmp_path), **options)
+        watched.append(one)
+        return one.open(address)
+
+    yield open_one
+    for one in watched:
+        one.close()
+
+
+@pytest.fixture(scope="session")
+def many():
+    return fleet.fleet(250, 30)
+
+
+def names(page):
+    return page.locator(".matrix tbody th.node").all_inner_texts()
+
+
+def tally(page):
+    return page.locator(".tally").inner_text()
+
+
+def figure(page, state):
+    return page.locator("#figures button.%s" % state)
+
+
+def rule(page, name):
+    return page.locator("button.rule", has_text=name)
+
+
+def column(page, name):
+    return page.locator(".matrix thead button", has_text=name)
+
+
+def shows(page, heading):
+    expect(page.locator("h1:visible")).to_have_text(heading)
+
+
+def focused(page):
+    return page.evaluate("document.activeElement.textContent.trim() || document.activeElement.id")
+
+
+def test_documents_follow_the_schema(many):
+    schema = json.loads((REPOSITORY / "roles/audit/files/audit.schema.json").read_text(encoding="utf-8"))
+    for document in (fleet.sample(), many, hostile_document()):
+        assert [error.message for error in Draft202012Validator(schema).iter_errors(document)] == []
+
+
+# --- the answer ---
+
+
+def test_opens_with_the_answer(opened):
+    page = opened()
+    shows(page, "2 of 7 nodes drop pods’ replies now, 1 is at risk and 2 could not be judged.")
+    assert page.locator(".verdict").inner_text() == "Failed"
+    assert "9 findings of severity high on 3 nodes" in page.locator(".reasons").inner_text()
+    assert [figure(page, state).inner_text().split() for state in ("dropping", "at_risk", "unknown", "fine")] == [
+        ["2", "dropping"], ["1", "at", "risk"], ["2", "unknown"], ["2", "fine"]]
+    about = page.locator(".about").inner_text()
+    assert "2026-11-24 10:00 UTC" in about
+    assert "5 new, 1 gone, 11 unchanged" in about
+    assert "1 waiver expired" in about
+    assert page.title().startswith("Failed: 2 of 7 nodes")
+
+
+def test_waivers_are_told_with_what_they_do(opened):
+    told = opened().locator(".waivers li").all_inner_texts()
+    assert "in force 1 finding" in told[0]
+    assert "NET-118" in told[0]
+    assert "expired 2 findings count again" in told[1]
+    assert "matches nothing" in told[2]
+
+
+def test_nodes_left_out_of_the_comparison_are_named(opened):
+    told = opened().locator('section[aria-labelledby="baseline"]').inner_text()
+    assert "node-down" in told
+    assert "node-old" in told
+
+
+def test_without_scripts_the_answer_and_the_nodes_stand_there(opened):
+    page = opened(java_script_enabled=False)
+    text = page.locator("body").inner_text()
+    assert "2 of 7 nodes drop pods’ replies now" in text
+    assert "Scripts are off" in text
+    rows = page.locator("#plain tbody tr").all_inner_texts()
+    assert len(rows) == 5
+    assert any("node-down" in row and "No route to host" in row for row in rows)
+    assert any("node1" in row and "RPF006" in row for row in rows)
+
+
+def test_all_fine_has_nothing_to_show_and_says_so(opened):
+    page = opened({**fleet.document([]), "baseline": None, "waivers": []})
+    shows(page, "No node was audited.")
+    well = fleet.node("node-1", "fine", "healthy: there is no pod yet")
+    page = opened({**fleet.document([well]), "baseline": None, "waivers": []})
+    shows(page, "The node is fine.")
+    assert page.locator(".verdict").inner_text() == "Passed"
+    assert "Nothing was found on any node." in page.locator("#overview").inner_text()
+    page.locator("a", has_text="node-1").click()
+    shows(page, "node-1")
+    text = page.locator("#node").inner_text()
+    assert "there is no pod on this node" in text
+    assert "None." in text
+
+
+# --- filters, search, order ---
+
+
+def test_figures_filter_and_the_count_is_announced(opened):
+    page = opened()
+    figure(page, "dropping").click()
+    assert sorted(names(page)) == ["<script>alert(1)</script>", "node1"]
+    assert figure(page, "dropping").get_attribute("aria-pressed") == "true"
+    assert tally(page) == "2 of 7 nodes: dropping"
+    assert page.locator(".tally").get_attribute("role") == "status"
+    figure(page, "at_risk").click()
+    assert "node3" in names(page)
+    figure(page, "dropping").click()
+    assert names(page) == ["node3"]
+
+
+def test_filters_by_id_severity_new_and_waiver_hold_for_the_same_finding(opened):
+    page = opened()
+    rule(page, "RPF003").click()
+    assert names(page) == ["node1", "node3"]
+    page.locator(".choices button", has_text="low").click()
+    assert names(page) == []
+    assert page.locator(".matrix").is_hidden()
+    page.locator(".nodes .empty button", has_text="Clear filters").click()
+    assert len(names(page)) == 7
+    page.locator("button", has_text="New only").click()
+    assert sorted(names(page)) == ["<script>alert(1)</script>", "node1"]
+    rule(page, "RPF002").click()
+    assert names(page) == [], "RPF002 is on node1, but not new"
+    page.locator(".under button", has_text="Clear filters").click()
+    page.locator("#waived").select_option("only")
+    assert names(page) == ["edge-7"]
+    page.locator("#waived").select_option("without")
+    rule(page, "RPF007").click()
+    assert names(page) == ["node3"]
+
+
+@pytest.mark.parametrize(("text", "found"), [
+    ("node3", ["node3"]),
+    ("50-default.conf:26", ["node1"]),
+    ("coredns", ["node1"]),
+    ("LXC91f0b62", ["node1"]),
+    ("10.9.8.7", ["node-down"]),
+    ("rpf003 cis", ["node3"]),
+    ("nowhere", []),
+    ("\u202e", ["<script>alert(1)</script>", '"onload="x\' ⟨U+202E⟩;rm -rf']),
+])
+def test_search(opened, text, found):
+    page = opened()
+    page.locator("#search").fill(text)
+    assert names(page) == found
+
+
+def test_a_finding_left_out_in_full_is_found_by_its_subject(opened, many):
+    page = opened(many)
+    dropping = next(node for node in many["nodes"] if node["state"] == "dropping")
+    page.locator("#search").fill(fleet.device(dropping["name"], 29))
+    assert names(page) == [dropping["name"]]
+
+
+def test_a_line_shows_the_nodes_that_it_is_behind(opened, many):
+    page = opened(many)
+    line = page.locator("button.where", has_text="/usr/lib/sysctl.d/50-default.conf:26")
+    assert "net.ipv4.conf.*.rp_filter = 2" in line.inner_text()
+    line.click()
+    assert tally(page).startswith("25 of 250 nodes")
+    assert line.get_attribute("aria-pressed") == "true"
+
+
+def test_sorts_by_any_column_both_ways(opened):
+    page = opened()
+    head = page.locator(".matrix thead th.node")
+    assert page.locator('.matrix th[aria-sort="ascending"]').inner_text().startswith("State")
+    column(page, "Node").click()
+    ascending = names(page)
+    assert head.get_attribute("aria-sort") == "ascending"
+    column(page, "Node").click()
+    assert head.get_attribute("aria-sort") == "descending"
+    assert names(page) == ascending[::-1]
+    column(page, "001").click()
+    assert page.locator('.matrix th[aria-sort="descending"] .digits').inner_text() == "001"
+    assert names(page)[0] == "node1"
+    column(page, "cut off").click()
+    assert names(page)[0] == "node1"
+    assert page.locator("[aria-sort]").count() == 1
+
+
+def test_columns_are_those_ids_that_occur(opened):
+    page = opened()
+    assert page.locator(".matrix thead .digits").all_inner_texts() == ["001", "002", "003", "006", "004", "007", "009", "012"]
+
+
+def test_pages_of_many_nodes(opened, many):
+    page = opened(many)
+    assert len(names(page)) == 100
+    assert "1 to 100 of 250" in page.locator(".pager").inner_text()
+    first = names(page)
+    page.locator(".pager button", has_text="Next").click()
+    assert "101 to 200 of 250" in page.locator(".pager").inner_text()
+    assert not set(first) & set(names(page))
+    page.locator(".pager button", has_text="Next").click()
+    assert len(names(page)) == 50
+    assert page.locator(".pager button", has_text="Next").get_attribute("aria-disabled") == "true"
+    page.locator(".pager button", has_text="Next").click(force=True)
+    assert len(names(page)) == 50
+    figure(page, "at_risk").click()
+    assert len(names(page)) == 25
+    assert page.locator(".pager").is_hidden()
+
+
+# --- the address ---
+
+
+def test_back_and_forward_and_links(opened):
+    page = opened()
+    figure(page, "dropping").click()
+    page.locator("a", has_text="node1").click()
+    shows(page, "node1")
+    link = page.url
+    page.go_back()
+    shows(page, re.compile("^2 of 7"))
+    assert len(names(page)) == 2
+    assert focused(page) == "node1", "the focus is back on the link that was followed"
+    page.go_back()
+    expect(page.locator(".tally")).to_have_text("7 nodes")
+    page.go_forward()
+    page.go_forward()
+    shows(page, "node1")
+    again = opened(address="#" + link.split("#")[1])
+    shows(again, "node1")
+    again.locator("a.back").click()
+    shows(again, re.compile("^2 of 7"))
+    assert len(names(again)) == 2
+
+
+def test_an_address_opens_what_it_names(opened):
+    page = opened(address="#state=at_risk,dropping&id=RPF003&sort=-name&q=node")
+    assert names(page) == ["node3", "node1"]
+    assert page.locator("#search").input_value() == "node"
+
+
+@pytest.mark.parametrize("address", ["#node=not-there", "#state=wrong&id=RPF999&sort=__proto__&page=-5&severity=%00", "#%E0%A4%A", "#="])
+def test_a_wrong_address_shows_the_list(opened, address):
+    page = opened(address=address)
+    assert len(names(page)) == 7
+
+
+def test_every_node_has_a_link_that_opens_it(opened):
+    page = opened(hostile_document())
+    for place in range(len(HOSTILE)):
+        link = page.locator(".matrix tbody a").nth(place)
+        name = link.inner_text()
+        link.click()
+        shows(page, name)
+        page.reload()
+        shows(page, name)
+        page.locator("a.back").click()
+        shows(page, re.compile("^15 of 15"))
+
+
+# --- a node ---
+
+
+def test_the_drawing_says_where_the_packet_dies_and_whose_line_it_was(opened):
+    page = opened(address="#node=node1")
+    drawing = page.locator("svg.way-drawing")
+    text = " ".join(drawing.locator("text").all_text_contents())
+    for told in ("kube-system/coredns", "10.0.0.113", "lxc3c160d6c7aa0", "loose (2)", "cilium_host", "dropped here",
+                 "/usr/lib/sysctl.d/50-default.conf:26", "net.ipv4.conf.*.rp_filter = 2", "hears nothing"):
+        assert told in text, told
+    described = page.locator("#way-desc").text_content()
+    assert "arrives on lxc3c160d6c7aa0" in described
+    assert "leaves by cilium_host, another device" in described
+    assert "/usr/lib/sysctl.d/50-default.conf:26" in described
+    assert drawing.get_attribute("role") == "img"
+    assert drawing.locator(".sign.dropping path").count() == 2, "a stop sign with a cross"
+
+
+def test_the_drawing_of_what_is_accepted(opened):
+    text = opened(address="#node=node2").locator("svg.way-drawing").text_content()
+    assert "accepted" in text
+    assert "hears the reply" in text
+    assert "dropped" not in text
+
+
+def test_the_drawing_with_endpoint_routes(opened):
+    well = fleet.fine("node-1")
+    well["paths"] = [fleet.way("node-1", 0, dropped=False, symmetric=True)]
+    unknown = fleet.fine("node-2")
+    unknown["paths"] = [{**fleet.way("node-2", 0, dropped=False), "verdict": "unknown", "symmetric": None, "route_device": None,
+                         "address": None, "device": None, "pod": None, "effective": None, "decided_by": None}]
+    page = opened(fleet.document([well, unknown]), "#node=node-1")
+    assert "the same device" in page.locator("#way-desc").text_content()
+    assert page.locator(".box.back.same").count() == 1
+    page = opened(fleet.document([well, unknown]), "#node=node-2")
+    assert "not known" in page.locator("svg.way-drawing").text_content()
+    assert "pod of unknown name" in page.locator("svg.way-drawing").text_content()
+
+
+def test_another_pod_can_be_drawn(opened):
+    page = opened(address="#node=node1")
+    page.locator("#path").select_option("1")
+    assert "default/web-6d4cf56db6-zq2xv" in page.locator("svg.way-drawing").text_content().replace("\n", "")
+
+
+@pytest.mark.parametrize(("width", "kind"), [(320, "tall"), (1280, "wide")])
+def test_no_text_of_the_drawing_leaves_its_box(opened, many, width, kind):
+    node = next(each for each in many["nodes"] if each["state"] == "dropping")
+    node = json.loads(json.dumps(node))
+    node["paths"][0].update(pod="a-namespace-of-some-length/" + "W" * 80, device="WWWWWWWWWWWWWWW")
+    node["paths"][0]["set_by"][0]["path"] = "/etc/sysctl.d/" + "W" * 90 + ".conf"
+    page = opened(fleet.document([node]), "#node=" + node["name"], viewport={"width": width, "height": 800})
+    assert page.locator("svg.way-drawing.%s" % kind).count() == 1
+    outside = page.evaluate("""() => [...document.querySelectorAll('.way-drawing .box')].flatMap((box) => {
+      const shape = box.querySelector('.shape').getBBox();
+      return [...box.querySelectorAll('text')].filter((text) => {
+        const own = text.getBBox();
+        return own.x + own.width > shape.x + shape.width || own.y + own.height > shape.y + shape.height;
+      }).map((text) => text.textContent);
+    })""")
+    assert outside == []
+
+
+def test_the_horizons_stand_side_by_side(opened):
+    page = opened(address="#node=node3")
+    cards = page.locator(".horizon-list > li")
+    assert [text.split("\n")[0] for text in cards.all_inner_texts()] == ["Now", "Next pod", "Next boot", "sysctl --system"]
+    assert ["accepted" in text for text in cards.all_inner_texts()] == [True, True, False, False]
+    assert "/etc/sysctl.d/zz-cis.conf:4" in cards.nth(2).inner_text()
+    assert len({box["y"] for box in (cards.nth(place).bounding_box() for place in range(4))}) == 1
+
+
+def test_a_node_that_was_not_reached_says_why(opened):
+    text = opened(address="#node=node-down").locator("#node").inner_text()
+    assert "unknown" in text
+    assert "No route to host" in text
+    assert "no facts of this node are there" in text
+
+
+def test_findings_have_evidence_why_remedy_and_waiver(opened):
+    page = opened(address="#node=edge-7")
+    waived = page.locator(".finding-group", has_text="RPF007").inner_text()
+    for told in ("bond0", "observed 0, expected 1 or 2", "waived", "NET-118", "until 2027-06-30", "nodeward.cilium.harden", "rp_filter_uplinks",
+                 "docs/findings.md#rpf007", "networking/ip-sysctl"):
+        assert told in waived, told
+    assert "/etc/systemd/network/10-bond.network:9" in page.locator(".finding-group", has_text="RPF009").inner_text()
+    assert "RPF003" in opened(address="#node=node2").locator(".gone-list").inner_text()
+
+
+def test_what_is_cut_is_said(opened, many):
+    node = next(each for each in many["nodes"] if each["state"] == "dropping")
+    page = opened(many, "#node=" + node["name"])
+    more = page.locator(".finding-group", has_text="RPF001").locator("details")
+    assert more.locator("summary").inner_text() == "10 more of the same, all in audit.json"
+    more.locator("summary").click()
+    assert more.inner_text().count("lxc") == 10
+    assert "Findings: 62" in page.locator("#node").inner_text()
+
+
+def test_copies_commands_and_the_text_for_the_auditor(opened):
+    page = opened(address="#node=node1", permissions=["clipboard-read", "clipboard-write"])
+    page.locator("section.cures .copy").first.click()
+    assert page.evaluate("navigator.clipboard.readText()") == (
+        "ansible-playbook -i INVENTORY nodeward.cilium.harden --limit 'NODE' --check --diff")
+    assert "Copied command 1 of way 1" in page.locator("#said").inner_text()
+    page.locator("section.attestation .copy").click()
+    assert page.evaluate("navigator.clipboard.readText()") == fleet.sample()["nodes"][4]["attestation"]["text"]
+
+
+def test_copies_where_there_is_no_clipboard_for_pages(opened):
+    page = opened(address="#node=node1")
+    page.evaluate("Object.defineProperty(navigator, 'clipboard', {value: undefined})")
+    button = page.locator(".finding-group", has_text="RPF006").locator(".copy")
+    button.click()
+    assert focused(page).startswith("Copied")
+    page.locator("a.back").click()
+    shows(page, re.compile("^2 of 7"))
+    page.locator("#search").focus()
+    page.keyboard.press("Control+V")
+    assert page.locator("#search").input_value() == "ansible-playbook nodeward.cilium.diagnose"
+
+
+def test_what_cannot_be_seen_is_not_copied(opened):
+    node = fleet.dropping("node-1")
+    node["cures"][0]["commands"] = ["ansible-playbook --limit 'a\u202eb'", "one\ntwo", "ansible-playbook harmless"]
+    page = opened(fleet.document([node]), "#node=node-1")
+    assert page.locator("section.cures .copy").count() == 1
+    assert "⟨U+202E⟩" in page.locator("section.cures").inner_text()
+
+
+# --- names that others chose ---
+
+
+def hostile_document():
+    """Each hostile string as the name of a host, a device, a pod, a file, and in every text of a finding."""
+    made = []
+    for text in HOSTILE:
+        node = fleet.dropping(text)
+        node["summary"] = "summary " + text
+        node["attestation"]["text"] = text
+        node["cures"] = [{"title": text, "commands": [text], "variables": {text: text}}]
+        node["uplinks"][0]["device"] = text
+        path = node["paths"][0]
+        path.update(pod=text, device=text, route_device=text, address=text, reason=text)
+        path["set_by"][0].update(key=text, path="/etc/sysctl.d/" + text, text=text, by=text)
+        node["horizons"] = {name: {"effective": 2, "dropped": True, "lines": [{"path": text, "line": 1, "key": text, "value": 2}]}
+                            for name in ("now", "pod", "boot", "sysctl_system")}
+        node["findings"] = [fleet.finding("RPF001", "high", text, text, text, "/etc/" + text, 1, text,
+                                          remedy={"variable": text, "command": text},
+                                          waived={"justification": text, "expires": None} if len(text) % 2 else None)]
+        node["gone"] = [{"id": "RPF002", "severity": "high", "subject": text}]
+        made.append(node)
+    document = fleet.document(made)
+    document["waivers"] = [{"id": "RPF001", "hosts": text, "justification": text, "expires": None, "expired": False, "matched": 1}
+                           for text in HOSTILE]
+    document["baseline"] = {**document["baseline"], "not_compared": HOSTILE, "missing": HOSTILE}
+    document["verdict"]["reasons"] = list(HOSTILE)
+    document["rules"]["RPF001"].update(title=HOSTILE[0], why=HOSTILE[1], reference="javascript:alert(1)", section=HOSTILE[2])
+    return document
+
+
+def spelled(text):
+    return re.sub("[\u202e\u200b\u2028]", lambda match: "⟨U+%04X⟩" % ord(match.group()), text)
+
+
+def test_hostile_names_show_as_text(opened):
+    page = opened(hostile_document())
+    assert sorted(names(page)) == sorted(spelled(text) for text in HOSTILE)
+    inside = page.locator("main, footer, header")
+    assert page.locator("img, iframe, object, embed, b >> text=evil").count() == 0
+    assert [text for text in page.locator(".reasons li").all_inner_texts()] == [spelled(text) for text in HOSTILE]
+    for text in HOSTILE:
+        page.goto(page.url.split("#")[0])
+        page.locator(".matrix tbody tr").nth(sorted_place(page, spelled(text))).locator("a").click()
+        shows(page, spelled(text))
+        told = page.locator("#node").inner_text()
+        assert told.count(spelled(text)) >= 12, text
+        assert "\u202e" not in inside.all_inner_texts()[1]
+        assert page.evaluate(
+            "[...document.querySelectorAll('#node *')].flatMap((one) => [...one.attributes]).filter("
+            "(one) => one.name.startsWith('on') || one.name === 'style' || /^javascript:/.test(one.value)).length") == 0
+
+
+def sorted_place(page, text):
+    return names(page).index(text)
+
+
+def test_the_policy_refuses_what_gets_in_all_the_same(opened, browser, tmp_path):
+    """Shown to hold: script, handler, style, picture, form and connection of a page with its own policy are refused."""
+    watched = chromium.Watched(browser, chromium.written(fleet.sample(), tmp_path))
+    html = watched.path.read_text(encoding="utf-8").replace(
+        "</main>", "</main><script>window.broken = 1</script><img src='https://example.invalid/x' onerror='window.broken = 2'>"
+        "<p id='styled' style='color: rgb(1, 2, 3)'>x</p>")
+    watched.path.write_text(html, encoding="utf-8")
+    page = watched.open()
+    page.evaluate("fetch('https://example.invalid/').catch(() => 0)")
+    assert page.evaluate("window.broken") is None
+    assert page.evaluate("getComputedStyle(document.getElementById('styled')).color") != "rgb(1, 2, 3)"
+    refused = " ".join(page.evaluate("window.violations"))
+    for directive in ("script-src-elem", "img-src", "style-src-attr", "connect-src"):
+        assert directive in refused, directive
+    with pytest.raises(AssertionError):
+        watched.close()
+
+
+# --- keyboard ---
+
+
+def test_keyboard_alone(opened):
+    page = opened()
+    page.keyboard.press("Tab")
+    assert focused(page) == "Skip to the answer"
+    page.keyboard.press("Enter")
+    assert focused(page).startswith("2 of 7 nodes")
+    page.keyboard.press("Tab")
+    assert focused(page).endswith("dropping")
+    page.keyboard.press("Space")
+    assert len(names(page)) == 2
+    page.keyboard.press("/")
+    assert page.evaluate("document.activeElement.id") == "search"
+    page.keyboard.type("node1")
+    assert names(page) == ["node1"]
+    page.keyboard.press("Escape")
+    assert len(names(page)) == 2
+    page.keyboard.press("Escape")
+    assert len(names(page)) == 7
+    for _step in range(60):
+        page.keyboard.press("Tab")
+        if focused(page) == "<script>alert(1)</script>":
+            break
+    page.keyboard.press("ArrowDown")
+    assert focused(page) == "node1"
+    page.keyboard.press("Enter")
+    shows(page, "node1")
+    assert focused(page) == "node1"
+    page.keyboard.press("Escape")
+    assert page.locator("#list").is_visible()
+    assert focused(page) == "node1"
+
+
+def test_sorting_by_keyboard_keeps_the_focus(opened):
+    page = opened()
+    column(page, "003").focus()
+    page.keyboard.press("Enter")
+    assert page.locator("[aria-sort]").inner_text().startswith("RPF")
+    assert names(page)[:2] == ["node1", "node3"]
+    assert page.evaluate("document.activeElement.closest('th').getAttribute('aria-sort')") == "descending"
+
+
+def test_focus_is_always_to_be_seen(opened):
+    page = opened()
+    for _step in range(40):
+        page.keyboard.press("Tab")
+        width, style = page.evaluate(
+            "(({outlineWidth, outlineStyle}) => [outlineWidth, outlineStyle])(getComputedStyle(document.activeElement))")
+        assert (width, style) == ("2px", "solid"), focused(page)
+
+
+def test_a_slash_in_the_search_is_a_slash(opened):
+    page = opened()
+    page.locator("#search").focus()
+    page.keyboard.type("/etc/")
+    assert page.locator("#search").input_value() == "/etc/"
+
+
+# --- looks ---
+
+
+def brightness(page, selector="html"):
+    return sum(map(int, re.findall(r"\d+", page.locator(selector).evaluate("(one) => getComputedStyle(one).backgroundColor"))[:3]))
+
+
+def test_dark_and_light_by_system_and_by_hand(opened):
+    assert brightness(opened(color_scheme="light")) > 600
+    page = opened(color_scheme="dark")
+    assert brightness(page) < 150
+    button = page.locator("#tools button", has_text="Theme")
+    button.click()
+    assert "light" in button.inner_text()
+    assert brightness(page) > 600
+    button.click()
+    assert "dark" in button.inner_text()
+    page.emulate_media(color_scheme="light")
+    assert brightness(page) < 150
+    button.click()
+    assert brightness(page) > 600
+
+
+@pytest.mark.parametrize("width", [320, 768, 1024, 1440])
+@pytest.mark.parametrize("address", ["", "#node=node1", "#node=node3", "#node=node-down", "#node=edge-7"])
+def test_nothing_is_wider_than_the_window(opened, width, address):
+    page = opened(address=address, viewport={"width": width, "height": 800})
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.parametrize("width", [320, 1280])
+def test_long_and_hostile_names_do_not_widen_it(opened, width):
+    document = hostile_document()
+    long = fleet.dropping("w" * 200)
+    document["nodes"].append(long)
+    page = opened(document, viewport={"width": width, "height": 800})
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.goto(page.url.split("#")[0] + "#node=" + "w" * 200)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_narrow_nodes_are_cards(opened):
+    page = opened(viewport={"width": 320, "height": 800})
+    assert page.locator(".cards .card").count() == 7
+    assert page.locator(".matrix").is_hidden()
+    page.locator("#sort").select_option("name")
+    assert page.locator(".cards a").first.inner_text().startswith('"onload')
+    page.locator(".cards a", has_text="node3").click()
+    shows(page, "node3")
+
+
+def test_prints_all_nodes_black_on_white_without_controls(opened, many, tmp_path):
+    page = opened(many, color_scheme="dark")
+    page.evaluate("addEventListener('beforeprint', () => { window.rows = document.querySelectorAll('.matrix tbody tr').length; })")
+    page.pdf(path=tmp_path / "audit.pdf", format="A4")
+    assert page.evaluate("window.rows") == 250
+    assert len(names(page)) == 100, "and afterwards it is as before"
+    assert (tmp_path / "audit.pdf").stat().st_size > 20000
+    page.emulate_media(media="print", color_scheme="dark")
+    assert brightness(page) == 765
+    assert page.evaluate("getComputedStyle(document.body).color") == "rgb(0, 0, 0)"
+    for control in ("#tools", ".filters", ".pager", ".keys"):
+        assert page.locator(control).is_hidden(), control
+    page.goto(page.url.split("#")[0] + "#node=" + many["nodes"][0]["name"])
+    assert page.locator(".copy").first.is_hidden()
+    assert page.locator("svg.way-drawing").is_visible()
+
+
+def test_states_and_severities_are_never_told_by_colour_alone(opened):
+    page = opened()
+    for mark in page.locator(".matrix .state").all():
+        assert mark.inner_text() in ("dropping", "at risk", "unknown", "fine")
+        assert mark.locator("use").count() == 1
+    shapes = page.evaluate("[...document.querySelectorAll('symbol .ground')].map((one) => one.outerHTML)")
+    assert len(set(shapes)) == 4
+    assert page.locator(".matrix thead .bare [aria-hidden]").all_inner_texts() == ["H", "H", "H", "H", "M", "M", "L", "L"]
+
+
+@pytest.mark.parametrize("options", [
+    {"color_scheme": "light"}, {"color_scheme": "dark"}, {"viewport": {"width": 320, "height": 800}},
+    {"color_scheme": "dark", "viewport": {"width": 320, "height": 800}},
+], ids=["light", "dark", "narrow", "dark-narrow"])
+def test_axe_finds_no_violation(opened, options):
+    # axe is not in the page's policy: only here it is bypassed.
+    page = opened(bypass_csp=True, **options)
+    assert chromium.axe_violations(page) == []
+    for node in ("node1", "node2", "node3", "node-down", "edge-7"):
+        page.goto(page.url.split("#")[0] + "#node=" + node)
+        shows(page, node)
+        assert chromium.axe_violations(page) == [], node
+
+
+def test_axe_finds_no_violation_in_many_nodes_with_filters(opened, many):
+    page = opened(many, "#q=nothing-at-all", bypass_csp=True)
+    assert chromium.axe_violations(page) == []
+    page.goto(page.url.split("#")[0] + "#state=dropping&id=RPF001&page=1")
+    assert chromium.axe_violations(page) == []
+
+
+def test_axe_would_find_one(opened):
+    page = opened(bypass_csp=True)
+    page.evaluate("""() => {
+      const broken = document.createElement('img');
+      broken.src = 'data:image/gif;base64,R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7';
+      document.querySelector('main').append(broken);
+      document.querySelector('h2').style.color = '#eee';
+      document.querySelector('label[for=waived]').remove();
+    }""")
+    found = [each.split(":")[0] for each in chromium.axe_violations(page)]
+    assert {"image-alt", "color-contrast", "select-name"} <= set(found)
+
+
+def test_headings_are_in_order_and_the_page_has_a_language(opened):
+    page = opened(address="#node=node1")
+    levels = [int(level[1]) for level in page.locator("h1:visible, h2:visible, h3:visible, h4:visible").evaluate_all(
+        "(all) => all.map((one) => one.tagName)")]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(after - before <= 1 for before, after in zip(levels, levels[1:]))
+    assert page.locator("html").get_attribute("lang") == "en"
