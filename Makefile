@@ -1,6 +1,7 @@
 # make demo      the main job on one node: the fault, the cure, before and after (KEEP=1 keeps the node)
-# make test      everything: lint, unit tests, comparisons with the real loaders and kernel, scenarios on real nodes
+# make test      everything: lint, unit tests, comparisons with the real loaders and kernel, the page, scenarios on real nodes
 # make lint, make unit, make comparisons, make scenarios [SCENARIOS="default uplink"]
+# make browser-tests  the report's page in a real browser
 # make differential [TREES=20000] [TOPOLOGIES=5000] [SEED=…]  many more comparisons
 # make bench     what the facts cost on a large node, as ratios
 # make setup     only what these need; then '. build/env' and plain 'molecule test' works
@@ -20,8 +21,8 @@ activated = . build/env;
 
 # One after the other, also with make -j: the steps share one build folder, one podman and the screen.
 .NOTPARALLEL:
-.PHONY: help setup machine python artifact javascript browser cluster nodes unit comparisons differential bench scenarios test demo clean \
-    lint lint-python lint-yaml lint-ansible lint-36 lint-sanity
+.PHONY: help setup machine python artifact javascript browser cluster nodes unit comparisons browser-tests differential \
+    bench scenarios test demo clean lint lint-python lint-yaml lint-ansible lint-36 lint-sanity
 
 help:
 	@sed -n '/^# /s/^# //p;/^$$/q' Makefile
@@ -80,14 +81,17 @@ scenarios: machine python artifact nodes
 comparisons: machine python nodes
 	@$(activated) $(step) 'Comparisons with the real loaders and kernel' pytest --capture=no tests/differential
 
+browser-tests: python javascript browser
+	@$(activated) $(step) 'Page in a real browser' pytest tests/browser
+
 differential: export TREES ?= 2000
 differential: export TOPOLOGIES ?= 500
 differential: comparisons
 
-bench: python
+bench: python browser
 	@$(activated) for script in tests/bench/*; do $(step) "Bench: $${script##*/}" "$$script"; done
 
-test: machine python artifact nodes lint unit comparisons scenarios
+test: machine python artifact nodes lint unit comparisons browser-tests scenarios
 
 demo: machine python artifact
 	@$(step) 'Node image: trixie' $(setup) nodes trixie
