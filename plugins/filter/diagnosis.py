@@ -140,6 +140,7 @@ import ipaddress
 import re
 
 from ansible.errors import AnsibleFilterError
+from ansible_collections.nodeward.cilium.plugins.plugin_utils import horizons
 
 SCHEMA = 1
 DROPPED = "dropped"
@@ -163,8 +164,10 @@ def diagnosis(rp_filter, routes, node="this node", pod="", address="", later=Non
         counts[endpoint["verdict"]] += 1
     told = wanted if asked else [e for e in wanted if _is_cut_off(e) or e["verdict"] == UNKNOWN and _has_ipv4(e)]
     stories = [_story(endpoint, rp_filter) for endpoint in told + suspects]
-    dropped_at = _dropped_at(wanted) if wanted or asked else _dropped_at_first(routes["endpoint_routes"])
-    to_come = _next(rp_filter, None, dropped_at)
+    dropped_at = (
+        horizons.dropped_at_of(wanted) if wanted or asked else horizons.dropped_at_first(routes["endpoint_routes"])
+    )
+    to_come = horizons.to_come(rp_filter, None, dropped_at)
     risks = [when for when, horizon in to_come.items() if horizon["dropped"]]
     state = _state(rp_filter, routes, wanted, asked, cut_off, stories, risks)
     document = {
@@ -285,7 +288,7 @@ def _story(endpoint, rp_filter):
         },
         "filter_is_why": filter_is_why,
         "set_by": _set_by(rp_filter, endpoint["device"], device),
-        "next": _next(rp_filter, endpoint["device"], endpoint["dropped_at"]),
+        "next": horizons.to_come(rp_filter, endpoint["device"], endpoint["dropped_at"]),
     }
 
 
@@ -335,72 +338,6 @@ def _attribution(rp_filter, name, value, configured, is_device=False):
         "text": "%s = %s" % (line["key"], line["value"]) if line else None,
         "by": by,
     }
-
-
-# ---- what comes next -------------------------------------------------------------------------------------------------
-
-
-def _next(rp_filter, device, dropped_at):
-    """What a pod meets that is made anew (next pod, next boot), and what this one meets (sysctl --system)."""
-    new_device = _line_for_new(rp_filter, device)
-    every, present = rp_filter["all"], rp_filter["devices"].get(device)
-    has_procps = rp_filter["loaders"]["procps"] is not None
-    procps_device = (present or _pattern(rp_filter, device))["configured"]["procps"]
-    return {
-        "pod": _horizon(every["running"], None, 0, new_device, dropped_at),
-        # No line decides: the kernel boots with 0, and Cilium makes its devices with 0.
-        "boot": _horizon(0, every["configured"]["systemd_sysctl"], 0, new_device, dropped_at),
-        "sysctl_system": _horizon(
-            every["running"],
-            every["configured"]["procps"] if has_procps else None,
-            present["running"] if present else new_device["value"] if new_device else 0,
-            procps_device if has_procps else None,
-            dropped_at,
-        ),
-    }
-
-
-def _pattern(rp_filter, device):
-    """What is configured for devices to come, of the sort of this one."""
-    patterns = rp_filter["patterns"]
-    for name in sorted(patterns):
-        if device and fnmatch.fnmatchcase(device, name):
-            return patterns[name]
-    nothing = {"configured": {"systemd_sysctl": None, "procps": None}}
-    return patterns.get("lxc*") or next(iter(patterns.values()), nothing)
-
-
-def _line_for_new(rp_filter, device):
-    # Without udev's rule, or where another rule clears it for Cilium's devices, nobody touches what Cilium wrote.
-    rule = rp_filter["reload_on_add"]
-    is_loaded = rule and not rule.get("cleared_by")
-    return _pattern(rp_filter, device)["configured"]["systemd_sysctl"] if is_loaded else None
-
-
-def _horizon(every, every_line, own, own_line, dropped_at):
-    every = every_line["value"] if every_line else every or 0
-    own = own_line["value"] if own_line else own
-    effective = max(every, own)
-    return {
-        "effective": effective,
-        "dropped": None if dropped_at is None else min(effective, 2) in dropped_at,
-        "lines": [
-            line for line, value in ((own_line, own), (every_line, every)) if line and (value == effective or value)
-        ],
-    }
-
-
-def _dropped_at(endpoints):
-    """At which values a pod to come is cut off, judged by those that are there."""
-    known = [endpoint["dropped_at"] for endpoint in endpoints if endpoint["dropped_at"] is not None]
-    return sorted({value for values in known for value in values}) if known else None
-
-
-def _dropped_at_first(endpoint_routes):
-    """At which values the first pod is cut off: Cilium's devices have no address, so all hangs on its own route."""
-    # What the agent is configured for holds for a pod to come, whatever those that were there have.
-    has_route = endpoint_routes["agent"] if endpoint_routes["agent"] is not None else endpoint_routes["in_effect"]
-    return [] if has_route else [1, 2]
 
 
 # ---- the whole -------------------------------------------------------------------------------------------------------
