@@ -20,6 +20,16 @@ STATE = "/var/run/cilium/state"
 LARGEST_ANSWER = 256 * 1024 * 1024
 
 
+#: What parse_daemon_config gives of a configuration that says nothing.
+UNKNOWN_OPTIONS = {
+    "l7_proxy": None,
+    "load_balancer_mode": None,
+    "egress_gateway": None,
+    "ipam": None,
+    "devices": None,
+}
+
+
 class AgentError(Exception):
     """The agent could not be asked, or said what nobody understands. The message is for people."""
 
@@ -39,6 +49,10 @@ class Agent:
     def config(self):
         """See parse_config."""
         return parse_config(self._get("/v1/config"))
+
+    def load_balancer_mode(self):
+        """See parse_load_balancer_mode."""
+        return parse_load_balancer_mode(self._get("/v1/healthz"))
 
     def _get(self, resource):
         question = "GET %s on %s" % (resource, self._path)
@@ -171,19 +185,44 @@ def parse_daemon_config(document):
     """The agent's options, by their names in its source; agent-runtime-config.json holds the same.
 
     {'endpoint_routes': True, False, or None where it does not say; 'loosens_uplinks': the mode of Cilium that sets
-    uplinks loose itself, in words, or None}.
+    uplinks loose itself, in words, or None; 'options': those of UNKNOWN_OPTIONS, None where it does not say}.
     """
     _expect(dict, document, "the configuration")
-    endpoint_routes = document.get("EnableEndpointRoutes")
+
+    def said(kind, *names):
+        values = [document[name] for name in names if isinstance(document.get(name), kind)]
+        return values[0] if values else None
+
+    # The name from 1.18 on, and the one before.
+    egress_gateway = said(bool, "EnableEgressGateway", "EnableIPv4EgressGateway")
+    ipam = said(str, "IPAM")
+    # Cilium 1.18 and newer do not tell it here; see parse_load_balancer_mode.
+    load_balancer_mode = said(str, "NodePortMode")
+    devices = said(list, "Devices")
     loosens_uplinks = None
-    if document.get("IPAM") == "eni":
+    if ipam == "eni":
         loosens_uplinks = "Cilium's ENI mode"
-    elif document.get("EnableEgressGateway") is True:
+    elif egress_gateway:
         loosens_uplinks = "Cilium's egress gateway"
     return {
-        "endpoint_routes": endpoint_routes if isinstance(endpoint_routes, bool) else None,
+        "endpoint_routes": said(bool, "EnableEndpointRoutes"),
         "loosens_uplinks": loosens_uplinks,
+        "options": {
+            "l7_proxy": said(bool, "EnableL7Proxy"),
+            "load_balancer_mode": load_balancer_mode.lower() if load_balancer_mode else None,
+            "egress_gateway": egress_gateway,
+            "ipam": ipam,
+            "devices": None if devices is None else [_text(name, "Devices") for name in devices if name],
+        },
     }
+
+
+def parse_load_balancer_mode(document):
+    """How services are answered by the answer to /v1/healthz: 'snat', 'dsr' or 'hybrid'; None where it is not said."""
+    where = "the status"
+    for name in ("kube-proxy-replacement", "features", "nodePort"):
+        document = _member(dict, _expect(dict, document, where), name, where)
+    return (_text(document.get("mode"), where) or "").lower() or None
 
 
 def _endpoint(where, ipv4, ipv6, device, ifindex, namespace, pod, peer_device):

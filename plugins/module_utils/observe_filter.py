@@ -13,6 +13,7 @@ __metaclass__ = type
 import errno
 import os
 import re
+import stat
 from collections import namedtuple
 
 from ansible_collections.nodeward.cilium.plugins.module_utils import devices, netfilter, other_writers, plan, sysctl_d
@@ -32,6 +33,15 @@ UDEV_FOLDERS = (
 #: The rule that our writer leaves where it was asked to.
 UDEV_RULE = "/etc/udev/rules.d/99-zz-override_cilium_rp_filter.rules"
 
+#: The drop-in that our writer makes, where it is not told otherwise.
+DROPIN = "/etc/sysctl.d/99-override_cilium_rp_filter.conf"
+#: Far more lines than anybody writes, and a bound to what a hostile file makes of the facts.
+MOST_LINES = 50
+#: More pods than a node holds; reading each from /proc takes time.
+MOST_MARKED = 1024
+CONF = "/proc/sys/net/ipv4/conf"
+_FORMAT = re.compile(r"# nodeward\.cilium\.rp_filter, format (\d{1,9})")
+
 #: A loader as it is installed. ``version`` is an int for systemd, a tuple for procps, None where it said none.
 Loader = namedtuple("Loader", "path version")
 
@@ -40,7 +50,14 @@ Loader = namedtuple("Loader", "path version")
 Devices = namedtuple("Devices", "running kinds links addresses")
 
 
-def observe(iproute, run_command, exempt=devices.CILIUM_PATTERNS, uplink_devices=None, overlay=None):
+def observe(
+    iproute,
+    run_command,
+    exempt=devices.CILIUM_PATTERNS,
+    uplink_devices=None,
+    overlay=None,
+    dropin_path=DROPIN,
+):
     """The facts ``rp_filter``, in the shape that the module's RETURN block describes."""
     unread = []
     tree = sysctl_d.read_tree("/", overlay)
@@ -57,6 +74,10 @@ def observe(iproute, run_command, exempt=devices.CILIUM_PATTERNS, uplink_devices
             "procps": _loader_facts(procps, sysctl_d.PROCPS_GLOBS_SINCE),
         },
         "reload_on_add": reload_on_add(),
+        "dropin": dropin(dropin_path, unread),
+        "globs_without_dash": [],
+        "repeated_lines": repeated_lines(resolve.systemd),
+        "source_marks": {"all": None, "default": None, "devices": {}},
         "netfilter": netfilter.observe(run_command, unread),
         "other_writers": [],
         "counters": counters(unread),
@@ -68,7 +89,10 @@ def observe(iproute, run_command, exempt=devices.CILIUM_PATTERNS, uplink_devices
         seen = see_devices(iproute, exempt, uplink_devices)
     except IpRouteError as error:
         unread.append({"what": "devices", "why": str(error)})
+        facts["globs_without_dash"] = globs_without_dash(resolve.systemd, None)
         return facts
+    facts["globs_without_dash"] = globs_without_dash(resolve.systemd, seen.kinds)
+    facts["source_marks"] = source_marks(seen.kinds, unread)
     for name in devices.RESERVED:
         facts[name]["running"] = seen.running.get(name)
     for state in facts["patterns"].values():
@@ -226,9 +250,121 @@ def _clears_programs(line):
     return 'SUBSYSTEM=="net"' in line and 'RUN{builtin}="' in line
 
 
+def dropin(path, unread, root="/"):
+    """Our drop-in as it stands: {path, present, format, intact, assignments}."""
+    found = {"path": path, "present": None, "format": None, "intact": None, "assignments": []}
+    try:
+        text = _text(os.path.join(root, path.lstrip("/")))
+    except OSError as error:
+        unread.append({"what": printable(path), "why": error.strerror or str(error)})
+        return found
+    found["present"] = text is not None
+    if text is None:
+        return found
+    for row in text.splitlines():
+        named = _FORMAT.match(row)
+        if named:
+            found["format"] = int(named.group(1))
+        elif row.startswith(plan.DIGEST):
+            found["intact"] = row.strip() == plan.DIGEST + plan.digest(plan.assignment_rows(text))
+    for line in sysctl_d.parse(text, path)[0]:
+        name = plan.name_of(line.key)
+        value = None if line.value is None else sysctl_d.kernel_integer(line.value)
+        if name is not None and value is not None:
+            name = printable(sysctl_d.canonical_glob(name))
+            found["assignments"].append({"name": name, "value": plan.normal(value), "line": line.line})
+    return found
+
+
+def _text(path):
+    """The text of a regular file; None where there is none."""
+    try:
+        # Opening a FIFO would wait for a writer without O_NONBLOCK.
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as stream:
+            if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+                raise OSError(errno.EINVAL, "is no regular file")
+            return stream.read(sysctl_d.MAX_BYTES).decode("utf-8", "surrogateescape")
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR):
+            return None
+        raise
+
+
+def globs_without_dash(systemd, kinds):
+    """The lines of globs for rp_filter that no dash begins, each with the kinds of devices that it matches now.
+
+    V(reserved) stands for all and default; null where the devices could not be seen.
+    """
+    found = []
+    for assignment in systemd.globs_without_dash() if systemd else ():
+        name = plan.name_of(assignment.key)
+        if name is None:
+            continue
+        matched = None
+        if kinds is not None:
+            matched = {kind for device, kind in kinds.items() if devices.matches(device, [name])}
+            matched |= {"reserved" for device in devices.RESERVED if devices.matches(device, [name])}
+        found.append(dict(decided(assignment), matches=None if matched is None else sorted(matched)))
+    return found[:MOST_LINES]
+
+
+def repeated_lines(systemd):
+    """Lines for rp_filter that systemd-sysctl passes over, since an identical one stands earlier: that is ``first``."""
+    return [
+        dict(decided(line), first={"path": first.path, "line": first.line})
+        for line, first in (systemd.repeated if systemd else ())
+        if plan.name_of(line.key) is not None
+    ][:MOST_LINES]
+
+
+def source_marks(kinds, unread, root=CONF):
+    """Whether the check of a source heeds the packet's mark, and whether a local source is taken.
+
+    Pods' devices are read only where the mark counts for all, or for those that were made lately.
+    """
+    found = {"all": None, "default": None, "devices": {}}
+    try:
+        for name in devices.RESERVED:
+            found[name] = _source_marks_of(root, name)
+    except (OSError, ValueError) as error:
+        unread.append({"what": "src_valid_mark and accept_local", "why": str(error)})
+        return found
+    if not any(found[name]["src_valid_mark"] for name in devices.RESERVED):
+        return found
+    pods = sorted(
+        device
+        for device, kind in kinds.items()
+        if kind == devices.CILIUM and not devices.matches(device, [devices.HOST_DEVICES])
+    )
+    if len(pods) > MOST_MARKED:
+        unread.append({"what": "src_valid_mark of devices", "why": "only the first %d were read" % MOST_MARKED})
+    for device in pods[:MOST_MARKED]:
+        try:
+            found["devices"][printable(device)] = _source_marks_of(root, device)
+        except (OSError, ValueError):
+            continue  # it is gone
+    return found
+
+
+def _source_marks_of(root, name):
+    marks = {}
+    for key in ("src_valid_mark", "accept_local"):
+        with open(os.path.join(root, name, key)) as value:
+            marks[key] = int(value.read())
+    return marks
+
+
 def counters(unread):
-    """How many packets this network namespace dropped by the filter, and how many came from a martian source."""
-    found = {"ip_reverse_path_filter": None, "in_martian_src": None}
+    """How many packets this network namespace dropped by the filter, how many came from a martian source, since when.
+
+    The kernel counts from boot, so a number means nothing without that boot's id.
+    """
+    found = {"ip_reverse_path_filter": None, "in_martian_src": None, "boot_id": None}
+    try:
+        with open("/proc/sys/kernel/random/boot_id") as boot_id:
+            found["boot_id"] = boot_id.read().strip()
+    except OSError as error:
+        unread.append({"what": "boot_id", "why": str(error)})
     try:
         with open("/proc/net/netstat") as netstat:
             rows = [line.split() for line in netstat]

@@ -52,6 +52,7 @@ def observe(
     return {
         "endpoint_routes": _endpoint_routes(source, endpoints, node, unread, config["endpoint_routes"]),
         "loosens_uplinks": config["loosens_uplinks"],
+        "agent_options": config["options"],
         "source": source,
         "endpoints": endpoints,
         "unread": unread,
@@ -136,7 +137,9 @@ class _Learner:
         # An agent that did not answer once is not waited for a second time.
         if self._agent_answers:
             try:
-                return self._agent.config()
+                config = self._agent.config()
+                self._ask_load_balancer_mode(config["options"])
+                return config
             except AgentError as error:
                 self._miss(self._agent_path, error)
         if "state" in sources:
@@ -147,7 +150,15 @@ class _Learner:
                 pass
             except (OSError, AgentError) as error:
                 self._miss(path, error)
-        return {"endpoint_routes": None, "loosens_uplinks": None}
+        return {"endpoint_routes": None, "loosens_uplinks": None, "options": dict(cilium_agent.UNKNOWN_OPTIONS)}
+
+    def _ask_load_balancer_mode(self, options):
+        # It matters with several devices alone, and the answer is a long one.
+        if options["load_balancer_mode"] is None and len(options["devices"] or ()) > 1:
+            try:
+                options["load_balancer_mode"] = self._agent.load_balancer_mode()
+            except AgentError as error:
+                self._miss(self._agent_path, error)
 
     def _from_agent(self):
         try:

@@ -13,6 +13,7 @@ from __future__ import absolute_import, division, print_function
 
 __metaclass__ = type
 
+import hashlib
 from collections import namedtuple
 
 from ansible_collections.nodeward.cilium.plugins.module_utils import devices, iproute, sysctl_d
@@ -29,8 +30,11 @@ _STRENGTH = {OFF: 0, LOOSE: 1, STRICT: 2}
 DEFAULT, EXEMPT, PIN, KEPT, ALL = "default", "exempt", "pin", "kept", "all"
 
 #: The first line that is ours. A drop-in without it was written by somebody else.
-HEADER = "# nodeward.cilium.rp_filter, format 1"
+FORMAT = 1
+HEADER = "# nodeward.cilium.rp_filter, format %d" % FORMAT
 RECORD = "# before: "
+#: By this an audit sees a change by hand.
+DIGEST = "# digest of the lines: sha256:"
 
 GROUP_COMMENTS = {
     DEFAULT: ['Devices to come: what "all" and "default" gave them together, since "all" is off below.'],
@@ -165,6 +169,17 @@ def standing(text):
             elif name not in (None, "all") and not devices.device_error(name) and not set(name) & set("*?["):
                 pins[name] = value
     return Standing(ours, pins, default, records)
+
+
+def assignment_rows(text):
+    """The rows of a drop-in that are no comment."""
+    rows = [row.strip() for row in text.splitlines()]
+    return [row for row in rows if row and row[0] not in "#;"]
+
+
+def digest(rows):
+    """What stands behind DIGEST for these rows."""
+    return hashlib.sha256("\n".join(rows).encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def name_of(written):
@@ -446,6 +461,7 @@ def compose(plan):
         "# Ansible managed",
         "#",
         HEADER,
+        DIGEST + digest([line(item) for item in plan.items if item.line]),
         "# The reverse-path filter is off for the devices of Cilium, and stays on where it protects.",
     ]
     text += ["%s%s=%d" % (RECORD, key(name), value) for name, value in sorted(plan.records.items())]
@@ -519,3 +535,10 @@ def check_content(text, plan):
         record = "%s%s=%d" % (RECORD, key(name), value)
         if record not in rows:
             raise PlanError("content: the line '%s' is missing; rollback needs it" % record)
+    right = DIGEST + digest(assignment_rows(text))
+    for number, row in enumerate(rows, 1):
+        if row.startswith(DIGEST) and row.strip() != right:
+            raise PlanError(
+                "content: line %d, '%s', is not the digest of the lines; write '%s', or leave it out"
+                % (number, row.strip(), right)
+            )

@@ -631,6 +631,8 @@ class SystemdSysctl(_Loader):
 
     def __init__(self, tree, version=257):
         self.files = self._files(tree, version)
+        #: Lines that count for nothing, each with the identical earlier one that holds its place.
+        self.repeated = []
         table = OrderedDict()
         for entry in self.files:
             for line in _parse_systemd(entry.text, entry.path, version)[0]:
@@ -641,11 +643,17 @@ class SystemdSysctl(_Loader):
                 if standing is None or standing.value != line.value:
                     table.pop(key, None)
                     table[key] = line
+                elif line.kind == 'set':
+                    self.repeated.append((_assignment(line), _assignment(standing)))
         options = []
         for key, line in table.items():
             is_glob = version >= SYSTEMD_GLOBS_SINCE and bool(_GLOB.search(key))
             options.append(_Option(line, _simplify(key), key, is_glob, ''))
         super(SystemdSysctl, self).__init__(tree, version, options)
+
+    def globs_without_dash(self):
+        """The globs that would fail the unit of systemd 245 where they match nothing."""
+        return [_assignment(option.line) for _position, option in self._globs if not option.line.ignore_failure]
 
     @staticmethod
     def _files(tree, version):

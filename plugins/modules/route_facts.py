@@ -159,6 +159,39 @@ ansible_facts:
           type: str
           returned: always
           sample:
+        agent_options:
+          description: What else the agent is configured for; each is null where that is not known.
+          type: dict
+          returned: always
+          contains:
+            l7_proxy:
+              description: Whether its proxy for layer 7 is on.
+              type: bool
+              returned: always
+              sample: true
+            load_balancer_mode:
+              description:
+                - How a service's packets are answered, V(snat), V(dsr) or V(hybrid). Cilium 1.18 and newer are asked
+                  for it only where they use several devices.
+              type: str
+              returned: always
+              sample: snat
+            egress_gateway:
+              description: Whether the egress gateway is on.
+              type: bool
+              returned: always
+              sample: false
+            ipam:
+              description: Where pods' addresses come from, such as V(cluster-pool) or V(eni).
+              type: str
+              returned: always
+              sample: cluster-pool
+            devices:
+              description: The uplinks that Cilium uses.
+              type: list
+              elements: str
+              returned: always
+              sample: [eth0]
         endpoints:
           description: Every endpoint but the host's own, by ascending address. Cilium's health endpoint is one of them.
           type: list

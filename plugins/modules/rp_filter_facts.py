@@ -45,6 +45,10 @@ options:
       - Only what is C(configured) changes; nothing is written.
     type: dict
     default: {}
+  dropin_path:
+    description: The drop-in of M(nodeward.cilium.rp_filter) on this node, an absolute path.
+    type: path
+    default: /etc/sysctl.d/99-override_cilium_rp_filter.conf
   timeout:
     description: The longest that one called program (C(ip), C(systemctl), C(sysctl)) may take, in seconds.
     type: float
@@ -189,6 +193,78 @@ ansible_facts:
           type: dict
           returned: always
           sample: {path: /usr/lib/udev/rules.d/99-systemd.rules, line: 72, cleared_by: null}
+        dropin:
+          description: The drop-in of M(nodeward.cilium.rp_filter) as it stands, whatever O(overlay) says.
+          type: dict
+          returned: always
+          contains:
+            path:
+              description: Where it was looked for.
+              type: str
+              returned: always
+              sample: /etc/sysctl.d/99-override_cilium_rp_filter.conf
+            present:
+              description: Whether there is a file; null where that could not be read.
+              type: bool
+              returned: always
+              sample: true
+            format:
+              description: The number of its format; null where its header is not there, so that it is somebody else's.
+              type: int
+              returned: always
+              sample: 1
+            intact:
+              description: Whether its lines are those that were written, by the digest in its header; null without one.
+              type: bool
+              returned: always
+              sample: true
+            assignments:
+              description:
+                - What it assigns, each with C(name) (a device, a pattern, V(all) or V(default)), C(value) (V(0), V(1)
+                  or V(2)) and C(line).
+              type: list
+              elements: dict
+              returned: always
+              sample: [{name: all, value: 0, line: 21}]
+        globs_without_dash:
+          description:
+            - Lines with a glob for C(rp_filter) that systemd-sysctl applies and that no dash begins, each with C(path),
+              C(line), C(key) and C(value), and as C(matches) the kinds of devices that it matches now (V(reserved) for
+              V(all) and V(default)), null where devices could not be seen. At most 50.
+          type: list
+          elements: dict
+          returned: always
+          sample: []
+        repeated_lines:
+          description:
+            - Lines for C(rp_filter) that systemd-sysctl passes over since an identical one stands in an earlier place,
+              each with C(path), C(line), C(key) and C(value), and C(path) and C(line) of the C(first). At most 50.
+          type: list
+          elements: dict
+          returned: always
+          sample: []
+        source_marks:
+          description: The sysctls by which a source may be refused whatever the filter says.
+          type: dict
+          returned: always
+          contains:
+            all:
+              description: C(src_valid_mark) and C(accept_local) of V(all); null where they could not be read.
+              type: dict
+              returned: always
+              sample: {src_valid_mark: 0, accept_local: 0}
+            default:
+              description: The same of V(default).
+              type: dict
+              returned: always
+              sample: {src_valid_mark: 0, accept_local: 0}
+            devices:
+              description:
+                - The same of each pod's device, by name. Read only where C(src_valid_mark) of V(all) or V(default) is
+                  on, and for 1,024 devices at most.
+              type: dict
+              returned: always
+              sample: {}
         netfilter:
           description:
             - Netfilter rules that look the way back up by themselves, and so drop the same packets whatever the filter
@@ -257,6 +333,11 @@ ansible_facts:
               type: int
               returned: always
               sample: 0
+            boot_id:
+              description: Which boot they count from (C(/proc/sys/kernel/random/boot_id)).
+              type: str
+              returned: always
+              sample: 0a5c3c3e-93d5-4b0e-9f1c-5d3f1a1b7c11
         unread:
           description: What could not be read or understood, as C(what) (a file, file:line or part) and C(why).
           type: list
@@ -276,6 +357,7 @@ def main():
             "exempt": {"type": "list", "elements": "str", "default": list(devices.CILIUM_PATTERNS)},
             "uplink_devices": {"type": "list", "elements": "str"},
             "overlay": {"type": "dict", "default": {}},
+            "dropin_path": {"type": "path", "default": observe_filter.DROPIN},
             "timeout": {"type": "float", "default": 5},
         },
         supports_check_mode=True,
@@ -288,6 +370,10 @@ def main():
         error = devices.device_error(device)
         if error:
             module.fail_json(msg="uplink_devices: '%s' %s" % (device, error))
+    if not module.params["dropin_path"].startswith("/"):
+        module.fail_json(
+            msg="dropin_path: '%s' is no absolute path; begin it with a slash" % module.params["dropin_path"]
+        )
     run_command = bounded_runner(module.params["timeout"])
     module.exit_json(
         ansible_facts={
@@ -297,6 +383,7 @@ def main():
                 module.params["exempt"],
                 module.params["uplink_devices"],
                 module.params["overlay"],
+                module.params["dropin_path"],
             )
         }
     )

@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 from agent_server import agent, answering, hanging, saying
 from ansible_collections.nodeward.cilium.plugins.module_utils.cilium_agent import (
+    UNKNOWN_OPTIONS,
     Agent,
     AgentError,
     parse_config,
     parse_daemon_config,
     parse_endpoints,
+    parse_load_balancer_mode,
     parse_state,
 )
 from scratch_node import needs_root, on_scratch_node
@@ -85,7 +87,17 @@ def test_state_folder_of_a_real_agent(state):
     ("state", "expected"), [("broken", False), ("exempt", False), ("routes-mixed", True), ("routes", True)]
 )
 def test_config_of_a_real_agent(state, expected):
-    assert parse_config(captured(state, "agent-config.json")) == {"endpoint_routes": expected, "loosens_uplinks": None}
+    assert parse_config(captured(state, "agent-config.json")) == {
+        "endpoint_routes": expected,
+        "loosens_uplinks": None,
+        "options": {
+            "l7_proxy": False,
+            "load_balancer_mode": None,
+            "egress_gateway": False,
+            "ipam": "cluster-pool",
+            "devices": ["eth0"],
+        },
+    }
     saved = captured(state, "state/agent-runtime-config.json")
     assert parse_daemon_config(saved)["endpoint_routes"] is expected
 
@@ -97,11 +109,42 @@ def test_config_of_a_real_agent(state, expected):
         ({"EnableEndpointRoutes": "true"}, None, None),
         ({"EnableEndpointRoutes": True, "IPAM": "eni"}, True, "Cilium's ENI mode"),
         ({"EnableEgressGateway": True, "IPAM": "cluster-pool"}, None, "Cilium's egress gateway"),
+        ({"EnableIPv4EgressGateway": True}, None, "Cilium's egress gateway"),
         ({"EnableEgressGateway": False}, None, None),
     ],
 )
 def test_config(options, endpoint_routes, loosens_uplinks):
-    assert parse_daemon_config(options) == {"endpoint_routes": endpoint_routes, "loosens_uplinks": loosens_uplinks}
+    config = parse_daemon_config(options)
+    assert (config["endpoint_routes"], config["loosens_uplinks"]) == (endpoint_routes, loosens_uplinks)
+
+
+def test_options_of_older_agents_and_of_none():
+    said = {"EnableL7Proxy": True, "NodePortMode": "DSR", "Devices": ["eth0", "", "eth1"], "IPAM": "eni"}
+    assert parse_daemon_config(said)["options"] == {
+        "l7_proxy": True,
+        "load_balancer_mode": "dsr",
+        "egress_gateway": None,
+        "ipam": "eni",
+        "devices": ["eth0", "eth1"],
+    }
+    assert parse_daemon_config({"Devices": None, "EnableL7Proxy": "yes"})["options"] == UNKNOWN_OPTIONS
+    with pytest.raises(AgentError, match="Devices"):
+        parse_daemon_config({"Devices": [7]})
+
+
+@pytest.mark.parametrize(
+    ("features", "expected"),
+    [
+        ({"nodePort": {"enabled": True, "mode": "DSR", "portMin": 30000}}, "dsr"),
+        ({"nodePort": {}}, None),
+        (None, None),
+    ],
+)
+def test_load_balancer_mode(features, expected):
+    assert parse_load_balancer_mode({"kube-proxy-replacement": {"mode": "True", "features": features}}) == expected
+    assert parse_load_balancer_mode({}) is None
+    with pytest.raises(AgentError, match="kube-proxy-replacement"):
+        parse_load_balancer_mode({"kube-proxy-replacement": ["x"]})
 
 
 def test_config_that_says_nothing():

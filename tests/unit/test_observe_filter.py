@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from ansible_collections.nodeward.cilium.plugins.module_utils import observe_filter, transaction
+from ansible_collections.nodeward.cilium.plugins.module_utils import observe_filter, plan, sysctl_d, transaction
 from ansible_collections.nodeward.cilium.plugins.module_utils.iproute import IpRoute
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
@@ -61,6 +61,130 @@ def test_our_own_rule_takes_it_back(tmp_path):
     assert found["cleared_by"] == {"path": observe_filter.UDEV_RULE, "line": 4}
 
 
+PATH = "/etc/sysctl.d/99-override_cilium_rp_filter.conf"
+COMPOSED = plan.compose(
+    plan.present(
+        plan.Options(["lxc*", "cilium_*"], "keep", None),
+        plan.Observed(
+            {"all": 1, "default": 0, "eth0": 0},
+            {"eth0": "uplink"},
+            lambda _name: None,
+            lambda _name: None,
+            plan.standing(None),
+            None,
+        ),
+    )
+)
+
+
+def dropin(tmp_path, text):
+    if text is not None:
+        (tmp_path / "etc/sysctl.d").mkdir(parents=True)
+        (tmp_path / PATH[1:]).write_text(text)
+    unread = []
+    return observe_filter.dropin(PATH, unread, str(tmp_path)), unread
+
+
+def test_the_drop_in_as_it_was_written(tmp_path):
+    found, unread = dropin(tmp_path, COMPOSED)
+    assert {**found, "assignments": None} == {
+        "path": PATH,
+        "present": True,
+        "format": 1,
+        "intact": True,
+        "assignments": None,
+    }
+    assert [(each["name"], each["value"]) for each in found["assignments"]] == [
+        *(("default", 1), ("lxc*", 0), ("cilium_*", 0), ("eth0", 1), ("all", 0)),
+    ]
+    rows = COMPOSED.splitlines()
+    assert all("rp_filter = %d" % each["value"] in rows[each["line"] - 1] for each in found["assignments"])
+    assert unread == []
+
+
+@pytest.mark.parametrize(
+    ("text", "present", "number", "intact"),
+    [
+        (None, False, None, None),
+        ("", True, None, None),
+        ("net.ipv4.conf.lxc*.rp_filter = 0\n", True, None, None),
+        (COMPOSED.replace("eth0.rp_filter = 1", "eth0.rp_filter = 2"), True, 1, False),
+        (COMPOSED + "kernel.sysrq = 1\n", True, 1, False),
+        (COMPOSED + "# a word\n\n", True, 1, True),
+        (COMPOSED.replace(plan.DIGEST, "# "), True, 1, None),
+        (COMPOSED.replace("format 1", "format 0"), True, 0, True),
+    ],
+)
+def test_the_drop_in_otherwise(tmp_path, text, present, number, intact):
+    found, unread = dropin(tmp_path, text)
+    assert (found["present"], found["format"], found["intact"]) == (present, number, intact)
+    assert unread == []
+
+
+def test_a_drop_in_that_is_none_is_named(tmp_path):
+    (tmp_path / PATH[1:]).mkdir(parents=True)
+    found, unread = dropin(tmp_path, None)
+    assert found["present"] is None
+    assert [entry["what"] for entry in unread] == [PATH]
+
+
+def conf(tmp_path, **devices):
+    for device, (src_valid_mark, accept_local) in devices.items():
+        (tmp_path / device).mkdir()
+        (tmp_path / device / "src_valid_mark").write_text("%d\n" % src_valid_mark)
+        (tmp_path / device / "accept_local").write_text("%d\n" % accept_local)
+    return str(tmp_path)
+
+
+KINDS = {"lxc1": "cilium", "lxc2": "cilium", "cilium_host": "cilium", "eth0": "uplink"}
+
+
+def test_source_marks_of_devices_are_read_where_they_matter(tmp_path):
+    root = conf(tmp_path, all=(1, 0), default=(0, 0), lxc1=(0, 1), cilium_host=(0, 1), eth0=(1, 0))
+    unread = []
+    assert observe_filter.source_marks(KINDS, unread, root) == {
+        "all": {"src_valid_mark": 1, "accept_local": 0},
+        "default": {"src_valid_mark": 0, "accept_local": 0},
+        "devices": {"lxc1": {"src_valid_mark": 0, "accept_local": 1}},  # lxc2 is gone
+    }
+    assert unread == []
+
+
+def test_source_marks_of_devices_are_not_read_where_they_do_not(tmp_path):
+    root = conf(tmp_path, all=(0, 0), default=(0, 0), lxc1=(1, 0))
+    assert observe_filter.source_marks(KINDS, [], root)["devices"] == {}
+
+
+def test_more_source_marks_than_a_node_has_pods(tmp_path, monkeypatch):
+    monkeypatch.setattr(observe_filter, "MOST_MARKED", 1)
+    root = conf(tmp_path, all=(0, 0), default=(1, 0), lxc1=(1, 0), lxc2=(1, 0))
+    unread = []
+    assert list(observe_filter.source_marks(KINDS, unread, root)["devices"]) == ["lxc1"]
+    assert len(unread) == 1
+
+
+def test_source_marks_that_cannot_be_read(tmp_path):
+    unread = []
+    assert observe_filter.source_marks(KINDS, unread, str(tmp_path))["all"] is None
+    assert len(unread) == 1
+
+
+def test_lines_that_matter_to_the_loader_alone(tmp_path):
+    folder = tmp_path / "etc/sysctl.d"
+    folder.mkdir(parents=True)
+    (folder / "10.conf").write_text("net.ipv4.conf.lxc*.rp_filter = 0\nnet.ipv4.conf.lxc*.forwarding = 1\n")
+    (folder / "20.conf").write_text("net.ipv4.conf.[!l]*.rp_filter = 2\nnet.ipv4.conf.lxc*.rp_filter = 0\n")
+    loader = sysctl_d.SystemdSysctl(sysctl_d.read_tree(str(tmp_path)), 245)
+    first = {"value": 0, "path": "/etc/sysctl.d/10.conf", "line": 1, "key": "net.ipv4.conf.lxc*.rp_filter"}
+    second = {"value": 2, "path": "/etc/sysctl.d/20.conf", "line": 1, "key": "net.ipv4.conf.[!l]*.rp_filter"}
+    by_key = sorted(observe_filter.globs_without_dash(loader, KINDS), key=lambda found: found["key"])
+    assert by_key == [{**second, "matches": ["cilium", "reserved", "uplink"]}, {**first, "matches": ["cilium"]}]
+    assert {found["matches"] for found in observe_filter.globs_without_dash(loader, None)} == {None}
+    repeated = {**first, "path": "/etc/sysctl.d/20.conf", "line": 2}
+    assert observe_filter.repeated_lines(loader) == [{**repeated, "first": {"path": first["path"], "line": 1}}]
+    assert observe_filter.repeated_lines(None) == observe_filter.globs_without_dash(None, KINDS) == []
+
+
 def test_a_masked_rule_is_no_rule(tmp_path):
     assert (
         udev(tmp_path, {"usr/lib/udev/rules.d/99-systemd.rules": RULE, "etc/udev/rules.d/99-systemd.rules": ""}) is None
@@ -73,7 +197,9 @@ def test_no_rule_at_all(tmp_path):
 
 def test_counters_are_read_from_this_kernel():
     unread = []
-    assert observe_filter.counters(unread)["ip_reverse_path_filter"] >= 0
+    found = observe_filter.counters(unread)
+    assert found["ip_reverse_path_filter"] >= 0
+    assert found["boot_id"] == Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     assert unread == []
 
 

@@ -133,6 +133,37 @@ def observe(replay, tmp_path, **options):
     return observe_routes.observe(IpRoute(replay), **options)
 
 
+@pytest.mark.parametrize(("devices", "expected"), [(["eth0"], None), (["eth0", "eth1"], "dsr")])
+def test_how_services_are_answered_is_asked_where_there_are_several_devices(devices, expected, tmp_path):
+    config = json.loads((CAPTURES / "exempt" / "agent-config.json").read_text())
+    config["status"]["daemonConfigurationMap"]["Devices"] = devices
+    # Of 1.19's status; the mode as its API names it.
+    status = {"kube-proxy-replacement": {"mode": "True", "features": {"nodePort": {"enabled": True, "mode": "DSR"}}}}
+    documents = {
+        "/v1/endpoint": (CAPTURES / "exempt" / "agent-endpoint.json").read_text(),
+        "/v1/config": json.dumps(config),
+        "/v1/healthz": json.dumps(status),
+    }
+    with agent(tmp_path / "cilium.sock", answering(documents)) as path:
+        facts = observe(Replay("exempt"), tmp_path, agent_path=path)
+    assert facts["agent_options"]["load_balancer_mode"] == expected
+    assert facts["unread"] == []
+
+
+def test_a_status_that_cannot_be_had_is_named(tmp_path):
+    config = json.loads((CAPTURES / "exempt" / "agent-config.json").read_text())
+    config["status"]["daemonConfigurationMap"]["Devices"] = ["eth0", "eth1"]
+    documents = {
+        "/v1/endpoint": (CAPTURES / "exempt" / "agent-endpoint.json").read_text(),
+        "/v1/config": json.dumps(config),
+        "/v1/healthz": "no JSON",
+    }
+    with agent(tmp_path / "cilium.sock", answering(documents)) as path:
+        facts = observe(Replay("exempt"), tmp_path, agent_path=path)
+    assert facts["agent_options"]["devices"] == ["eth0", "eth1"]
+    assert [entry["what"] for entry in facts["unread"]] == [path]
+
+
 def shown(facts):
     return {e["address"]: (e["device"], e["route_device"], e["verdict"]) for e in facts["endpoints"]}
 
@@ -148,6 +179,13 @@ def test_a_real_node_by_its_agent(state, tmp_path):
     assert list(shown(facts)) == list(EXPECTED[state])  # in the order of addresses
     assert facts["endpoint_routes"] == ROUTES[state]
     assert facts["loosens_uplinks"] is None
+    assert facts["agent_options"] == {
+        "l7_proxy": False,
+        "load_balancer_mode": None,
+        "egress_gateway": False,
+        "ipam": "cluster-pool",
+        "devices": ["eth0"],
+    }
     for endpoint in facts["endpoints"]:
         own = endpoint["route_device"] == endpoint["device"]
         assert endpoint["symmetric"] is own

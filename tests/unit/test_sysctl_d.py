@@ -363,6 +363,18 @@ def test_assignments_in_order_of_application(tmp_path):
     assert [assignment.value for assignment in Procps(tree).assignments()] == ["1", "1", "1", "2", "0", "1"]
 
 
+def test_lines_that_count_for_nothing_and_globs_that_may_fail_the_unit(tmp_path):
+    tree = plant(tmp_path, short(f10="lxc*=0 eth0=1", f20="*=2", f30="-lxc*=0 -eth0"))
+    loader = SystemdSysctl(tree)
+    ((line, first),) = loader.repeated
+    assert (line.key, line.value) == ("net.ipv4.conf.lxc*.rp_filter", "0")
+    assert (line.path, first.path) == tuple("/etc/sysctl.d/%s.conf" % number for number in ("30", "10"))
+    assert [(glob.key, glob.path) for glob in loader.globs_without_dash()] == [
+        ("net.ipv4.conf.lxc*.rp_filter", "/etc/sysctl.d/10.conf"),
+        ("net.ipv4.conf.*.rp_filter", "/etc/sysctl.d/20.conf")]
+    assert SystemdSysctl(tree, 239).globs_without_dash() == []
+
+
 def test_other_keys(tmp_path):
     tree = plant(tmp_path, {"10": "kernel.sysrq = 16\nkernel.core_pattern=|/bin/x %p = y\nvm.*=7\nlonely=1\n*=2\n"})
     for loader in loaders(tree):
