@@ -14,19 +14,35 @@ version_added: 0.1.0
 description:
   - Judges the facts of M(nodeward.cilium.rp_filter_facts) and, where given, of M(nodeward.cilium.route_facts).
   - Pure. It touches no node, and works as well on facts that were kept.
-  - V(RPF001), a device of Cilium is filtered now.
-  - V(RPF002), the next device of Cilium will be filtered.
-  - V(RPF003), the next boot, or restart of systemd-sysctl.service, will filter Cilium's devices.
-  - V(RPF004), the next C(sysctl --system) will filter Cilium's devices.
-  - V(RPF005), C(all) filters Cilium's devices, whatever their own values are.
-  - V(RPF006), the kernel drops the reply of an endpoint.
-  - V(RPF007), an uplink has no protection against spoofed addresses.
-  - V(RPF008), a netfilter rule checks the reverse path by itself.
-  - V(RPF009), something besides the loaders sets the filter.
+  - V(RPF001), A device of Cilium is filtered now.
+  - V(RPF002), The next device of Cilium will be filtered.
+  - V(RPF003), The next boot will filter Cilium's devices.
+  - V(RPF004), The next sysctl --system will filter Cilium's devices.
+  - V(RPF005), all filters Cilium's devices.
+  - V(RPF006), The kernel drops the reply of an endpoint.
+  - V(RPF007), An uplink has no protection.
+  - V(RPF008), A netfilter rule checks the reverse path.
+  - V(RPF009), Something besides the loaders sets the filter.
   - V(RPF010), systemd-sysctl.service failed.
-  - V(RPF011), a loader knows no globs.
-  - V(RPF012), something could not be read, so there may be more.
+  - V(RPF011), A loader knows no globs.
+  - V(RPF012), Something could not be read.
   - V(RPF013), udev does not run systemd-sysctl for new devices.
+  - V(RPF014), Another line beats the drop-in's exemption.
+  - V(RPF015), Another line beats what the drop-in keeps on a device.
+  - V(RPF016), The drop-in is missing.
+  - V(RPF017), The drop-in was changed by hand.
+  - V(RPF018), The drop-in is of an older version.
+  - V(RPF019), A glob without a dash fails the unit at boot.
+  - V(RPF020), An uplink is strict where Cilium's mode needs it loose.
+  - V(RPF021), More packets were dropped since the last look.
+  - V(RPF022), Endpoint routes are configured but not in effect for every pod.
+  - V(RPF023), Endpoint routes are in effect though not configured.
+  - V(RPF024), systemd-sysctl.service hit its start limit.
+  - V(RPF025), src_valid_mark is on beside Cilium's L7 proxy.
+  - V(RPF026), Traffic between nodes is dropped with endpoint routes on.
+  - V(RPF027), Cilium's own file took an uplink's protection away.
+  - V(RPF028), An identical earlier line disarms Cilium's own file.
+  - V(RPF029), The facts are incomplete.
 positional: _input
 options:
   _input:
@@ -36,6 +52,12 @@ options:
   routes:
     description: The fact C(cilium_routes).
     type: dict
+  before:
+    description:
+      - The C(counters) of an earlier fact C(rp_filter) of the same node, to tell by how much they grew.
+    type: dict
+notes:
+  - What each finding means, how it is detected and what mends it stands in C(docs/findings.md) of the collection.
 """
 
 EXAMPLES = r"""
@@ -72,7 +94,7 @@ _value:
       type: str
       sample: lxc3c160d6c7aa0
     expected:
-      description: What should be.
+      description: What should be, for this subject.
       type: str
       sample: '0'
     observed:
@@ -80,9 +102,29 @@ _value:
       type: str
       sample: '2'
     evidence:
-      description: Where that can be seen, as file:line and the key there, or as the kernel's own answer.
-      type: str
-      sample: /usr/lib/sysctl.d/50-default.conf:26 net.ipv4.conf.*.rp_filter
+      description: Where that can be seen.
+      type: dict
+      contains:
+        path:
+          description: The file whose line is the evidence; null where it is no file.
+          type: str
+          sample: /usr/lib/sysctl.d/50-default.conf
+        line:
+          description: The line in that file, counted from 1; null where the whole file is meant.
+          type: int
+          sample: 26
+        text:
+          description: The evidence in words, readable alone.
+          type: str
+          sample: /usr/lib/sysctl.d/50-default.conf:26 net.ipv4.conf.*.rp_filter = 2
+        value:
+          description: The value that was found; null where there is none.
+          type: str
+          sample: '2'
+        counter:
+          description: The counter or number that was found; null where there is none.
+          type: int
+          sample:
     why:
       description: Why it matters.
       type: str
@@ -94,215 +136,417 @@ _value:
       type: str
 """
 
-from collections import namedtuple
+import fnmatch
+import os.path
 
 from ansible.errors import AnsibleFilterError
+from ansible_collections.nodeward.cilium.plugins.module_utils import devices, plan, sysctl_d
+from ansible_collections.nodeward.cilium.plugins.plugin_utils import facts_shape, horizons
+from ansible_collections.nodeward.cilium.plugins.plugin_utils.catalogue import CATALOGUE, remedy
 
-Rule = namedtuple("Rule", "severity title why variable command reference")
-
-_KERNEL = "kernel documentation, networking/ip-sysctl: rp_filter"
-_SYSCTL_D = "sysctl.d(5), systemd-sysctl.service(8)"
-_HARDEN = "ansible-playbook nodeward.cilium.harden"
-_CUT_OFF = "a pod's reply arrives on another device than the host's route names, and the filter drops it"
-
-CATALOGUE = {
-    "RPF001": Rule("high", "A device of Cilium is filtered now", _CUT_OFF, "rp_filter_state", _HARDEN, _KERNEL),
-    "RPF002": Rule(
-        "high",
-        "The next device of Cilium will be filtered",
-        "udev runs systemd-sysctl for every new device, behind Cilium's back; " + _CUT_OFF,
-        "rp_filter_state",
-        _HARDEN,
-        _SYSCTL_D,
-    ),
-    "RPF003": Rule(
-        "high",
-        "The next boot will filter Cilium's devices",
-        "systemd-sysctl applies the line at boot and whenever its unit is restarted",
-        "rp_filter_conflicts",
-        _HARDEN,
-        _SYSCTL_D,
-    ),
-    "RPF004": Rule(
-        "medium",
-        "The next sysctl --system will filter Cilium's devices",
-        "procps reads the same files in another order, and /etc/sysctl.conf last",
-        "rp_filter_conflicts",
-        _HARDEN,
-        "sysctl(8)",
-    ),
-    "RPF005": Rule(
-        "high",
-        "all filters Cilium's devices",
-        "the kernel uses the larger of all and the device's own value",
-        "rp_filter_state",
-        _HARDEN,
-        _KERNEL,
-    ),
-    "RPF006": Rule(
-        "high",
-        "The kernel drops the reply of an endpoint",
-        "its probes time out and whoever it talks to hears nothing",
-        "rp_filter_state",
-        "ansible-playbook nodeward.cilium.diagnose",
-        "ip-route(8): route get",
-    ),
-    "RPF007": Rule(
-        "medium",
-        "An uplink has no protection",
-        "packets with a pod's or the node's own addresses can come in by it",
-        "rp_filter_uplinks",
-        _HARDEN,
-        _KERNEL,
-    ),
-    "RPF008": Rule(
-        "high",
-        "A netfilter rule checks the reverse path",
-        "it drops the same replies, whatever rp_filter says",
-        "",
-        "nft list ruleset",
-        "nft(8): fib; iptables-extensions(8): rpfilter",
-    ),
-    "RPF009": Rule(
-        "low",
-        "Something besides the loaders sets the filter",
-        "its value comes back when it runs next",
-        "",
-        "",
-        "systemd.network(5), ufw(8), tuned(8)",
-    ),
-    "RPF010": Rule(
-        "medium",
-        "systemd-sysctl.service failed",
-        "lines behind the one that failed may not be in force",
-        "",
-        "journalctl --boot --unit systemd-sysctl.service",
-        _SYSCTL_D,
-    ),
-    "RPF011": Rule(
-        "low",
-        "A loader knows no globs",
-        "it ignores the lines that exempt Cilium's devices, and those that filter them",
-        "rp_filter_udev",
-        _HARDEN,
-        "systemd 245 and procps 4.0.0 news",
-    ),
-    "RPF012": Rule(
-        "low",
-        "Something could not be read",
-        "what was not seen cannot be judged: there may be more",
-        "",
-        "",
-        "the facts' own unread",
-    ),
-    "RPF013": Rule(
-        "low",
-        "udev does not run systemd-sysctl for new devices",
-        "a device to come gets default alone, and no line that names it or matches it",
-        "",
-        "udevadm test /sys/class/net/DEVICE",
-        "udev rule 99-systemd.rules",
-    ),
-}
-
+_FILTERING = [1, 2]
+_NAMED = 5  # devices in a text; the rest is a number
+_COUNTERS = ("ip_reverse_path_filter", "in_martian_src")
 _LOADERS = (("systemd_sysctl", "RPF003"), ("procps", "RPF004"))
+_LOADER_NAMES = {"systemd_sysctl": "systemd-sysctl", "procps": "sysctl --system"}
 
 
-def findings(rp_filter, routes=None):
+def findings(rp_filter, routes=None, before=None):
     """What is wrong, by id and subject."""
     if not isinstance(rp_filter, dict) or "devices" not in rp_filter:
         raise AnsibleFilterError(
-            "findings: expected the fact rp_filter, with its devices; found %s. Gather it with "
-            "nodeward.cilium.rp_filter_facts" % type(rp_filter).__name__
+            "findings: expected the fact rp_filter, with its devices; found %.80r. Gather it with "
+            "nodeward.cilium.rp_filter_facts" % (rp_filter,)
         )
-    found = list(_of_devices(rp_filter)) + list(_of_times_to_come(rp_filter)) + list(_of_others(rp_filter))
+    if routes is not None and not isinstance(routes, dict):
+        raise AnsibleFilterError(
+            "findings: routes: expected the fact cilium_routes; found %.80r. Gather it with "
+            "nodeward.cilium.route_facts" % (routes,)
+        )
+    _check_before(before)
+    facts, lacking = facts_shape.sound_rp_filter(rp_filter)
+    known = None
     if routes:
-        found += _of_endpoints(routes)
-    for entry in list(rp_filter.get("unread", ())) + list((routes or {}).get("unread", ())):
-        found.append(_finding("RPF012", entry["what"], "readable", "not read", entry["why"]))
-    return sorted(found, key=lambda finding: (finding["id"], finding["subject"], finding["evidence"]))
+        known, more = facts_shape.sound_routes(routes)
+        lacking += more
+    found = []
+    for judge in (_of_devices, _of_times_to_come, _of_modes):
+        found.extend(judge(facts, known))
+    for judge in (_of_the_dropin, _of_lines, _of_others, _of_loaders):
+        found.extend(judge(facts))
+    found.extend(_of_endpoints(known) if known else ())
+    found.extend(_of_counters(facts["counters"], before))
+    for entry in facts["unread"] + (known["unread"] if known else []):
+        found.append(_finding("RPF012", entry["what"], "not read", _evidence(entry["why"])))
+    for path, times, instead in lacking:
+        found.append(_finding("RPF029", path, "lacking", _evidence("found %s" % instead, counter=times)))
+    return sorted(found, key=_order)
 
 
-def _finding(rule_id, subject, expected, observed, evidence):
+def _check_before(before):
+    if before is None:
+        return
+    if not isinstance(before, dict):
+        raise AnsibleFilterError("findings: before: expected the counters of earlier facts; found %.80r" % (before,))
+    for name, kind in [(name, int) for name in _COUNTERS] + [("boot_id", str)]:
+        if not isinstance(before.get(name), (kind, type(None))):
+            raise AnsibleFilterError(
+                "findings: before: %s: expected %s, as in the counters of earlier facts; found %.80r"
+                % (name, "a number" if kind is int else "the id of a boot", before[name])
+            )
+
+
+def _order(finding):
+    evidence = finding["evidence"]
+    return (
+        finding["id"],
+        finding["subject"],
+        finding["observed"],
+        evidence["text"],
+        evidence["path"] or "",
+        evidence["line"] or 0,
+    )
+
+
+def _finding(rule_id, subject, observed, evidence, expected=None):
     rule = CATALOGUE[rule_id]
     return {
         "id": rule_id,
         "severity": rule.severity,
         "title": rule.title,
         "subject": subject,
-        "expected": str(expected),
+        "expected": rule.expected if expected is None else str(expected),
         "observed": str(observed),
         "evidence": evidence,
         "why": rule.why,
-        "remedy": {"variable": rule.variable, "command": rule.command},
+        "remedy": remedy(rule),
         "reference": rule.reference,
     }
 
 
-def _of_devices(rp_filter):
-    running_all = rp_filter["all"]["running"]
-    cilium = False
-    for device, state in rp_filter["devices"].items():
-        if state["kind"] == "cilium":
-            cilium = True
-            if state["effective"] > 0:
-                evidence = "its own value is %s, all is %s" % (state["running"], running_all)
-                yield _finding("RPF001", device, 0, state["effective"], evidence)
-        elif state["kind"] == "uplink" and state["effective"] == 0:
-            yield _finding("RPF007", device, "1 or 2", 0, "its own value is 0, all is %s" % running_all)
-    if cilium and running_all:
-        yield _finding("RPF005", "all", 0, running_all, "net.ipv4.conf.all.rp_filter")
-
-
-def _of_times_to_come(rp_filter):
-    for pattern, state in rp_filter["patterns"].items():
-        winner = state["configured"]["systemd_sysctl"]
-        reload_on_add = rp_filter.get("reload_on_add")
-        if reload_on_add and not reload_on_add.get("cleared_by") and winner and winner["value"] > 0:
-            yield _finding("RPF002", pattern, 0, winner["value"], _place(winner))
-        for loader, rule_id in _LOADERS:
-            # A device to come, as a run over all devices sees it once it is there.
-            filtering = [
-                decided
-                for decided in (state["configured"][loader], rp_filter["all"]["configured"][loader])
-                if decided and decided["value"] > 0
-            ]
-            for decided in filtering:
-                yield _finding(rule_id, pattern, 0, decided["value"], _place(decided))
-
-
-def _of_others(rp_filter):
-    if not rp_filter.get("reload_on_add"):
-        yield _finding("RPF013", "udev", "a rule", "none", "no rule in udev's folders calls systemd-sysctl")
-    for rule in rp_filter.get("netfilter", ()):
-        where = "%s %s %s" % (rule["family"], rule["table"], rule["chain"])
-        yield _finding("RPF008", where, "no such rule", "a rule", rule["rule"])
-    for writer in rp_filter.get("other_writers", ()):
-        place = "%s:%d" % (writer["path"], writer["line"])
-        yield _finding(
-            "RPF009", writer["by"], "nothing", writer["value"] or "a line", "%s %s" % (place, writer["text"])
-        )
-    for name, loader in rp_filter.get("loaders", {}).items():
-        if not loader:
-            continue
-        if loader["globs"] is False:
-            yield _finding("RPF011", name, "globs", "none", "version %s" % loader["version"])
-        result = loader.get("unit_result") or "success"
-        if loader.get("unit") == "failed" or result != "success":
-            told = "too many restarts in a short time" if result == "start-limit-hit" else "the unit's result"
-            yield _finding("RPF010", "systemd-sysctl.service", "success", result, told)
-
-
-def _of_endpoints(routes):
-    return [
-        _finding("RPF006", endpoint["pod"] or endpoint["address"], "accepted", "dropped", endpoint["reason"])
-        for endpoint in routes["endpoints"]
-        if endpoint["verdict"] == "dropped"
-    ]
+def _evidence(text, path=None, line=None, value=None, counter=None):
+    return {
+        "path": path,
+        "line": line,
+        "text": text,
+        "value": None if value is None else str(value),
+        "counter": counter,
+    }
 
 
 def _place(winner):
-    return "%s:%d %s" % (winner["path"], winner["line"], winner["key"])
+    """A line of a file as evidence."""
+    text = "%s:%d %s = %s" % (winner["path"], winner["line"], winner["key"], winner["value"])
+    return _evidence(text, winner["path"], winner["line"], winner["value"])
+
+
+def _line_giving(configured, value):
+    """The line that gives a running value, where a loader reads one that does."""
+    for loader in ("systemd_sysctl", "procps"):
+        line = configured[loader]
+        if line and line["value"] == value:
+            return line
+    return None
+
+
+def _running(text, value, configured):
+    """A running value as evidence, with the line that gives it."""
+    line = _line_giving(configured, value)
+    if not line:
+        return _evidence(text, value=value)
+    return _evidence("%s; %s" % (text, _place(line)["text"]), line["path"], line["line"], value)
+
+
+# ---- what is there now -----------------------------------------------------------------------------------------------
+
+
+def _of_devices(facts, routes):
+    every = facts["all"]
+    everywhere = every["running"] or 0
+    dropped_at = _dropped_at(routes)
+    between_nodes = _has_endpoint_routes(routes)
+    filters_one = False
+    for name, device in facts["devices"].items():
+        own, effective = device["running"], device["effective"]
+        if device["kind"] == "cilium" and effective > 0:
+            hosts = _is_hosts(name)
+            if not hosts and min(effective, 2) not in dropped_at.get(name, _FILTERING):
+                continue
+            filters_one = True
+            text = "its own value is %s, all is %s" % (own, every["running"])
+            evidence = _running(text, effective, (device if own >= everywhere else every)["configured"])
+            if not (hosts and between_nodes):
+                yield _finding("RPF001", name, effective, evidence)
+            elif own > 0:
+                yield _finding("RPF026", name, effective, evidence)
+        elif device["kind"] == "uplink" and effective == 0:
+            yield from _of_a_bare_uplink(name, facts)
+    if everywhere > 0:
+        evidence = _running("net.ipv4.conf.all.rp_filter is %d" % everywhere, everywhere, every["configured"])
+        if filters_one:
+            yield _finding("RPF005", "all", everywhere, evidence)
+        if between_nodes:
+            yield _finding("RPF026", "all", everywhere, evidence)
+
+
+def _of_a_bare_uplink(name, facts):
+    yield _finding(
+        "RPF007", name, 0, _evidence("its own value is 0, all is %s" % facts["all"]["running"], value=0)
+    )
+    line = facts["all"]["configured"]["systemd_sysctl"]
+    pinned = {each["name"] for each in (facts["dropin"] or {}).get("assignments", ())}
+    if line and line["value"] == 0 and _is_ciliums(line["path"]) and name not in pinned:
+        yield _finding("RPF027", name, 0, _place(line))
+
+
+def _dropped_at(routes):
+    """Device → at which values a reply is dropped, for the devices of which that is known of every endpoint."""
+    values = {}
+    for endpoint in routes["endpoints"] if routes else ():
+        known = _FILTERING if endpoint["dropped_at"] is None else endpoint["dropped_at"]
+        values.setdefault(endpoint["device"], set()).update(known)
+    return values
+
+
+def _has_endpoint_routes(routes):
+    state = routes and routes["endpoint_routes"]
+    return bool(state and (state["agent"] or state["with_route"]))
+
+
+def _is_hosts(name):
+    return fnmatch.fnmatchcase(name, devices.HOST_DEVICES)
+
+
+def _is_ciliums(path):
+    return fnmatch.fnmatchcase(os.path.basename(path), devices.CILIUM_FILES)
+
+
+def _of_endpoints(routes):
+    for endpoint in routes["endpoints"]:
+        subject = endpoint["pod"] or endpoint["address"] or endpoint["device"] or "an endpoint"
+        if endpoint["verdict"] == "dropped":
+            yield _finding("RPF006", subject, "dropped", _evidence(endpoint["reason"]))
+        elif endpoint["leaves"]["verdict"] == "dropped":
+            evidence = _evidence(endpoint["leaves"]["reason"])
+            yield _finding("RPF006", subject, "dropped on the way to the world", evidence)
+    state = routes["endpoint_routes"]
+    if state and state["agent"] is True and state["without_route"]:
+        text = "%d of %d endpoints have no route" % (
+            state["without_route"],
+            state["with_route"] + state["without_route"],
+        )
+        yield _finding("RPF022", "endpoint routes", text, _evidence(text, counter=state["without_route"]))
+    if state and state["agent"] is False and state["with_route"]:
+        text = "%d of %d endpoints have a route" % (state["with_route"], state["with_route"] + state["without_route"])
+        yield _finding("RPF023", "endpoint routes", text, _evidence(text, counter=state["with_route"]))
+
+
+def _of_counters(counters, before):
+    if not counters or before is None:
+        return
+    ids = counters["boot_id"], before.get("boot_id")
+    rebooted = None not in ids and ids[0] != ids[1]
+    for name in _COUNTERS:
+        now, then = counters[name], before.get(name)
+        if now is None or then is None:
+            continue
+        # It only ever grows, so a smaller number began anew.
+        growth, since = (now, "since the reboot") if rebooted or now < then else (now - then, "since %d" % then)
+        if growth > 0:
+            text = "%s is %d, %d more %s" % (name, now, growth, since)
+            yield _finding("RPF021", name, "%d more" % growth, _evidence(text, value=now, counter=growth))
+
+
+# ---- what comes next -------------------------------------------------------------------------------------------------
+
+
+def _of_times_to_come(facts, routes):
+    every = facts["all"]
+    filters = _filters_to_come(facts, routes)
+    for pattern, state in facts["patterns"].items():
+        # A filter on the host's own devices cuts nodes apart, whatever routes the pods have.
+        of_pods = not fnmatch.fnmatchcase(devices.HOST_DEVICE, pattern)
+        line = state["configured"]["systemd_sysctl"] if horizons.loads_new_devices(facts) else None
+        next_one = horizons.horizon(every["running"], None, 0, line, filters)
+        if next_one["effective"] > 0 and (next_one["dropped"] or not of_pods):
+            if line and line["value"] > 0:
+                evidence = _place(line)
+            else:
+                evidence = _running("all is %d" % every["running"], every["running"], every["configured"])
+            yield _finding("RPF002", pattern, next_one["effective"], evidence)
+        for loader, rule_id in _LOADERS:
+            # A device to come, as a run over all devices sees it once it is there.
+            lines = [state["configured"][loader], every["configured"][loader]]
+            lines = [decided for decided in lines if decided and decided["value"] > 0]
+            effective = max([decided["value"] for decided in lines] or [0])
+            if of_pods and min(effective, 2) not in filters:
+                continue
+            for decided in lines:
+                yield _finding(rule_id, pattern, decided["value"], _place(decided))
+
+
+def _filters_to_come(facts, routes):
+    """At which values a pod to come is cut off."""
+    if routes and routes["endpoint_routes"]:
+        if routes["endpoints"]:
+            known = horizons.dropped_at_of(routes["endpoints"])
+        else:
+            known = horizons.dropped_at_first(routes["endpoint_routes"])
+        return _FILTERING if known is None else known
+    return _FILTERING
+
+
+# ---- whose line ------------------------------------------------------------------------------------------------------
+
+
+def _of_the_dropin(facts):
+    dropin = facts["dropin"]
+    if not dropin or dropin["present"] is None:
+        return
+    path = dropin["path"]
+    if not dropin["present"]:
+        yield _finding("RPF016", path, "no file", _evidence("%s is not there" % path, path))
+    elif dropin["format"] is None:
+        text = "%s has no header of nodeward.cilium.rp_filter" % path
+        yield _finding("RPF017", path, "somebody else's file", _evidence(text, path))
+    elif dropin["intact"] is False:
+        yield _finding("RPF017", path, "other lines", _evidence("the digest in %s does not fit its lines" % path, path))
+    elif dropin["intact"] is None or dropin["format"] != plan.FORMAT:
+        text = "format %d%s" % (dropin["format"], ", without a digest" if dropin["intact"] is None else "")
+        evidence = _evidence("%s is of %s" % (path, text), path, value=dropin["format"])
+        yield _finding("RPF018", path, text, evidence, expected="format %d, with a digest" % plan.FORMAT)
+    if dropin["present"] and dropin["format"] is not None:
+        yield from _of_what_beats(dropin, facts)
+
+
+def _of_what_beats(dropin, facts):
+    beaten = {}
+    for assigned in dropin["assignments"]:
+        name = assigned["name"]
+        for configured in _deciders(name, facts):
+            for loader in ("systemd_sysctl", "procps"):
+                line = configured[loader]
+                if line and line["path"] != dropin["path"] and plan.normal(line["value"]) != assigned["value"]:
+                    place = (line["path"], line["line"], line["key"], line["value"])
+                    beaten.setdefault((name, assigned["value"]) + place, (line, set()))[1].add(_LOADER_NAMES[loader])
+    for (name, value), (line, loaders) in ((key[:2], entry) for key, entry in beaten.items()):
+        exempts = name == "all" or name in facts["patterns"]
+        observed = "%s under %s" % (line["value"], " and ".join(sorted(loaders)))
+        yield _finding("RPF014" if exempts else "RPF015", name, observed, _place(line), expected=value)
+
+
+def _deciders(name, facts):
+    """What is configured for a name of the drop-in, and for the present devices that it stands for."""
+    if name in devices.RESERVED:
+        yield facts[name]["configured"]
+    elif name in facts["patterns"]:
+        yield facts["patterns"][name]["configured"]
+        for device, state in facts["devices"].items():
+            if state["kind"] == "cilium" and fnmatch.fnmatchcase(device, name):
+                yield state["configured"]
+    elif name in facts["devices"]:
+        yield facts["devices"][name]["configured"]
+
+
+def _of_lines(facts):
+    loader = facts["loaders"]["systemd_sysctl"] or {}
+    if loader.get("version") == 245:
+        for line in facts["globs_without_dash"]:
+            if line["matches"] is not None and set(line["matches"]) <= {"cilium"}:
+                yield _finding("RPF019", line["key"], "no dash", _place(line))
+    for line in facts["repeated_lines"]:
+        name = plan.name_of(line["key"])
+        name = name and sysctl_d.canonical_glob(name)
+        winner = facts["patterns"][name]["configured"]["systemd_sysctl"] if name in facts["patterns"] else None
+        if winner and winner["value"] > 0 and _is_ciliums(line["path"]) and line["first"]["path"] != line["path"]:
+            text = "%s:%d has the line of %s:%d already, and %s:%d beats it there" % (
+                line["first"]["path"],
+                line["first"]["line"],
+                line["path"],
+                line["line"],
+                winner["path"],
+                winner["line"],
+            )
+            evidence = _evidence(text, line["first"]["path"], line["first"]["line"], line["value"])
+            yield _finding("RPF028", name, winner["value"], evidence, expected=line["value"])
+
+
+# ---- what else -------------------------------------------------------------------------------------------------------
+
+
+def _of_modes(facts, routes):
+    if not routes:
+        return
+    options = routes["agent_options"] or {"devices": None, "l7_proxy": None}
+    mode = _mode_that_needs_loose(routes)
+    for name, device in facts["devices"].items() if mode else ():
+        if device["kind"] == "uplink" and device["effective"] == 1:
+            if not options["devices"] or name in options["devices"]:
+                yield _finding("RPF020", name, 1, _evidence("%s is on" % mode, value=1))
+    marks = facts["source_marks"]
+    if options["l7_proxy"] and marks and marks["all"] and marks["default"]:
+        yield from _of_marked_devices(marks)
+
+
+def _mode_that_needs_loose(routes):
+    options = routes["agent_options"]
+    if not options:
+        return routes["loosens_uplinks"]
+    if options["load_balancer_mode"] in ("dsr", "hybrid") and len(options["devices"] or ()) > 1:
+        return "direct server return over %d devices" % len(options["devices"])
+    if options["ipam"] == "eni":
+        return "Cilium's ENI mode"
+    return "Cilium's egress gateway" if options["egress_gateway"] else routes["loosens_uplinks"]
+
+
+def _of_marked_devices(marks):
+    every = marks["all"]
+    if every["accept_local"]:
+        return
+    # The kernel heeds each of both where it is on for all or for the device.
+    marked = sorted(
+        name
+        for name, own in [("default", marks["default"])] + list(marks["devices"].items())
+        if (every["src_valid_mark"] or own["src_valid_mark"]) and not own["accept_local"]
+    )
+    if marked:
+        named = ", ".join(marked[:_NAMED]) + (", …" if len(marked) > _NAMED else "")
+        text = "src_valid_mark without accept_local on %s (%d in all)" % (named, len(marked))
+        yield _finding("RPF025", "src_valid_mark", 1, _evidence(text, value=1, counter=len(marked)))
+
+
+def _of_others(facts):
+    if facts["reload_on_add"] is None:
+        yield _finding("RPF013", "udev", "none", _evidence("no rule in udev's folders calls systemd-sysctl"))
+    for rule in facts["netfilter"]:
+        where = "%s %s %s" % (rule["family"], rule["table"], rule["chain"])
+        yield _finding("RPF008", where, "a rule", _evidence(rule["rule"]))
+    for writer in facts["other_writers"]:
+        text = "%s:%d %s" % (writer["path"], writer["line"], writer["text"])
+        evidence = _evidence(text, writer["path"], writer["line"], writer["value"])
+        yield _finding("RPF009", writer["by"], writer["value"] or "a line", evidence)
+
+
+def _of_loaders(facts):
+    for name, loader in facts["loaders"].items():
+        if not loader:
+            continue
+        if loader["globs"] is False and not _harmless_without_globs(name, facts):
+            text = "%s is of version %s" % (_LOADER_NAMES[name], loader["version"])
+            yield _finding("RPF011", name, "none", _evidence(text, value=loader["version"]))
+        result = loader["unit_result"] or "success"
+        evidence = _evidence("systemd says %s, and as its result %s" % (loader["unit"], result), value=result)
+        if result == "start-limit-hit":
+            yield _finding("RPF024", "systemd-sysctl.service", result, evidence)
+        elif loader["unit"] == "failed" or result != "success":
+            yield _finding("RPF010", "systemd-sysctl.service", result, evidence)
+
+
+def _harmless_without_globs(name, facts):
+    """Whether nothing hangs on this loader's globs: what filters Cilium's devices by a glob, it passes over as well."""
+    if name == "procps":
+        return bool(facts["dropin"] and facts["dropin"]["present"])
+    return bool(facts["reload_on_add"] and facts["reload_on_add"]["cleared_by"])
 
 
 class FilterModule(object):

@@ -1,129 +1,842 @@
+"""Facts in, findings out: each rule on a healthy node with one thing changed, and the facts of real nodes."""
+
 import copy
+import json
+import random
+import re
+import subprocess
+import time
+from pathlib import Path
 
 import pytest
+import yaml
 from ansible.errors import AnsibleFilterError
 from ansible_collections.nodeward.cilium.plugins.filter import findings
+from ansible_collections.nodeward.cilium.plugins.filter.diagnosis import diagnosis
+from ansible_collections.nodeward.cilium.plugins.module_utils import observe_filter, plan, sysctl_d
+from ansible_collections.nodeward.cilium.plugins.module_utils.iproute import IpRoute
+from ansible_collections.nodeward.cilium.plugins.plugin_utils import catalogue
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_observe_routes import CAPTURES, Replay, agent, agent_documents, observe
 
+REPOSITORY = Path(__file__).resolve().parents[2]
+DROPIN = observe_filter.DROPIN
 NONE = {"systemd_sysctl": None, "procps": None}
+LINE = {"value": 2, "path": "/usr/lib/sysctl.d/50-default.conf", "line": 26, "key": "net.ipv4.conf.*.rp_filter"}
+LATER = {"value": 1, "path": "/etc/sysctl.d/99-zz.conf", "line": 3, "key": "net.ipv4.conf.*.rp_filter"}
+
+
+def ours(name, line, value=0):
+    return {"value": value, "path": DROPIN, "line": line, "key": plan.key(name)}
+
+
+def both(line):
+    return {"systemd_sysctl": line, "procps": line}
+
+
+CILIUMS = {"value": 0, "path": "/etc/sysctl.d/99-zzz-override_cilium.conf", "line": 2, "key": plan.key("all")}
 HEALTHY = {
-    "all": {"running": 0, "configured": NONE},
-    "default": {"running": 2, "configured": NONE},
+    "all": {"running": 0, "configured": both(ours("all", 21))},
+    "default": {"running": 2, "configured": both(ours("default", 12, 2))},
     "devices": {
-        "lxc1": {"kind": "cilium", "running": 0, "effective": 0, "configured": NONE},
-        "eth0": {"kind": "uplink", "running": 2, "effective": 2, "configured": NONE},
+        "lxc1": {"kind": "cilium", "running": 0, "effective": 0, "configured": both(ours("[l]xc*", 16))},
+        "cilium_host": {"kind": "cilium", "running": 0, "effective": 0, "configured": both(ours("[c]ilium_*", 17))},
+        "eth0": {"kind": "uplink", "running": 2, "effective": 2, "configured": both(ours("eth0", 19, 2))},
         "docker0": {"kind": "other", "running": 0, "effective": 0, "configured": NONE},
     },
-    "patterns": {"lxc*": {"configured": NONE}},
+    "patterns": {
+        "lxc*": {"configured": both(ours("[l]xc*", 16)), "effective": 0},
+        "cilium_*": {"configured": both(ours("[c]ilium_*", 17)), "effective": 0},
+    },
     "loaders": {
         "systemd_sysctl": {"version": 257, "globs": True, "unit": "active", "unit_result": "success"},
         "procps": {"version": "4.0.4", "globs": True},
     },
-    "reload_on_add": {"path": "/usr/lib/udev/rules.d/99-systemd.rules", "line": 73},
+    "reload_on_add": {"path": "/usr/lib/udev/rules.d/99-systemd.rules", "line": 73, "cleared_by": None},
+    "dropin": {
+        "path": DROPIN,
+        "present": True,
+        "format": 1,
+        "intact": True,
+        "assignments": [
+            {"name": "default", "value": 2, "line": 12},
+            {"name": "lxc*", "value": 0, "line": 16},
+            {"name": "cilium_*", "value": 0, "line": 17},
+            {"name": "eth0", "value": 2, "line": 19},
+            {"name": "all", "value": 0, "line": 21},
+        ],
+    },
+    "globs_without_dash": [],
+    "repeated_lines": [],
+    "source_marks": {
+        "all": {"src_valid_mark": 0, "accept_local": 0},
+        "default": {"src_valid_mark": 0, "accept_local": 0},
+        "devices": {},
+    },
     "netfilter": [],
     "other_writers": [],
+    "counters": {"ip_reverse_path_filter": 12, "in_martian_src": 3, "boot_id": "boot-1"},
     "unread": [],
 }
-LINE = {"value": 2, "path": "/usr/lib/sysctl.d/50-default.conf", "line": 26, "key": "net.ipv4.conf.*.rp_filter"}
-PLACE = "/usr/lib/sysctl.d/50-default.conf:26 net.ipv4.conf.*.rp_filter"
+ENDPOINT = {
+    "address": "10.0.0.1",
+    "ipv6": None,
+    "device": "lxc1",
+    "pod": "a/b",
+    "peer": {"device": "eth0", "index": 2, "namespace": None},
+    "received": 7,
+    "endpoint_route": False,
+    "route_device": "cilium_host",
+    "symmetric": False,
+    "verdict": "accepted",
+    "reason": "the filter is off on lxc1",
+    "dropped_at": [1, 2],
+    "leaves": {"device": "eth0", "verdict": "accepted", "reason": "the filter is off on lxc1"},
+}
+ROUTES = {
+    "endpoint_routes": {
+        "in_effect": False,
+        "with_route": 0,
+        "without_route": 1,
+        "agent": False,
+        "disagreement": None,
+    },
+    "loosens_uplinks": None,
+    "agent_options": {
+        "l7_proxy": False,
+        "load_balancer_mode": "snat",
+        "egress_gateway": False,
+        "ipam": "cluster-pool",
+        "devices": ["eth0"],
+    },
+    "source": "agent",
+    "endpoints": [ENDPOINT],
+    "unread": [],
+}
+EVIDENCE = {"path": (str, type(None)), "line": (int, type(None)), "text": str, "value": (str, type(None))}
 
 
-def judge(path=(), value=None, routes=None):
-    """(id, subject, observed, evidence) of the findings on a healthy node, with one fact changed."""
-    facts = copy.deepcopy(HEALTHY)
-    if path:
-        inner = facts
+def changed(document, changes):
+    """A copy with the member at each dotted path (a tuple) set, or taken out where the value is `...`."""
+    document = copy.deepcopy(document)
+    for path, value in changes.items():
+        inner = document
         for key in path[:-1]:
             inner = inner[key]
-        inner[path[-1]] = value
-    found = findings.FilterModule().filters()["findings"](facts, routes)
-    return [(finding["id"], finding["subject"], finding["observed"], finding["evidence"]) for finding in found]
+        if value is ...:
+            del inner[path[-1]]
+        else:
+            inner[path[-1]] = value
+    return document
 
 
-def test_a_healthy_node():
-    assert judge() == []
+def judge(filter_changes=(), route_changes=(), before=None, routes=ROUTES):
+    """The findings on the healthy node, with some facts changed."""
+    facts = changed(HEALTHY, dict(filter_changes))
+    known = changed(routes, dict(route_changes)) if routes else None
+    kept = copy.deepcopy((facts, known, before))
+    found = findings.FilterModule().filters()["findings"](facts, known, before)
+    assert (facts, known, before) == kept
+    for finding in found:
+        for member, kind in EVIDENCE.items():
+            assert isinstance(finding["evidence"][member], kind)
+        assert isinstance(finding["observed"], str)
+        assert isinstance(finding["expected"], str)
+    json.dumps(found)
+    return found
 
 
-def test_a_filtered_device():
-    filtered = {"kind": "cilium", "running": 2, "effective": 2, "configured": NONE}
-    assert judge(("devices", "lxc1"), filtered) == [("RPF001", "lxc1", "2", "its own value is 2, all is 0")]
+def told(*arguments, **options):
+    return [(finding["id"], finding["subject"]) for finding in judge(*arguments, **options)]
 
 
-def test_all_filters_whatever_the_device_says():
-    assert judge(("all", "running"), 1) == [("RPF005", "all", "1", "net.ipv4.conf.all.rp_filter")]
+def device(kind, running, effective=None, configured=NONE):
+    effective = running if effective is None else effective
+    return {"kind": kind, "running": running, "effective": effective, "configured": configured}
 
 
-@pytest.mark.parametrize(
-    ("loader", "expected"),
-    [
-        ("systemd_sysctl", [("RPF002", "lxc*", "2", PLACE), ("RPF003", "lxc*", "2", PLACE)]),
-        ("procps", [("RPF004", "lxc*", "2", PLACE)]),
-    ],
-)
-def test_times_to_come(loader, expected):
-    assert judge(("patterns", "lxc*", "configured"), {**NONE, loader: LINE}) == expected
+def all_filters(value=1):
+    """What goes with all=1: every effective value is the larger."""
+    facts = {("all", "running"): value}
+    for name, state in HEALTHY["devices"].items():
+        facts["devices", name, "effective"] = max(value, state["running"])
+    return facts
 
 
-@pytest.mark.parametrize(("loader", "rule_id"), [("systemd_sysctl", "RPF003"), ("procps", "RPF004")])
-def test_all_to_come(loader, rule_id):
-    assert judge(("all", "configured"), {**NONE, loader: LINE}) == [(rule_id, "lxc*", "2", PLACE)]
+DROPPED = {("endpoints", 0, "verdict"): "dropped", ("endpoints", 0, "reason"): "strict"}
+WITH_ROUTES = {
+    ("endpoint_routes",): {
+        "in_effect": True,
+        "with_route": 1,
+        "without_route": 0,
+        "agent": True,
+        "disagreement": None,
+    },
+    ("endpoints", 0, "dropped_at"): [],
+}
+L7 = {("agent_options", "l7_proxy"): True}
+STRICT_UPLINK = {("devices", "eth0"): device("uplink", 1, configured=both(ours("eth0", 19, 2)))}
+LOADER = ("loaders", "systemd_sysctl")
+GLOB_245 = {LOADER + ("version",): 245, ("globs_without_dash",): [{**LINE, "matches": ["cilium"]}]}
+NETFILTER = {"family": "ip", "table": "raw", "chain": "PREROUTING", "rule": "-m rpfilter"}
+WRITER = {"by": "ufw", "path": "/etc/ufw/sysctl.conf", "line": 3, "text": "a=1", "value": "1"}
+REPEATED = {
+    **{**CILIUMS, "key": "net.ipv4.conf.lxc*.rp_filter"},
+    "first": {"path": "/etc/sysctl.d/99-ours.conf", "line": 4},
+}
+BARE = {
+    ("devices", "eth0"): device("uplink", 0),
+    ("dropin", "assignments"): [],
+    ("all", "configured"): both(CILIUMS),
+}
+
+# id → what raises it, as (changes of rp_filter, of routes, before), and the whole of what is found then.
+RAISED = {
+    "RPF001": ({("devices", "lxc1"): device("cilium", 2)}, {}, None, [("RPF001", "lxc1")]),
+    "RPF002": (
+        {("patterns", "lxc*", "configured", "systemd_sysctl"): LINE, ("dropin", "assignments"): []},
+        {},
+        None,
+        [("RPF002", "lxc*"), ("RPF003", "lxc*")],
+    ),
+    "RPF003": (
+        {("all", "configured", "systemd_sysctl"): LINE, ("dropin", "assignments"): []},
+        {},
+        None,
+        [("RPF003", "cilium_*"), ("RPF003", "lxc*")],
+    ),
+    "RPF004": (
+        {("patterns", "lxc*", "configured", "procps"): LINE, ("dropin", "assignments"): []},
+        {},
+        None,
+        [("RPF004", "lxc*")],
+    ),
+    "RPF005": (
+        all_filters(),
+        {},
+        None,
+        [
+            *(("RPF001", "cilium_host"), ("RPF001", "lxc1"), ("RPF002", "cilium_*"), ("RPF002", "lxc*")),
+            ("RPF005", "all"),
+        ],
+    ),
+    "RPF006": ({}, DROPPED, None, [("RPF006", "a/b")]),
+    "RPF007": ({("devices", "eth0"): device("uplink", 0)}, {}, None, [("RPF007", "eth0")]),
+    "RPF008": ({("netfilter",): [NETFILTER]}, {}, None, [("RPF008", "ip raw PREROUTING")]),
+    "RPF009": ({("other_writers",): [WRITER]}, {}, None, [("RPF009", "ufw")]),
+    "RPF010": (
+        {LOADER + ("unit",): "failed", LOADER + ("unit_result",): "exit-code"},
+        {},
+        None,
+        [("RPF010", "systemd-sysctl.service")],
+    ),
+    "RPF011": ({LOADER + ("globs",): False, LOADER + ("version",): 239}, {}, None, [("RPF011", "systemd_sysctl")]),
+    "RPF012": ({("unread",): [{"what": "x", "why": "Permission denied"}]}, {}, None, [("RPF012", "x")]),
+    "RPF013": ({("reload_on_add",): None}, {}, None, [("RPF013", "udev")]),
+    "RPF014": (
+        {("all", "configured", "procps"): LATER},
+        {},
+        None,
+        [("RPF004", "cilium_*"), ("RPF004", "lxc*"), ("RPF014", "all")],
+    ),
+    "RPF015": ({("devices", "eth0", "configured"): both(LATER)}, {}, None, [("RPF015", "eth0")]),
+    "RPF016": (
+        {("dropin",): {"path": DROPIN, "present": False, "format": None, "intact": None, "assignments": []}},
+        {},
+        None,
+        [("RPF016", DROPIN)],
+    ),
+    "RPF017": ({("dropin", "intact"): False}, {}, None, [("RPF017", DROPIN)]),
+    "RPF018": ({("dropin", "format"): 0}, {}, None, [("RPF018", DROPIN)]),
+    "RPF019": (GLOB_245, {}, None, [("RPF019", "net.ipv4.conf.*.rp_filter")]),
+    "RPF020": (STRICT_UPLINK, {("agent_options", "egress_gateway"): True}, None, [("RPF020", "eth0")]),
+    "RPF021": (
+        {},
+        {},
+        {"ip_reverse_path_filter": 10, "in_martian_src": 3, "boot_id": "boot-1"},
+        [("RPF021", "ip_reverse_path_filter")],
+    ),
+    "RPF022": ({}, {("endpoint_routes", "agent"): True}, None, [("RPF022", "endpoint routes")]),
+    "RPF023": ({}, {("endpoint_routes", "with_route"): 1}, None, [("RPF023", "endpoint routes")]),
+    "RPF024": (
+        {LOADER + ("unit",): "failed", LOADER + ("unit_result",): "start-limit-hit"},
+        {},
+        None,
+        [("RPF024", "systemd-sysctl.service")],
+    ),
+    "RPF025": ({("source_marks", "all", "src_valid_mark"): 1}, L7, None, [("RPF025", "src_valid_mark")]),
+    "RPF026": ({("devices", "cilium_host"): device("cilium", 2)}, WITH_ROUTES, None, [("RPF026", "cilium_host")]),
+    "RPF027": (BARE, {}, None, [("RPF007", "eth0"), ("RPF027", "eth0")]),
+    "RPF028": (
+        {
+            ("patterns", "lxc*", "configured", "systemd_sysctl"): LATER,
+            ("repeated_lines",): [REPEATED],
+            ("dropin", "assignments"): [],
+        },
+        {},
+        None,
+        [("RPF002", "lxc*"), ("RPF003", "lxc*"), ("RPF028", "lxc*")],
+    ),
+    "RPF029": ({("dropin",): ...}, {}, None, [("RPF029", "rp_filter.dropin")]),
+}
+
+# What is near to a finding and is none.
+NOT_RAISED = {
+    "RPF001": ({("devices", "lxc1"): device("cilium", 2)}, WITH_ROUTES, None),
+    "RPF002": (
+        {
+            ("patterns", "lxc*", "configured", "systemd_sysctl"): LINE,
+            ("reload_on_add", "cleared_by"): {"path": "/etc/udev/rules.d/x.rules", "line": 4},
+        },
+        {},
+        None,
+    ),
+    "RPF003": ({("patterns", "lxc*", "configured", "systemd_sysctl"): LINE}, WITH_ROUTES, None),
+    "RPF004": ({("patterns", "lxc*", "configured", "systemd_sysctl"): LINE}, {}, None),
+    "RPF005": ({**all_filters(), ("devices", "lxc1"): ..., ("devices", "cilium_host"): ...}, {}, None),
+    "RPF006": ({}, {("endpoints", 0, "verdict"): "unknown"}, None),
+    "RPF007": ({("devices", "docker0"): device("other", 0)}, {}, None),
+    "RPF010": ({LOADER + ("unit",): "failed", LOADER + ("unit_result",): "start-limit-hit"}, {}, None),
+    "RPF011": ({("loaders", "procps", "globs"): False}, {}, None),
+    "RPF013": ({("reload_on_add",): ...}, {}, None),
+    "RPF014": ({("all", "configured"): both({**CILIUMS, "value": 0})}, {}, None),
+    "RPF015": ({("dropin", "format"): None, ("devices", "eth0", "configured"): both(LATER)}, {}, None),
+    "RPF016": ({("dropin", "present"): None}, {}, None),
+    "RPF018": ({("dropin", "intact"): False}, {}, None),
+    "RPF019": ({**GLOB_245, LOADER + ("version",): 246}, {}, None),
+    "RPF020": (STRICT_UPLINK, {("agent_options", "load_balancer_mode"): "dsr"}, None),
+    "RPF021": ({}, {}, {"ip_reverse_path_filter": 12, "in_martian_src": 3, "boot_id": "boot-1"}),
+    "RPF022": ({}, {("endpoint_routes", "agent"): None}, None),
+    "RPF023": ({}, {**WITH_ROUTES}, None),
+    "RPF024": ({LOADER + ("unit",): "failed", LOADER + ("unit_result",): "exit-code"}, {}, None),
+    "RPF025": ({("source_marks", "all"): {"src_valid_mark": 1, "accept_local": 1}}, L7, None),
+    "RPF026": ({("devices", "cilium_host"): device("cilium", 2)}, {}, None),
+    "RPF027": ({("devices", "eth0"): device("uplink", 0), ("all", "configured"): both(CILIUMS)}, {}, None),
+    "RPF028": ({("repeated_lines",): [REPEATED]}, {}, None),
+}
 
 
-def test_without_udev_s_rule_the_next_device_is_left_alone():
-    facts = copy.deepcopy(HEALTHY)
-    facts["reload_on_add"] = None
-    facts["patterns"]["lxc*"]["configured"] = {**NONE, "systemd_sysctl": LINE}
-    assert [finding["id"] for finding in findings.findings(facts)] == ["RPF003", "RPF013"]
+def test_a_healthy_node_has_no_finding():
+    assert told() == told(routes=None) == told(routes={}) == []
+    assert told(route_changes=WITH_ROUTES) == []
 
 
-def test_our_own_rule_keeps_the_loader_off_the_next_device_but_not_the_next_boot():
-    facts = copy.deepcopy(HEALTHY)
-    facts["reload_on_add"]["cleared_by"] = {"path": "/etc/udev/rules.d/x.rules", "line": 4}
-    facts["patterns"]["lxc*"]["configured"] = {**NONE, "systemd_sysctl": LINE}
-    assert [finding["id"] for finding in findings.findings(facts)] == ["RPF003"]
+@pytest.mark.parametrize("rule_id", catalogue.CATALOGUE)
+def test_each_rule_is_raised(rule_id):
+    facts, routes, before, expected = RAISED[rule_id]
+    assert rule_id in [entry[0] for entry in expected]
+    assert told(facts, routes, before) == expected
 
 
-def test_an_uplink_without_protection_and_no_other_device():
-    bare = {"kind": "uplink", "running": 0, "effective": 0, "configured": NONE}
-    assert judge(("devices", "eth0"), bare) == [("RPF007", "eth0", "0", "its own value is 0, all is 0")]
+@pytest.mark.parametrize("rule_id", NOT_RAISED)
+def test_each_rule_is_not_raised_by_what_is_near(rule_id):
+    assert rule_id not in [entry[0] for entry in told(*NOT_RAISED[rule_id])]
 
 
-def test_a_unit_that_failed_is_told_apart_from_quick_restarts():
-    loader = {**HEALTHY["loaders"]["systemd_sysctl"], "unit": "failed"}
-    (bad_line,) = judge(("loaders", "systemd_sysctl"), {**loader, "unit_result": "exit-code"})
-    (restarts,) = judge(("loaders", "systemd_sysctl"), {**loader, "unit_result": "start-limit-hit"})
-    assert bad_line[:3] == ("RPF010", "systemd-sysctl.service", "exit-code")
-    assert "restarts" in restarts[3]
-    assert "restarts" not in bad_line[3]
+@pytest.mark.parametrize("rule_id", catalogue.CATALOGUE)
+def test_a_finding_carries_what_its_rule_says(rule_id):
+    facts, routes, before, _expected = RAISED[rule_id]
+    rule = catalogue.CATALOGUE[rule_id]
+    found = next(finding for finding in judge(facts, routes, before) if finding["id"] == rule_id)
+    assert set(found) == set(yaml.safe_load(findings.RETURN)["_value"]["contains"])
+    assert set(found["evidence"]) == set(yaml.safe_load(findings.RETURN)["_value"]["contains"]["evidence"]["contains"])
+    assert (found["severity"], found["title"], found["why"]) == (rule.severity, rule.title, rule.why)
+    assert found["remedy"] == {"variable": rule.variable, "command": rule.command}
+    assert found["reference"] == rule.reference
 
 
-def test_what_else_enforces_or_writes_it():
-    rule = {"family": "ip", "table": "raw", "chain": "PREROUTING", "rule": "-m rpfilter"}
-    writer = {"by": "ufw", "path": "/etc/ufw/sysctl.conf", "line": 3, "text": "a=1", "value": "1"}
-    assert judge(("netfilter",), [rule]) == [("RPF008", "ip raw PREROUTING", "a rule", "-m rpfilter")]
-    assert judge(("other_writers",), [writer]) == [("RPF009", "ufw", "1", "/etc/ufw/sysctl.conf:3 a=1")]
-    assert judge(("loaders", "procps", "globs"), False)[0][:2] == ("RPF011", "procps")
-    assert judge(("loaders", "procps"), None) == []
+def evidence(rule_id, *arguments, **options):
+    return next(finding["evidence"] for finding in judge(*arguments, **options) if finding["id"] == rule_id)
 
 
-def test_endpoints_and_what_could_not_be_read():
-    endpoint = {"pod": "a/b", "address": "10.0.0.1", "reason": "strict", "verdict": "dropped"}
-    routes = {
-        "endpoints": [endpoint, {**endpoint, "verdict": "accepted"}, {**endpoint, "pod": None}],
-        "unread": [{"what": "the agent's socket", "why": "Permission denied"}],
+@pytest.mark.parametrize("rule_id", ["RPF002", "RPF003", "RPF004"])
+def test_a_time_to_come_names_the_line(rule_id):
+    facts, routes, before, _expected = RAISED[rule_id]
+    assert evidence(rule_id, facts, routes, before) == {
+        "path": LINE["path"],
+        "line": 26,
+        "text": "/usr/lib/sysctl.d/50-default.conf:26 net.ipv4.conf.*.rp_filter = 2",
+        "value": "2",
+        "counter": None,
     }
-    assert judge(routes=routes) == [
-        ("RPF006", "10.0.0.1", "dropped", "strict"),
-        ("RPF006", "a/b", "dropped", "strict"),
-        ("RPF012", "the agent's socket", "not read", "Permission denied"),
+
+
+def test_a_filtered_device_names_the_line_that_gives_its_value():
+    by_line = evidence("RPF001", {("devices", "lxc1"): device("cilium", 2, configured=both(LINE))})
+    assert (by_line["path"], by_line["line"], by_line["value"]) == (LINE["path"], 26, "2")
+    assert by_line["text"].startswith("its own value is 2, all is 0; ")
+    by_hand = evidence("RPF001", {("devices", "lxc1"): device("cilium", 2, configured=both(LATER))})
+    assert (by_hand["path"], by_hand["text"]) == (None, "its own value is 2, all is 0")
+    # The larger of both counts.
+    by_all = evidence("RPF001", {**all_filters(1), ("all", "configured"): {**NONE, "procps": LATER}})
+    assert (by_all["path"], by_all["line"]) == (LATER["path"], 3)
+
+
+def test_all_filters_what_comes_before_there_is_cilium():
+    facts = {("devices",): {"eth0": device("uplink", 2)}, ("all", "running"): 1, ("dropin", "assignments"): []}
+    assert told(facts, routes=None) == [("RPF002", "cilium_*"), ("RPF002", "lxc*")]
+    facts["patterns", "lxc*", "configured"] = both(LINE)
+    assert [entry for entry in told(facts, routes=None) if entry[1] == "lxc*"] == [
+        *(("RPF002", "lxc*"), ("RPF003", "lxc*"), ("RPF004", "lxc*")),
     ]
 
 
-def test_what_is_no_fact_is_refused():
-    with pytest.raises(AnsibleFilterError, match="expected the fact rp_filter"):
-        findings.findings({"nothing": 1})
+def test_a_first_pod_is_judged_by_what_the_agent_is_configured_for():
+    facts = {("patterns", "lxc*", "configured"): both(LINE), ("dropin", "assignments"): []}
+    no_pod = {("endpoints",): [], ("endpoint_routes", "without_route"): 0}
+    assert len(told(facts, no_pod)) == 3
+    assert told(facts, {**no_pod, ("endpoint_routes", "agent"): True}) == []
 
 
-def test_every_rule_is_documented():
-    for rule_id, rule in findings.CATALOGUE.items():
-        assert "V(%s)" % rule_id in findings.DOCUMENTATION
-        assert rule.severity in ("high", "medium", "low")
+def test_with_endpoint_routes_the_host_s_own_devices_count_in_times_to_come():
+    facts = {("patterns", "cilium_*", "configured"): both(LINE), ("dropin", "assignments"): []}
+    assert [entry[0] for entry in told(facts, WITH_ROUTES)] == ["RPF002", "RPF003", "RPF004"]
+
+
+def test_with_endpoint_routes_all_cuts_nodes_apart():
+    found = told(all_filters(), WITH_ROUTES)
+    assert ("RPF026", "all") in found
+    assert ("RPF005", "all") in found
+    assert ("RPF001", "lxc1") not in found
+    assert ("RPF026", "cilium_host") not in found
+
+
+def test_routes_that_linger_count_too():
+    found = told({("devices", "cilium_host"): device("cilium", 2)}, {("endpoint_routes", "with_route"): 1})
+    assert found == [("RPF023", "endpoint routes"), ("RPF026", "cilium_host")]
+
+
+def test_a_device_is_spared_only_where_all_its_endpoints_are():
+    two = [{**ENDPOINT, "dropped_at": []}, {**ENDPOINT, "address": "10.0.0.2", "dropped_at": None}]
+    facts = {("devices", "lxc1"): device("cilium", 2)}
+    assert ("RPF001", "lxc1") in told(facts, {**WITH_ROUTES, ("endpoints",): two})
+    assert ("RPF001", "lxc1") not in told(facts, {**WITH_ROUTES, ("endpoints",): two[:1]})
+    # Loose is enough where an address of its own takes it in.
+    loose = [{**ENDPOINT, "dropped_at": [1]}]
+    assert ("RPF001", "lxc1") not in told(facts, {("endpoints",): loose})
+    assert ("RPF001", "lxc1") in told({("devices", "lxc1"): device("cilium", 1)}, {("endpoints",): loose})
+
+
+def test_packets_that_die_on_the_way_to_the_world():
+    (found,) = judge((), {("endpoints", 0, "leaves"): {"device": None, "verdict": "dropped", "reason": "strict"}})
+    assert (found["id"], found["subject"], found["evidence"]["text"]) == ("RPF006", "a/b", "strict")
+
+
+def test_without_udev_s_rule_the_next_device_is_left_alone():
+    facts = {("reload_on_add",): None, ("patterns", "lxc*", "configured", "systemd_sysctl"): LINE}
+    assert [entry[0] for entry in told({**facts, ("dropin", "assignments"): []})] == ["RPF003", "RPF013"]
+
+
+def test_what_beats_the_drop_in_names_loaders_and_line():
+    (found,) = [f for f in judge({("all", "configured"): both(LATER)}) if f["id"] == "RPF014"]
+    assert found["observed"] == "1 under sysctl --system and systemd-sysctl"
+    assert (found["expected"], found["evidence"]["path"], found["evidence"]["line"]) == ("0", LATER["path"], 3)
+
+
+def test_an_explicit_key_of_a_present_device_beats_the_glob_of_the_drop_in():
+    line = {**LATER, "key": "net.ipv4.conf.lxc1.rp_filter"}
+    many = {("devices", "lxc%d" % n): device("cilium", 0, configured=both(LATER)) for n in range(2, 5)}
+    found = judge({("devices", "lxc1", "configured", "systemd_sysctl"): line, **many})
+    # Three devices that one line beats are one finding.
+    assert [(f["id"], f["subject"], f["evidence"]["text"].split()[1]) for f in found] == [
+        ("RPF014", "lxc*", "net.ipv4.conf.*.rp_filter"),
+        ("RPF014", "lxc*", "net.ipv4.conf.lxc1.rp_filter"),
+    ]
+
+
+def test_somebody_else_s_file_is_no_drop_in():
+    assert told({("dropin", "format"): None, ("dropin", "intact"): None}) == [("RPF017", DROPIN)]
+    assert told({("dropin", "intact"): None}) == [("RPF018", DROPIN)]
+
+
+@pytest.mark.parametrize(
+    ("matches", "raised"), [(["cilium"], True), ([], True), (["cilium", "uplink"], False), (None, False)]
+)
+def test_a_glob_that_matches_at_boot_does_not_fail_the_unit(matches, raised):
+    found = told({**GLOB_245, ("globs_without_dash",): [{**LINE, "matches": matches}]})
+    assert bool(found) is raised
+
+
+@pytest.mark.parametrize(
+    ("options", "mode"),
+    [
+        ({"load_balancer_mode": "dsr", "devices": ["eth0", "eth1"]}, "direct server return over 2 devices"),
+        ({"load_balancer_mode": "hybrid", "devices": ["eth0", "eth1"]}, "direct server return over 2 devices"),
+        ({"load_balancer_mode": "snat", "devices": ["eth0", "eth1"]}, None),
+        ({"ipam": "eni"}, "Cilium's ENI mode"),
+        ({"egress_gateway": True}, "Cilium's egress gateway"),
+        ({"egress_gateway": True, "devices": ["eth7"]}, None),
+        ({"egress_gateway": True, "devices": None}, "Cilium's egress gateway"),
+    ],
+)
+def test_modes_that_need_uplinks_loose(options, mode):
+    changes = {("agent_options", name): value for name, value in options.items()}
+    texts = [finding["evidence"]["text"] for finding in judge(STRICT_UPLINK, changes)]
+    assert texts == (["%s is on" % mode] if mode else [])
+    assert told((), changes) == []  # loose already
+
+
+def test_growth_of_counters():
+    def growth(**before):
+        found = judge(before={"ip_reverse_path_filter": None, "in_martian_src": None, "boot_id": None, **before})
+        return {finding["subject"]: finding["evidence"]["counter"] for finding in found}
+
+    assert growth() == {}
+    assert growth(ip_reverse_path_filter=5) == {"ip_reverse_path_filter": 7}
+    assert growth(ip_reverse_path_filter=5, boot_id="boot-1") == {"ip_reverse_path_filter": 7}
+    assert growth(ip_reverse_path_filter=5, boot_id="boot-0") == {"ip_reverse_path_filter": 12}
+    assert growth(ip_reverse_path_filter=99) == {"ip_reverse_path_filter": 12}
+    assert growth(in_martian_src=1, boot_id="boot-1") == {"in_martian_src": 2}
+    nothing = {"ip_reverse_path_filter": 0, "in_martian_src": 0, "boot_id": "boot-1"}
+    rebooted = {("counters",): {**nothing, "boot_id": "boot-2"}}
+    assert told(rebooted, before=nothing) == []
+    assert told({("counters", "ip_reverse_path_filter"): None}, before=nothing) == [("RPF021", "in_martian_src")]
+
+
+@pytest.mark.parametrize(
+    ("all_", "default", "devices", "expected"),
+    [
+        ((0, 0), (0, 0), {}, None),
+        ((1, 0), (0, 0), {"lxc1": (0, 0)}, 2),
+        ((1, 0), (0, 1), {"lxc1": (0, 1)}, None),
+        ((1, 0), (0, 1), {"lxc1": (0, 0), "lxc2": (0, 1)}, 1),
+        ((0, 0), (1, 0), {"lxc1": (0, 0)}, 1),
+        ((0, 1), (1, 0), {"lxc1": (1, 0)}, None),
+    ],
+)
+def test_marks_beside_the_l7_proxy(all_, default, devices, expected):
+    def marks(pair):
+        return {"src_valid_mark": pair[0], "accept_local": pair[1]}
+
+    facts = {"all": marks(all_), "default": marks(default), "devices": {n: marks(p) for n, p in devices.items()}}
+    found = judge({("source_marks",): facts}, L7)
+    assert [finding["evidence"]["counter"] for finding in found] == ([expected] if expected else [])
+    assert told({("source_marks",): facts}) == []
+
+
+def test_loaders_without_globs_where_something_hangs_on_them():
+    no_dropin = RAISED["RPF016"][0]
+    old_procps = {("loaders", "procps", "globs"): False, ("loaders", "procps", "version"): "3.3.17"}
+    assert told({**no_dropin, **old_procps}) == [("RPF011", "procps"), ("RPF016", DROPIN)]
+    old_systemd = RAISED["RPF011"][0]
+    cleared = {("reload_on_add", "cleared_by"): {"path": "x.rules", "line": 4}}
+    assert told({**old_systemd, **cleared}) == []
+    assert told({("loaders", "procps"): None}) == []
+
+
+def test_lines_that_disarm_nothing():
+    facts = RAISED["RPF028"][0]
+    same_file = {**REPEATED, "first": {"path": REPEATED["path"], "line": 1}}
+    vendor = {**REPEATED, "path": "/etc/sysctl.d/60.conf"}
+    other_key = {**REPEATED, "key": "net.ipv4.conf.veth*.rp_filter"}
+    for line in (same_file, vendor, other_key):
+        assert "RPF028" not in dict(told({**facts, ("repeated_lines",): [line]}))
+    found = evidence("RPF028", facts)
+    assert (found["path"], found["line"]) == ("/etc/sysctl.d/99-ours.conf", 4)
+
+
+# ---- what is no fact, or half of one ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (({"nothing": 1},), "expected the fact rp_filter"),
+        ((None,), "expected the fact rp_filter"),
+        ((HEALTHY, ["x"]), "routes: expected the fact cilium_routes"),
+        ((HEALTHY, None, [1]), "before: expected the counters"),
+        ((HEALTHY, None, {"in_martian_src": "7"}), "before: in_martian_src: expected a number"),
+        ((HEALTHY, None, {"boot_id": 7}), "before: boot_id: expected the id"),
+    ],
+)
+def test_what_is_no_fact_is_refused(arguments, words):
+    with pytest.raises(AnsibleFilterError, match=words):
+        findings.findings(*arguments)
+
+
+def test_what_is_lacking_is_named_once_and_the_rest_judged():
+    many = {("devices", "lxc%d" % n): {"kind": "cilium", "running": 2} for n in range(1, 9)}
+    found = judge({**many, ("devices", "lxc9"): device("cilium", 2), ("netfilter",): None})
+    assert [(f["id"], f["subject"], f["evidence"]["counter"]) for f in found] == [
+        ("RPF001", "lxc9", None),
+        ("RPF029", "rp_filter.devices.*.effective", 8),
+        ("RPF029", "rp_filter.netfilter", 1),
+    ]
+
+
+def test_facts_of_an_older_version_are_judged_as_far_as_they_go():
+    older = dict.fromkeys(
+        [("dropin",), ("globs_without_dash",), ("repeated_lines",), ("source_marks",), ("counters", "boot_id")], ...
+    )
+    found = told({**older, ("devices", "lxc1"): device("cilium", 2)}, {("agent_options",): ...})
+    assert found == [
+        ("RPF001", "lxc1"),
+        ("RPF029", "cilium_routes.agent_options"),
+        ("RPF029", "rp_filter.counters.boot_id"),
+        *(("RPF029", "rp_filter." + name) for name in ("dropin", "globs_without_dash", "repeated_lines")),
+        ("RPF029", "rp_filter.source_marks"),
+    ]
+
+
+def paths_of(document, path=()):
+    """The path of everything in it."""
+    members = document.items() if isinstance(document, dict) else enumerate(document)
+    for key, value in members:
+        yield path + (key,)
+        if isinstance(value, (dict, list)):
+            yield from paths_of(value, path + (key,))
+
+
+def full(rule_ids=tuple(RAISED)):
+    """Facts with something in each place."""
+    facts, routes = copy.deepcopy(HEALTHY), copy.deepcopy(ROUTES)
+    for rule_id in rule_ids:
+        if rule_id not in ("RPF013", "RPF016", "RPF029"):
+            facts = changed(facts, RAISED[rule_id][0])
+            routes = changed(routes, RAISED[rule_id][1])
+    facts["source_marks"]["devices"]["lxc1"] = {"src_valid_mark": 1, "accept_local": 0}
+    facts["dropin"]["assignments"] = copy.deepcopy(HEALTHY["dropin"]["assignments"])
+    routes["endpoint_routes"]["without_route"] = 1
+    return {"rp_filter": facts, "routes": routes}
+
+
+FULL = full()
+PATHS = list(paths_of(FULL))
+ODD = [..., None, "", "x", -1, 2**70, True, 1.5, [], {}, [None], {"x": None}, [{}], {7: {}}]
+
+
+@settings(max_examples=1500, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from(PATHS), st.sampled_from(ODD)), min_size=1, max_size=6))
+def test_no_mutation_of_facts_makes_a_traceback(mutations):
+    document = copy.deepcopy(FULL)
+    # The deepest first, and a list from its end, that the paths of the others hold.
+    for path, odd in sorted(mutations, key=lambda entry: [str(part) for part in entry[0]], reverse=True):
+        try:
+            document = changed(document, {path: odd})
+        except (KeyError, IndexError, TypeError):
+            continue
+    try:
+        json.dumps(findings.findings(document.get("rp_filter"), document.get("routes"), {"in_martian_src": 1}))
+    except AnsibleFilterError:
+        pass
+
+
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: ".".join(str(part) for part in path))
+def test_each_member_that_is_lacking_is_found_or_does_not_matter(path):
+    document = changed(FULL, {path: ...})
+    if path in (("rp_filter",), ("routes",), ("rp_filter", "devices")):
+        return
+    lacking = [f for f in findings.findings(document["rp_filter"], document["routes"]) if f["id"] == "RPF029"]
+    named = re.sub(r"\.\d+", "[]", ".".join(str(part) for part in path)).replace("routes.", "cilium_routes.", 1)
+    unread = {*("effective", "ipv6", "peer", "received", "endpoint_route", "route_device", "symmetric", "source")}
+    unread |= {"unit", "unit_result", "cleared_by", "disagreement", "text", "index", "namespace"}
+    is_entry = isinstance(path[-1], int) or path[-2] in ("devices", "patterns")
+    if lacking:
+        pattern = [finding["subject"].replace("*", "") for finding in lacking]
+        assert len(lacking) == 1, (named, pattern)
+    else:
+        assert is_entry or path[-1] in unread or path[-2:] == ("leaves", "device") or "peer" in path, named
+
+
+def shuffled(value, order):
+    if isinstance(value, dict):
+        items = [(key, shuffled(entry, order)) for key, entry in value.items()]
+        order.shuffle(items)
+        return dict(items)
+    if isinstance(value, list):
+        entries = [shuffled(entry, order) for entry in value]
+        order.shuffle(entries)
+        return entries
+    return value
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_the_order_of_the_facts_does_not_matter(seed):
+    document = full()
+    document["rp_filter"]["devices"].update({"lxc%d" % n: device("cilium", n % 3) for n in range(2, 12)})
+    document["rp_filter"]["devices"]["lxc20"] = {"kind": 7}
+    document["rp_filter"]["devices"]["lxc21"] = {"kind": [8]}
+    document["rp_filter"]["netfilter"].append({**NETFILTER, "rule": "another"})
+    expected = findings.findings(document["rp_filter"], document["routes"])
+    assert len(expected) > 20
+    other = shuffled(document, random.Random(seed))
+    assert findings.findings(other["rp_filter"], other["routes"]) == expected
+
+
+def test_a_hundred_devices_are_judged_in_milliseconds():
+    devices = {"lxc%d" % n: device("cilium", 0, configured=both(ours("[l]xc*", 16))) for n in range(100)}
+    facts = changed(HEALTHY, {("devices",): devices})
+    routes = changed(ROUTES, {("endpoints",): [{**ENDPOINT, "device": "lxc%d" % n} for n in range(100)]})
+    started = time.process_time()
+    for _ in range(20):
+        assert findings.findings(facts, routes) == []
+    assert (time.process_time() - started) / 20 < 0.02  # 1.3 ms; the rest is for slow machines
+
+
+# ---- the facts of real nodes -----------------------------------------------------------------------------------------
+
+VENDOR = {
+    "/usr/lib/sysctl.d/50-default.conf": (
+        "net.ipv4.conf.default.rp_filter = 2\nnet.ipv4.conf.*.rp_filter = 2\n-net.ipv4.conf.all.rp_filter\n"
+    )
+}
+EXEMPT_PATTERNS = ["lxc*", "cilium_*"]
+
+
+def filter_of(state, folder, files, version=257):
+    """The fact rp_filter of a captured node, on which these files lay."""
+    for path, text in files.items():
+        (folder / path[1:]).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path[1:]).write_text(text)
+    tree = sysctl_d.read_tree(str(folder))
+    systemd, procps = observe_filter.Loader("x", version), observe_filter.Loader("y", (4, 0, 4))
+    resolve = observe_filter.Resolver(tree, systemd, procps)
+    seen = observe_filter.see_devices(IpRoute(Replay(state)), EXEMPT_PATTERNS, None)
+    facts = copy.deepcopy(HEALTHY)
+    for name in ("all", "default"):
+        facts[name] = {"running": seen.running[name], "configured": resolve(name)}
+    facts["devices"] = {
+        name: device(kind, seen.running[name], max(seen.running["all"], seen.running[name]), resolve(name))
+        for name, kind in seen.kinds.items()
+    }
+    facts["patterns"] = {
+        pattern: {"configured": resolve(observe_filter.devices.to_come(pattern), new=True)}
+        for pattern in EXEMPT_PATTERNS
+    }
+    facts["loaders"]["systemd_sysctl"]["version"] = version
+    facts["dropin"] = observe_filter.dropin(DROPIN, facts["unread"], str(folder))
+    facts["globs_without_dash"] = observe_filter.globs_without_dash(resolve.systemd, seen.kinds)
+    facts["repeated_lines"] = observe_filter.repeated_lines(resolve.systemd)
+    return facts
+
+
+def routes_of(state, folder):
+    with agent(folder / "cilium.sock", agent_documents(state)) as path:
+        return observe(Replay(state), folder, agent_path=path)
+
+
+def hardened(state):
+    """What the writer would lay on that node."""
+    seen = observe_filter.see_devices(IpRoute(Replay(state)), EXEMPT_PATTERNS, None)
+    nothing = plan.Observed(
+        seen.running, seen.kinds, lambda _name: None, lambda _name: None, plan.standing(None), None
+    )
+    return {**VENDOR, DROPIN: plan.compose(plan.present(plan.Options(EXEMPT_PATTERNS, "keep", None), nothing))}
+
+
+BROKEN = {"broken": {"RPF001", "RPF006"}, "exempt": set(), "routes-mixed": {"RPF001", "RPF006", "RPF022"}, "routes": set()}
+
+
+@pytest.mark.parametrize("state", BROKEN)
+def test_a_real_node_with_the_drop_in(state, tmp_path):
+    found = findings.findings(filter_of(state, tmp_path, hardened(state)), routes_of(state, tmp_path))
+    assert {finding["id"] for finding in found} == BROKEN[state]
+
+
+@pytest.mark.parametrize("state", BROKEN)
+def test_a_real_node_without_it(state, tmp_path):
+    found = findings.findings(filter_of(state, tmp_path, VENDOR), routes_of(state, tmp_path))
+    to_come = {"RPF002", "RPF003", "RPF004", "RPF016"}
+    assert {finding["id"] for finding in found} == BROKEN[state] | to_come
+    patterns = {finding["subject"] for finding in found if finding["id"] == "RPF003"}
+    # With its own routes a pod is safe; the host's devices are not.
+    assert patterns == ({"cilium_*"} if state == "routes" else {"lxc*", "cilium_*"})
+
+
+@pytest.mark.parametrize("files", ["vendor", "hardened", "all", "procps", "nothing"])
+@pytest.mark.parametrize("state", BROKEN)
+def test_findings_and_diagnosis_say_the_same(state, files, tmp_path):
+    texts = {
+        "vendor": VENDOR,
+        "hardened": hardened(state),
+        "all": {"/etc/sysctl.d/60.conf": "net.ipv4.conf.all.rp_filter = 1\n"},
+        "procps": {**hardened(state), "/etc/sysctl.conf": "net.ipv4.conf.all.rp_filter = 1\n"},
+        "nothing": {},
+    }[files]
+    facts, routes = filter_of(state, tmp_path, texts), routes_of(state, tmp_path)
+    found = findings.findings(facts, routes)
+    document = diagnosis(facts, routes)
+    ids = {finding["id"] for finding in found if finding["subject"] in ("lxc*", "all")}
+    dropped = {finding["subject"] for finding in found if finding["id"] == "RPF006"}
+    cut_off = [story for story in document["stories"] if "dropped" in (story["verdict"], story["leaves"]["verdict"])]
+    assert dropped == {story["pod"] or story["address"] for story in cut_off}
+    assert (document["state"] == "broken") is bool(dropped)
+    filtered = {finding["subject"] for finding in found if finding["id"] == "RPF001"}
+    assert filtered >= {story["device"] for story in cut_off if story["filter_is_why"]}
+    assert document["next"]["pod"]["dropped"] is ("RPF002" in ids)
+    assert document["next"]["boot"]["dropped"] is ("RPF003" in ids)
+    assert document["next"]["sysctl_system"]["dropped"] is bool(ids & {"RPF002", "RPF004", "RPF005"})
+
+
+def test_a_baseline_behind_the_drop_in_is_named_by_its_line(tmp_path):
+    zz = {"/etc/sysctl.d/zz.conf": "# CIS\nnet.ipv4.conf.all.rp_filter = 1\nnet.ipv4.conf.eth0.rp_filter = 1\n"}
+    found = findings.findings(filter_of("exempt", tmp_path, {**hardened("exempt"), **zz}))
+    beaten = [(f["id"], f["subject"], f["evidence"]["path"], f["evidence"]["line"]) for f in found]
+    assert ("RPF014", "all", "/etc/sysctl.d/zz.conf", 2) in beaten
+    assert ("RPF015", "eth0", "/etc/sysctl.d/zz.conf", 3) in beaten
+
+
+def test_a_plain_spelling_disarms_cilium_s_file_and_ours_does_not(tmp_path):
+    # As measured: 99-override, then *=1 in 99-sysctl.conf, then Cilium's own file.
+    files = {
+        DROPIN: "-net.ipv4.conf.lxc*.rp_filter = 0\n",
+        "/etc/sysctl.d/99-sysctl.conf": "net.ipv4.conf.*.rp_filter = 1\n",
+        "/etc/sysctl.d/99-zzz-override_cilium.conf": (
+            "-net.ipv4.conf.lxc*.rp_filter = 0\n-net.ipv4.conf.cilium_*.rp_filter = 0\nnet.ipv4.conf.all.rp_filter = 0\n"
+        ),
+    }
+    (tmp_path / "plain").mkdir()
+    (tmp_path / "ours").mkdir()
+    plain = findings.findings(filter_of("exempt", tmp_path / "plain", files))
+    assert [(f["subject"], f["evidence"]["path"]) for f in plain if f["id"] == "RPF028"] == [("lxc*", DROPIN)]
+    spelled = filter_of("exempt", tmp_path / "ours", {**files, DROPIN: hardened("exempt")[DROPIN]})
+    assert "RPF028" not in {finding["id"] for finding in findings.findings(spelled)}
+    assert "RPF003" not in {finding["id"] for finding in findings.findings(spelled)}
+
+
+@pytest.mark.parametrize(("version", "raised"), [(245, True), (247, False)])
+def test_a_glob_without_a_dash_on_a_real_node(version, raised, tmp_path):
+    files = {**hardened("exempt"), "/etc/sysctl.d/99-zz.conf": "net.ipv4.conf.lxc*.rp_filter = 0\n"}
+    found = findings.findings(filter_of("exempt", tmp_path, files, version))
+    assert [(f["id"], f["evidence"]["path"], f["evidence"]["line"]) for f in found] == (
+        [("RPF019", "/etc/sysctl.d/99-zz.conf", 1)] if raised else []
+    )
+
+
+# ---- the catalogue and its documentation -----------------------------------------------------------------------------
+
+
+def test_ids_are_stable_and_in_order():
+    ids = list(catalogue.CATALOGUE)
+    assert ids == ["RPF%03d" % number for number in range(1, len(ids) + 1)]
+    assert len(ids) == len(catalogue._RULES) >= 29
+    assert {catalogue.CATALOGUE[rule_id].severity for rule_id in ids} == set(catalogue.SEVERITIES)
+
+
+@pytest.mark.parametrize("rule", catalogue.CATALOGUE.values(), ids=lambda rule: rule.id)
+def test_every_rule_is_documented(rule):
+    assert "- V(%s), %s.\n" % (rule.id, rule.title) in findings.DOCUMENTATION
+    assert all(getattr(rule, name) for name in rule._fields if name not in ("variable", "command"))
+    assert rule.meaning.endswith(".")
+    assert rule.detected.endswith(".")
+    assert rule.evidence.endswith(".")
+    assert not rule.why.endswith(".")
+    page = (REPOSITORY / "docs" / "findings.md").read_text()
+    assert "\n## %s\n\n**%s.**" % (rule.id, rule.title) in page
+    assert catalogue.section(rule.id) == "docs/findings.md#%s" % rule.id.lower()
+
+
+def test_variables_are_variables_of_the_role_or_of_cilium():
+    defaults = yaml.safe_load((REPOSITORY / "roles" / "rp_filter" / "defaults" / "main.yml").read_text())
+    for rule in catalogue.CATALOGUE.values():
+        assert rule.variable in {"", "enable-endpoint-routes", *defaults}, rule.id
+
+
+def test_the_documentation_names_no_other_id():
+    ids = set(re.findall(r"RPF\d+", findings.DOCUMENTATION + (REPOSITORY / "docs" / "findings.md").read_text()))
+    assert ids == set(catalogue.CATALOGUE)
+
+
+def test_the_page_is_up_to_date():
+    subprocess.run([REPOSITORY / "tests" / "setup" / "document-findings", "--check"], check=True)

@@ -1,0 +1,244 @@
+# Copyright (c) 2026, nodeward.cilium contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The shape of the facts that are judged, and what is left of facts of another shape. Pure.
+
+Facts may come from a cache, from another version of the collection, or from hands. What does not have the shape is
+named and left out, so that the rest can be judged without a second look at each member.
+"""
+
+from __future__ import absolute_import, division, print_function
+
+__metaclass__ = type
+
+_NONE = type(None)
+_TEXT, _NUMBER, _FLAG = (str,), (int,), (bool,)
+_MAYBE_TEXT, _MAYBE_NUMBER, _MAYBE_FLAG = (str, _NONE), (int, _NONE), (bool, _NONE)
+_ANY = (object,)
+
+
+class _Unsound(Exception):
+    """A value does not have its shape. Where, and what is there instead."""
+
+    def __init__(self, path, instead):
+        super(_Unsound, self).__init__(path)
+        self.path = path
+        self.instead = instead
+
+
+# Each of these makes a function of a value that returns it in its shape or raises _Unsound. ``path`` names no device
+# and no number, so that a thousand devices that lack the same make one finding.
+
+
+def _one_of(kinds):
+    def make(path, _note):
+        def take(value):
+            if isinstance(value, kinds):
+                return value
+            raise _Unsound(path, _name(value))
+
+        return take
+
+    return make
+
+
+def _members(optional=(), **shapes):
+    """A dictionary with these members; those that are optional are None where they are not there."""
+
+    def make(path, note):
+        takes = [(name, shape("%s.%s" % (path, name), note), name in optional) for name, shape in shapes.items()]
+
+        def take(value):
+            if not isinstance(value, dict):
+                raise _Unsound(path, _name(value))
+            taken = {}
+            for name, take_member, is_optional in takes:
+                if name in value:
+                    taken[name] = take_member(value[name])
+                elif is_optional:
+                    taken[name] = None
+                else:
+                    raise _Unsound("%s.%s" % (path, name), "nothing")
+            return taken
+
+        return take
+
+    return make
+
+
+def _maybe(shape):
+    def make(path, note):
+        take_it = shape(path, note)
+        return lambda value: None if value is None else take_it(value)
+
+    return make
+
+
+def _by_name(shape):
+    """A dictionary of names to values of one shape; those that do not have it are left out."""
+
+    def make(path, note):
+        take_it = shape(path + ".*", note)
+
+        def take(value):
+            if not isinstance(value, dict):
+                raise _Unsound(path, _name(value))
+            taken = {}
+            for name, entry in value.items():
+                try:
+                    if not isinstance(name, str):
+                        raise _Unsound(path + ".*", _name(name))
+                    taken[name] = take_it(entry)
+                except _Unsound as error:
+                    note(error)
+            return taken
+
+        return take
+
+    return make
+
+
+def _list(shape):
+    """A list of values of one shape; those that do not have it are left out."""
+
+    def make(path, note):
+        take_it = shape(path + "[]", note)
+
+        def take(value):
+            if not isinstance(value, (list, tuple)):
+                raise _Unsound(path, _name(value))
+            taken = []
+            for entry in value:
+                try:
+                    taken.append(take_it(entry))
+                except _Unsound as error:
+                    note(error)
+            return taken
+
+        return take
+
+    return make
+
+
+def _name(value):
+    return "nothing" if value is None else "%.40r" % (value,)
+
+
+_text, _number, _any = _one_of(_TEXT), _one_of(_NUMBER), _one_of(_ANY)
+_maybe_text, _maybe_number, _maybe_flag = _one_of(_MAYBE_TEXT), _one_of(_MAYBE_NUMBER), _one_of(_MAYBE_FLAG)
+_place = {"path": _text, "line": _number}
+_winner = _maybe(_members(value=_number, key=_text, **_place))
+_configured = _members(systemd_sysctl=_winner, procps=_winner)
+_reserved = _members(running=_maybe_number, configured=_configured)
+_loader = _maybe(
+    _members(
+        optional=("unit", "unit_result"), version=_any, globs=_maybe_flag, unit=_maybe_text, unit_result=_maybe_text
+    )
+)
+_marks = _members(src_valid_mark=_number, accept_local=_number)
+_unread = _list(_members(what=_text, why=_text))
+_NOT_CONFIGURED = {"running": None, "configured": {"systemd_sysctl": None, "procps": None}}
+
+#: member → (shape, what stands for it where it is lacking).
+_RP_FILTER = {
+    "all": (_reserved, _NOT_CONFIGURED),
+    "default": (_reserved, _NOT_CONFIGURED),
+    "devices": (
+        _by_name(_members(kind=_text, running=_number, effective=_number, configured=_configured)),
+        {},
+    ),
+    "patterns": (_by_name(_members(configured=_configured)), {}),
+    "loaders": (_members(systemd_sysctl=_loader, procps=_loader), {"systemd_sysctl": None, "procps": None}),
+    # False: not None, which says that there is no rule.
+    "reload_on_add": (
+        _maybe(_members(optional=("cleared_by",), cleared_by=_maybe(_members(**_place)), **_place)),
+        False,
+    ),
+    "dropin": (
+        _members(
+            path=_text,
+            present=_maybe_flag,
+            format=_maybe_number,
+            intact=_maybe_flag,
+            assignments=_list(_members(name=_text, value=_number, line=_number)),
+        ),
+        None,
+    ),
+    "globs_without_dash": (_list(_members(value=_any, key=_text, matches=_maybe(_list(_text)), **_place)), []),
+    "repeated_lines": (_list(_members(value=_any, key=_text, first=_members(**_place), **_place)), []),
+    "source_marks": (_members(all=_maybe(_marks), default=_maybe(_marks), devices=_by_name(_marks)), None),
+    "netfilter": (_list(_members(family=_text, table=_text, chain=_text, rule=_text)), []),
+    "other_writers": (_list(_members(by=_text, text=_text, value=_maybe_text, **_place)), []),
+    "counters": (
+        _members(ip_reverse_path_filter=_maybe_number, in_martian_src=_maybe_number, boot_id=_maybe_text),
+        None,
+    ),
+    "unread": (_unread, []),
+}
+_ROUTES = {
+    "endpoint_routes": (_members(with_route=_number, without_route=_number, in_effect=_maybe_flag, agent=_maybe_flag), None),
+    "loosens_uplinks": (_maybe_text, None),
+    "agent_options": (
+        _members(
+            l7_proxy=_maybe_flag,
+            load_balancer_mode=_maybe_text,
+            egress_gateway=_maybe_flag,
+            ipam=_maybe_text,
+            devices=_maybe(_list(_text)),
+        ),
+        None,
+    ),
+    "endpoints": (
+        _list(
+            _members(
+                address=_maybe_text,
+                device=_maybe_text,
+                pod=_maybe_text,
+                verdict=_text,
+                reason=_text,
+                dropped_at=_maybe(_list(_number)),
+                leaves=_members(verdict=_text, reason=_text),
+            )
+        ),
+        [],
+    ),
+    "unread": (_unread, []),
+}
+
+
+class _Reader(object):
+    """Facts in, their sound part out, with what they lack."""
+
+    def __init__(self, name, shapes):
+        self._lacking = {}
+        self._takes = [
+            (member, shape("%s.%s" % (name, member), self._note), "%s.%s" % (name, member), instead)
+            for member, (shape, instead) in shapes.items()
+        ]
+
+    def _note(self, unsound):
+        entry = self._lacking.setdefault(unsound.path, [0, unsound.instead])
+        # The least of all, so that the order of the facts does not show.
+        self._lacking[unsound.path] = [entry[0] + 1, min(entry[1], unsound.instead)]
+
+    def read(self, facts):
+        sound = {}
+        for member, take, path, instead in self._takes:
+            try:
+                if member not in facts:
+                    raise _Unsound(path, "nothing")
+                sound[member] = take(facts[member])
+            except _Unsound as error:
+                self._note(error)
+                sound[member] = instead
+        return sound, [(path, count, instead) for path, (count, instead) in sorted(self._lacking.items())]
+
+
+def sound_rp_filter(facts):
+    """(facts, lacking): the fact rp_filter in its shape, and (path, how often, what is there instead) of the rest."""
+    return _Reader("rp_filter", _RP_FILTER).read(facts)
+
+
+def sound_routes(facts):
+    """The same for the fact cilium_routes."""
+    return _Reader("cilium_routes", _ROUTES).read(facts)
