@@ -161,6 +161,17 @@ def _refusal_for_rights(missing, namespace):
 # ---- what is configured ----------------------------------------------------------------------------------------------
 
 
+def served_node_configs(answers):
+    """(API version, CiliumNodeConfigs, whether the API is there) by the answers for each version, the newest last.
+
+    Where the API is there and may not be read, the first two say nothing.
+    """
+    read = [answer for answer in answers if answer.get("api_found") is True]
+    if read:
+        return "cilium.io/%s" % read[-1]["item"], read[-1]["resources"], True
+    return None, [], any("api_found" not in answer for answer in answers)
+
+
 def as_flag(value):
     """What the agent makes of a value of its configuration; nothing is off."""
     return value in ("1", "t", "T", "true", "TRUE", "True")
@@ -372,8 +383,8 @@ def _find_method(found, seen, options):
         method, by = CONFIGMAP, "no Helm release owns ConfigMap %s" % CONFIG_MAP
     found["method"], found["found_by"] = method, by
     restart = options["restart"] == "rolling"
-    served = seen["node_config_api"] is not None or seen["node_configs_refused"]
-    missing = missing_rules(rules(method, restart, served), granted)
+    api, _configs, is_served = served_node_configs(seen["node_configs"])
+    missing = missing_rules(rules(method, restart, is_served), granted)
     if missing:
         found["problems"].append(_refusal_for_rights(missing, options["namespace"]))
         return
@@ -402,7 +413,7 @@ def _find_method(found, seen, options):
             "own value" % (CONFIG_MAP, release["name"])
         )
     if method == NODE_CONFIG_METHOD:
-        if seen["node_config_api"] is None:
+        if api is None:
             found["problems"].append(
                 "endpoint_routes_method: node_config needs the CustomResourceDefinition "
                 "ciliumnodeconfigs.cilium.io, and this cluster serves none (Cilium has it since 1.13). Use helm or "
@@ -455,7 +466,7 @@ def _read(found, seen, options):
     """The values of now and then, and which agents that leaves behind."""
     wanted, config_map = found["wanted"], seen["config_map"]
     base = (config_map.get("data") or {}).get(KEY)
-    configs = list(seen["node_configs"])
+    api, configs, _is_served = served_node_configs(seen["node_configs"])
     labels = {node["metadata"]["name"]: node["metadata"].get("labels") or {} for node in seen["nodes"]}
     agents = agents_of(seen["daemonsets"][0], seen["pods"])
     agents = [agent for agent in agents if not agent["leaving"]]
@@ -464,7 +475,7 @@ def _read(found, seen, options):
     found["current"] = base
     later_base, later_configs = base, configs
     if found["method"] == NODE_CONFIG_METHOD:
-        later_configs = _plan_node_config(found, seen, options, base, configs)
+        later_configs = _plan_node_config(found, api, options, base, configs)
         selector = {"matchLabels": options["node_selector"]}
         found["scope"] = [node for node in nodes if selects(selector, labels.get(node, {}))]
         if not found["scope"] and not found["problems"]:
@@ -556,11 +567,11 @@ def _plan_release(found, seen, base):
         )
 
 
-def _plan_node_config(found, seen, options, base, configs):
+def _plan_node_config(found, api, options, base, configs):
     """The CiliumNodeConfigs as they will be. Off is to have none of ours, unless the ConfigMap is on."""
     wanted, name = found["wanted"], options["node_config_name"]
     definition = {
-        "apiVersion": seen["node_config_api"],
+        "apiVersion": api,
         "kind": NODE_CONFIG,
         "metadata": {"name": name, "namespace": options["namespace"], "labels": dict(OWN_LABEL)},
         "spec": {"defaults": {KEY: wanted}, "nodeSelector": {"matchLabels": dict(options["node_selector"])}},
@@ -821,12 +832,14 @@ def story(planned, reported, options, is_check=False):
                 )
             )
         return lines
-    lines = ["endpoint routes: %s" % _summary(planned, reported, word)]
-    for agent in reported["agents"]:
+    lines = ["endpoint routes: %s" % _summary(planned, reported, ("would be " if is_check else "") + word)]
+    # What a check would restart was told with the plan.
+    agents = [] if is_check and options["restart"] == "rolling" else reported["agents"]
+    for agent in agents:
         lines.append(
             ">> agent            %s on %s has to be recreated: %s" % (agent["pod"], agent["node"], agent["reason"])
         )
-    if reported["agents"]:
+    if agents:
         lines.append(">> to recreate them  run again with endpoint_routes_restart=rolling")
     for agent in reported["unknown"]:
         lines.append("   agent            %s on %s: %s" % (agent["pod"], agent["node"], agent["reason"]))
