@@ -155,9 +155,10 @@ def answer(totals):
 def about(document):
     """When, of what, by which rule, against what: what qualifies the answer."""
     says = [
-        "Made <time datetime=\"%s\">%s</time>, %s"
+        'Made <time datetime="%s">%s</time>, %s'
         % (escaped(document["generated"]), escaped(moment(document["generated"])), SOURCES[document["source"]]),
-        "fails on %s" % {"high": "severity high", "none": "no severity"}.get(
+        "fails on %s"
+        % {"high": "severity high", "none": "no severity"}.get(
             document["options"]["fail_on"], "severity %s or worse" % escaped(document["options"]["fail_on"])
         ),
     ]
@@ -166,14 +167,18 @@ def about(document):
         says.append("%s waived" % counted(waived, "finding"))
     expired = sum(waiver["expired"] for waiver in document["waivers"])
     if expired:
-        says.append("<strong>%s expired</strong>, so what %s covered counts again" % (
-            counted(expired, "waiver"), "it" if expired == 1 else "they"))
+        says.append(
+            "<strong>%s expired</strong>, so what %s covered counts again"
+            % (counted(expired, "waiver"), "it" if expired == 1 else "they")
+        )
     baseline = document["baseline"]
     if baseline:
         says.append(
             "since %s: <strong>%s new</strong>, %s gone, %s unchanged"
-            % ((escaped(moment(baseline["generated"])),) + tuple(
-                number(baseline[each]) for each in ("new", "gone", "unchanged")))
+            % (
+                (escaped(moment(baseline["generated"])),)
+                + tuple(number(baseline[each]) for each in ("new", "gone", "unchanged"))
+            )
         )
     return "".join("<li>%s</li>" % each for each in says)
 
@@ -214,8 +219,8 @@ def plain(unwell, totals):
     rest = total - len(shown)
     more = "<p>%s more, all in audit.json.</p>" % counted(rest, "node") if rest else ""
     return (
-        "<table><thead><tr><th scope=\"col\">Node</th><th scope=\"col\">State</th><th scope=\"col\">What is wrong</th>"
-        "<th scope=\"col\">Findings</th></tr></thead><tbody>%s</tbody></table>%s" % (rows, more)
+        '<table><thead><tr><th scope="col">Node</th><th scope="col">State</th><th scope="col">What is wrong</th>'
+        '<th scope="col">Findings</th></tr></thead><tbody>%s</tbody></table>%s' % (rows, more)
     )
 
 
@@ -275,7 +280,8 @@ def compact_node(node, ids, pool):
         "summary": node["summary"],
         "gathered_at": node["gathered_at"],
         "reason": node["reason"],
-        "endpoints": node["endpoints"] and [node["endpoints"][key] for key in ("total", "accepted", "dropped", "unknown")],
+        "endpoints": node["endpoints"]
+        and [node["endpoints"][key] for key in ("total", "accepted", "dropped", "unknown")],
         "horizons": None if node["horizons"] is None else pool.add(node["horizons"]),
         "paths": [_path(each, pool) for each in node["paths"]],
         "uplinks": pool.add(node["uplinks"]),
@@ -292,11 +298,15 @@ def compact_node(node, ids, pool):
 
 
 def cut_findings(findings):
-    """Those shown in full, what is left out of each rule as (names, how many without a name), and the numbers of all."""
+    """Those shown in full, what is left out of each rule (names, and how many without one), the numbers of all."""
     ordered = sorted(
         findings,
         key=lambda each: (
-            SEVERITIES.index(each["severity"]), each["id"], each["waived"] is not None, each["change"] != "new"),
+            SEVERITIES.index(each["severity"]),
+            each["id"],
+            each["waived"] is not None,
+            each["change"] != "new",
+        ),
     )
     full, cut, counts, seen = [], {}, {}, Counter()
     for each in ordered:
@@ -330,6 +340,18 @@ def _finding(each, ids, pool):
 
 
 def _path(each, pool):
-    told = [each[key] for key in (
-        "pod", "address", "device", "route_device", "symmetric", "verdict", "reason", "effective", "decided_by")]
+    told = [
+        each[key]
+        for key in (
+            "pod",
+            "address",
+            "device",
+            "route_device",
+            "symmetric",
+            "verdict",
+            "reason",
+            "effective",
+            "decided_by",
+        )
+    ]
     return told + [[[one["key"], pool.add({**one, "key": None})] for one in each["set_by"]], pool.add(each["next"])]

@@ -8,9 +8,14 @@ from ansible_collections.nodeward.cilium.plugins.plugin_utils.audit_page import 
 from conftest import REPOSITORY
 from playwright.sync_api import sync_playwright
 
-ARGUMENTS = (
-    "--no-sandbox --disable-gpu --disable-background-networking --disable-component-update --disable-sync --no-first-run"
-).split()
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
 AXE = REPOSITORY / "build" / "node_modules" / "axe-core" / "axe.min.js"
 # The policy reports here as well as on the console.
 WATCH = """

@@ -7,13 +7,18 @@ from conftest import FIXTURES
 
 SAMPLE = FIXTURES / "audit" / "sample.json"
 VENDOR = {"path": "/usr/lib/sysctl.d/50-default.conf", "line": 26, "key": "net.ipv4.conf.*.rp_filter", "value": 2}
-DROP_IN = {"path": "/etc/sysctl.d/99-override_cilium_rp_filter.conf", "line": 16, "key": "-net.ipv4.conf.[l]xc*.rp_filter",
-           "value": 0}
+DROP_IN = {
+    "path": "/etc/sysctl.d/99-override_cilium_rp_filter.conf",
+    "line": 16,
+    "key": "-net.ipv4.conf.[l]xc*.rp_filter",
+    "value": 0,
+}
 BASELINE = {"path": "/etc/sysctl.d/zz-cis.conf", "line": 4, "key": "net.ipv4.conf.all.rp_filter", "value": 1}
 HARDEN = {"variable": "rp_filter_state", "command": "ansible-playbook -i INVENTORY nodeward.cilium.harden"}
 FILTERED = {"effective": 2, "dropped": True, "lines": [VENDOR]}
 EXEMPT = {"effective": 0, "dropped": False, "lines": [DROP_IN]}
 OVERRULED = {"effective": 1, "dropped": True, "lines": [BASELINE]}
+LOOSE = "loose (2) on %s, which has no IPv4 address, and the route back leaves by cilium_host"
 STATES = ("dropping", "at_risk", "unknown", "fine")
 
 
@@ -33,7 +38,10 @@ def document(nodes):
         "findings": {severity: counting.count(severity) for severity in ("high", "medium", "low")},
         "waived": sum(each["waived"] is not None for node in nodes for each in node["findings"]),
     }
-    made["verdict"] = {"passed": set(states) <= {"fine"}, "reasons": [] if set(states) <= {"fine"} else ["not all are fine"]}
+    made["verdict"] = {
+        "passed": set(states) <= {"fine"},
+        "reasons": [] if set(states) <= {"fine"} else ["not all are fine"],
+    }
     return made
 
 
@@ -64,80 +72,191 @@ def device(name, number):
 
 def finding(rule, severity, subject, expected, observed, path=None, line=None, text="", **more):
     evidence = {"path": path, "line": line, "text": text, "value": observed, "counter": None}
-    return {"id": rule, "severity": severity, "subject": subject, "expected": expected, "observed": observed,
-            "evidence": evidence, "remedy": HARDEN, "waived": None, "change": "unchanged", **more}
+    return {
+        "id": rule,
+        "severity": severity,
+        "subject": subject,
+        "expected": expected,
+        "observed": observed,
+        "evidence": evidence,
+        "remedy": HARDEN,
+        "waived": None,
+        "change": "unchanged",
+        **more,
+    }
 
 
 def way(name, number, dropped, symmetric=False):
     own = device(name, number)
-    told = "loose (2) on %s, which has no IPv4 address, and the route back leaves by cilium_host" if dropped else "off (0) on %s"
-    set_by = {"key": own, "value": 2, "path": VENDOR["path"], "line": VENDOR["line"], "text": "net.ipv4.conf.*.rp_filter = 2",
-              "by": "systemd-sysctl, which udev runs for every new device (/usr/lib/udev/rules.d/99-systemd.rules:72)"}
+    told = (LOOSE if dropped else "off (0) on %s") % own
+    set_by = {
+        "key": own,
+        "value": 2,
+        "path": VENDOR["path"],
+        "line": VENDOR["line"],
+        "text": "net.ipv4.conf.*.rp_filter = 2",
+        "by": "systemd-sysctl, which udev runs for every new device (/usr/lib/udev/rules.d/99-systemd.rules:72)",
+    }
     then = FILTERED if dropped else EXEMPT
-    return {"pod": pod(name, number), "address": "10.%d.%d.%d" % (len(name), number % 250, number % 200 + 2), "device": own,
-            "route_device": own if symmetric else "cilium_host", "symmetric": symmetric,
-            "verdict": "dropped" if dropped else "accepted",
-            "reason": "the route back leaves by the same device" if symmetric else "the filter is " + told % own,
-            "effective": 2 if dropped else 0, "decided_by": "own" if dropped else "both", "set_by": [set_by] if dropped else [],
-            "next": {"pod": then, "boot": then, "sysctl_system": then}}
+    return {
+        "pod": pod(name, number),
+        "address": "10.%d.%d.%d" % (len(name), number % 250, number % 200 + 2),
+        "device": own,
+        "route_device": own if symmetric else "cilium_host",
+        "symmetric": symmetric,
+        "verdict": "dropped" if dropped else "accepted",
+        "reason": "the route back leaves by the same device" if symmetric else "the filter is " + told,
+        "effective": 2 if dropped else 0,
+        "decided_by": "own" if dropped else "both",
+        "set_by": [set_by] if dropped else [],
+        "next": {"pod": then, "boot": then, "sysctl_system": then},
+    }
 
 
 def node(name, state, summary, **more):
-    text = ("Reverse-path filter of %s, 2026-11-24T10:00:00Z\nCIS Benchmarks and STIGs require net.ipv4.conf.all.rp_filter = 1.\n"
-            "Its intent, that no packet with a spoofed source comes in by an uplink, is met:\n"
-            "  uplink eth0: loose (2) now and after the next boot, by %s:18\nExempt are Cilium's devices alone.")
-    uplink = {"device": "eth0", "effective": 2, "boot": 2, "lines": [{**DROP_IN, "line": 18, "key": "-net.ipv4.conf.eth0.rp_filter",
-                                                                      "value": 2}]}
-    return {"name": name, "state": state, "summary": summary, "gathered": True, "gathered_at": "2026-11-24T10:00:00Z",
-            "reason": None, "endpoints": {"total": 0, "accepted": 0, "dropped": 0, "unknown": 0},
-            "horizons": {"now": EXEMPT, "pod": EXEMPT, "boot": EXEMPT, "sysctl_system": EXEMPT}, "paths": [],
-            "uplinks": [uplink], "findings": [], "gone": [], "attestation": {"met": True, "text": text % (name, DROP_IN["path"])},
-            "counters": {"ip_reverse_path_filter": 0, "in_martian_src": 0, "boot_id": None}, "cures": [], **more}
+    text = (
+        "Reverse-path filter of %s, 2026-11-24T10:00:00Z\n"
+        "CIS Benchmarks and STIGs require net.ipv4.conf.all.rp_filter = 1.\n"
+        "Its intent, that no packet with a spoofed source comes in by an uplink, is met:\n"
+        "  uplink eth0: loose (2) now and after the next boot, by %s:18\nExempt are Cilium's devices alone."
+    )
+    uplink = {
+        "device": "eth0",
+        "effective": 2,
+        "boot": 2,
+        "lines": [{**DROP_IN, "line": 18, "key": "-net.ipv4.conf.eth0.rp_filter", "value": 2}],
+    }
+    return {
+        "name": name,
+        "state": state,
+        "summary": summary,
+        "gathered": True,
+        "gathered_at": "2026-11-24T10:00:00Z",
+        "reason": None,
+        "endpoints": {"total": 0, "accepted": 0, "dropped": 0, "unknown": 0},
+        "horizons": {"now": EXEMPT, "pod": EXEMPT, "boot": EXEMPT, "sysctl_system": EXEMPT},
+        "paths": [],
+        "uplinks": [uplink],
+        "findings": [],
+        "gone": [],
+        "attestation": {"met": True, "text": text % (name, DROP_IN["path"])},
+        "counters": {"ip_reverse_path_filter": 0, "in_martian_src": 0, "boot_id": None},
+        "cures": [],
+        **more,
+    }
 
 
 def cures(name):
-    return [{"title": "exempt Cilium's devices from the filter, and keep it on all others",
-             "commands": ["ansible-playbook -i INVENTORY nodeward.cilium.harden --limit %s" % name],
-             "variables": {"rp_filter_state": "present"}}]
+    return [
+        {
+            "title": "exempt Cilium's devices from the filter, and keep it on all others",
+            "commands": ["ansible-playbook -i INVENTORY nodeward.cilium.harden --limit %s" % name],
+            "variables": {"rp_filter_state": "present"},
+        }
+    ]
 
 
 def fine(name, devices=3):
     found = []
     if int(_hex(name, 0, 2), 16) % 4 == 0:
-        found.append(finding("RPF009", "low", "networkd", "nothing", "no", "/etc/systemd/network/10-bond.network", 9,
-                             "IPv4ReversePathFilter=no"))
-    return node(name, "fine", "healthy: the kernel accepts the reply of all %d endpoints" % devices, findings=found,
-                paths=[way(name, 0, False)], endpoints={"total": devices, "accepted": devices, "dropped": 0, "unknown": 0})
+        found.append(
+            finding(
+                "RPF009",
+                "low",
+                "networkd",
+                "nothing",
+                "no",
+                "/etc/systemd/network/10-bond.network",
+                9,
+                "IPv4ReversePathFilter=no",
+            )
+        )
+    return node(
+        name,
+        "fine",
+        "healthy: the kernel accepts the reply of all %d endpoints" % devices,
+        findings=found,
+        paths=[way(name, 0, False)],
+        endpoints={"total": devices, "accepted": devices, "dropped": 0, "unknown": 0},
+    )
 
 
 def at_risk(name, devices=3):
     found = [
-        finding("RPF003", "high", "lxc*", "0", "1", BASELINE["path"], 4, "%s:4 %s" % (BASELINE["path"], BASELINE["key"])),
-        finding("RPF004", "medium", "lxc*", "0", "1", BASELINE["path"], 4, "%s:4 %s" % (BASELINE["path"], BASELINE["key"])),
+        finding(
+            "RPF003", "high", "lxc*", "0", "1", BASELINE["path"], 4, "%s:4 %s" % (BASELINE["path"], BASELINE["key"])
+        ),
+        finding(
+            "RPF004", "medium", "lxc*", "0", "1", BASELINE["path"], 4, "%s:4 %s" % (BASELINE["path"], BASELINE["key"])
+        ),
     ]
-    return node(name, "at_risk", "the kernel accepts the replies of all endpoints now, but the next boot will cut pods off",
-                findings=found, paths=[way(name, 0, False)], cures=cures(name),
-                horizons={"now": EXEMPT, "pod": EXEMPT, "boot": OVERRULED, "sysctl_system": OVERRULED},
-                endpoints={"total": devices, "accepted": devices, "dropped": 0, "unknown": 0})
+    return node(
+        name,
+        "at_risk",
+        "the kernel accepts the replies of all endpoints now, but the next boot will cut pods off",
+        findings=found,
+        paths=[way(name, 0, False)],
+        cures=cures(name),
+        horizons={"now": EXEMPT, "pod": EXEMPT, "boot": OVERRULED, "sysctl_system": OVERRULED},
+        endpoints={"total": devices, "accepted": devices, "dropped": 0, "unknown": 0},
+    )
 
 
 def dropping(name, devices=3):
     here = (VENDOR["path"], VENDOR["line"])
-    found = [finding("RPF001", "high", device(name, number), "0", "2", *here, text="its own value is 2, all is 0",
-                     change="new" if number % 3 == 0 else "unchanged") for number in range(devices)]
-    found += [finding(rule, "high", "lxc*", "0", "2", *here, text="%s:26 %s" % (VENDOR["path"], VENDOR["key"]))
-              for rule in ("RPF002", "RPF003")]
-    found += [finding("RPF006", "high", pod(name, number), "accepted", "dropped", text=(
-        "the filter is loose (2) on %s, which has no IPv4 address, and the route back leaves by cilium_host" % device(name, number)))
-        for number in range(devices)]
-    return node(name, "dropping", "%d of %d endpoints are cut off" % (devices, devices), findings=found, cures=cures(name),
-                paths=[way(name, number, True) for number in range(min(devices, 5))],
-                horizons={"now": FILTERED, "pod": FILTERED, "boot": FILTERED, "sysctl_system": FILTERED},
-                endpoints={"total": devices, "accepted": 0, "dropped": devices, "unknown": 0},
-                counters={"ip_reverse_path_filter": 41200 + devices, "in_martian_src": 3, "boot_id": None})
+    found = [
+        finding(
+            "RPF001",
+            "high",
+            device(name, number),
+            "0",
+            "2",
+            *here,
+            text="its own value is 2, all is 0",
+            change="new" if number % 3 == 0 else "unchanged",
+        )
+        for number in range(devices)
+    ]
+    found += [
+        finding(rule, "high", "lxc*", "0", "2", *here, text="%s:26 %s" % (VENDOR["path"], VENDOR["key"]))
+        for rule in ("RPF002", "RPF003")
+    ]
+    found += [
+        finding(
+            "RPF006",
+            "high",
+            pod(name, number),
+            "accepted",
+            "dropped",
+            text="the filter is " + LOOSE % device(name, number),
+        )
+        for number in range(devices)
+    ]
+    return node(
+        name,
+        "dropping",
+        "%d of %d endpoints are cut off" % (devices, devices),
+        findings=found,
+        cures=cures(name),
+        paths=[way(name, number, True) for number in range(min(devices, 5))],
+        horizons={"now": FILTERED, "pod": FILTERED, "boot": FILTERED, "sysctl_system": FILTERED},
+        endpoints={"total": devices, "accepted": 0, "dropped": devices, "unknown": 0},
+        counters={"ip_reverse_path_filter": 41200 + devices, "in_martian_src": 3, "boot_id": None},
+    )
 
 
 def unreachable(name):
-    return node(name, "unknown", "not reached", gathered=False, gathered_at=None, endpoints=None, horizons=None, uplinks=[],
-                attestation={"met": None, "text": "Nothing can be said of it."}, counters=None,
-                reason="unreachable: Failed to connect to the host via ssh: ssh: connect to host %s port 22: No route to host" % name)
+    return node(
+        name,
+        "unknown",
+        "not reached",
+        gathered=False,
+        gathered_at=None,
+        endpoints=None,
+        horizons=None,
+        uplinks=[],
+        attestation={"met": None, "text": "Nothing can be said of it."},
+        counters=None,
+        reason="unreachable: Failed to connect to the host via ssh: ssh: connect to host %s port 22: No route to host"
+        % name,
+    )

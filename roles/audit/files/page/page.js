@@ -9,7 +9,7 @@ const SEVERITIES = ['high', 'medium', 'low'];
 const CHANGES = [null, 'new', 'unchanged'];
 const MODES = {0: 'off (0)', 1: 'strict (1)', 2: 'loose (2)'};
 const HORIZONS = [['now', 'Now'], ['pod', 'Next pod'], ['boot', 'Next boot'], ['sysctl_system', 'sysctl --system']];
-const PAGE_SIZE = 100;
+const PAGE_SIZE = 50;
 const SMALL = matchMedia('(max-width: 639px)');
 const DRAWING_WIDE = matchMedia('(min-width: 900px)');
 
@@ -211,6 +211,13 @@ function haystack(node) {
     node.haystack = words.join('\n').toLowerCase();
   }
   return node.haystack;
+}
+
+/** What a search looks through is made ready while nothing else is to do. */
+function prepareSearch(deadline, from = 0) {
+  let next = from;
+  while (next < nodes.length && deadline.timeRemaining() > 1) haystack(nodes[next++]);
+  if (next < nodes.length) requestIdleCallback((later) => prepareSearch(later, next));
 }
 
 function found(node, each) {
@@ -1031,6 +1038,8 @@ buildList();
 show(null);
 document.documentElement.setAttribute('data-ready', '');
 
+// Not every browser has it; the first search then takes a little longer.
+if (window.requestIdleCallback) requestIdleCallback((deadline) => prepareSearch(deadline));
 addEventListener('keydown', onKey);
 addEventListener('hashchange', () => { const before = view; view = readAddress(); show(before); });
 // A step made by pushState comes back as popstate alone where only the filter differs; hashchange follows where it does.
