@@ -56,7 +56,8 @@ setup: machine python artifact javascript browser nodes
 lint: lint-python lint-yaml lint-ansible lint-36 lint-sanity
 
 lint-python: python
-	@$(activated) $(step) 'ruff' ruff check . molecule/lab/demo molecule/lab/control-plane/cluster tests/setup/scenarios tests/bench/*
+	@$(activated) $(step) 'ruff' ruff check . molecule/lab/demo molecule/lab/control-plane/cluster tests/setup/scenarios \
+	    tests/setup/document-findings tests/bench/*
 
 lint-yaml: python
 	@$(activated) $(step) 'yamllint' yamllint --strict .

@@ -290,9 +290,7 @@ def _of_devices(facts, routes):
 
 
 def _of_a_bare_uplink(name, facts):
-    yield _finding(
-        "RPF007", name, 0, _evidence("its own value is 0, all is %s" % facts["all"]["running"], value=0)
-    )
+    yield _finding("RPF007", name, 0, _evidence("its own value is 0, all is %s" % facts["all"]["running"], value=0))
     line = facts["all"]["configured"]["systemd_sysctl"]
     pinned = {each["name"] for each in (facts["dropin"] or {}).get("assignments", ())}
     if line and line["value"] == 0 and _is_ciliums(line["path"]) and name not in pinned:

@@ -176,7 +176,10 @@ _RP_FILTER = {
     "unread": (_unread, []),
 }
 _ROUTES = {
-    "endpoint_routes": (_members(with_route=_number, without_route=_number, in_effect=_maybe_flag, agent=_maybe_flag), None),
+    "endpoint_routes": (
+        _members(with_route=_number, without_route=_number, in_effect=_maybe_flag, agent=_maybe_flag),
+        None,
+    ),
     "loosens_uplinks": (_maybe_text, None),
     "agent_options": (
         _members(

@@ -1,5 +1,6 @@
 """Facts in, findings out: each rule on a healthy node with one thing changed, and the facts of real nodes."""
 
+import contextlib
 import copy
 import json
 import random
@@ -18,7 +19,7 @@ from ansible_collections.nodeward.cilium.plugins.module_utils.iproute import IpR
 from ansible_collections.nodeward.cilium.plugins.plugin_utils import catalogue
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_observe_routes import CAPTURES, Replay, agent, agent_documents, observe
+from test_observe_routes import Replay, agent, agent_documents, observe
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DROPIN = observe_filter.DROPIN
@@ -182,7 +183,8 @@ GLOB_245 = {LOADER + ("version",): 245, ("globs_without_dash",): [{**LINE, "matc
 NETFILTER = {"family": "ip", "table": "raw", "chain": "PREROUTING", "rule": "-m rpfilter"}
 WRITER = {"by": "ufw", "path": "/etc/ufw/sysctl.conf", "line": 3, "text": "a=1", "value": "1"}
 REPEATED = {
-    **{**CILIUMS, "key": "net.ipv4.conf.lxc*.rp_filter"},
+    **CILIUMS,
+    "key": "net.ipv4.conf.lxc*.rp_filter",
     "first": {"path": "/etc/sysctl.d/99-ours.conf", "line": 4},
 }
 BARE = {
@@ -616,10 +618,8 @@ def test_no_mutation_of_facts_makes_a_traceback(mutations):
             document = changed(document, {path: odd})
         except (KeyError, IndexError, TypeError):
             continue
-    try:
+    with contextlib.suppress(AnsibleFilterError):
         json.dumps(findings.findings(document.get("rp_filter"), document.get("routes"), {"in_martian_src": 1}))
-    except AnsibleFilterError:
-        pass
 
 
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: ".".join(str(part) for part in path))
@@ -719,13 +719,16 @@ def routes_of(state, folder):
 def hardened(state):
     """What the writer would lay on that node."""
     seen = observe_filter.see_devices(IpRoute(Replay(state)), EXEMPT_PATTERNS, None)
-    nothing = plan.Observed(
-        seen.running, seen.kinds, lambda _name: None, lambda _name: None, plan.standing(None), None
-    )
+    nothing = plan.Observed(seen.running, seen.kinds, lambda _name: None, lambda _name: None, plan.standing(None), None)
     return {**VENDOR, DROPIN: plan.compose(plan.present(plan.Options(EXEMPT_PATTERNS, "keep", None), nothing))}
 
 
-BROKEN = {"broken": {"RPF001", "RPF006"}, "exempt": set(), "routes-mixed": {"RPF001", "RPF006", "RPF022"}, "routes": set()}
+BROKEN = {
+    "broken": {"RPF001", "RPF006"},
+    "exempt": set(),
+    "routes-mixed": {"RPF001", "RPF006", "RPF022"},
+    "routes": set(),
+}
 
 
 @pytest.mark.parametrize("state", BROKEN)
@@ -783,7 +786,9 @@ def test_a_plain_spelling_disarms_cilium_s_file_and_ours_does_not(tmp_path):
         DROPIN: "-net.ipv4.conf.lxc*.rp_filter = 0\n",
         "/etc/sysctl.d/99-sysctl.conf": "net.ipv4.conf.*.rp_filter = 1\n",
         "/etc/sysctl.d/99-zzz-override_cilium.conf": (
-            "-net.ipv4.conf.lxc*.rp_filter = 0\n-net.ipv4.conf.cilium_*.rp_filter = 0\nnet.ipv4.conf.all.rp_filter = 0\n"
+            "-net.ipv4.conf.lxc*.rp_filter = 0\n"
+            "-net.ipv4.conf.cilium_*.rp_filter = 0\n"
+            "net.ipv4.conf.all.rp_filter = 0\n"
         ),
     }
     (tmp_path / "plain").mkdir()
