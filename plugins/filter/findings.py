@@ -478,9 +478,9 @@ def _of_modes(facts, routes):
     options = routes["agent_options"] or {"devices": None, "l7_proxy": None}
     mode = _mode_that_needs_loose(routes)
     for name, device in facts["devices"].items() if mode else ():
-        if device["kind"] == "uplink" and device["effective"] == 1:
-            if not options["devices"] or name in options["devices"]:
-                yield _finding("RPF020", name, 1, _evidence("%s is on" % mode, value=1))
+        is_used = not options["devices"] or name in options["devices"]
+        if is_used and device["kind"] == "uplink" and device["effective"] == 1:
+            yield _finding("RPF020", name, 1, _evidence("%s is on" % mode, value=1))
     marks = facts["source_marks"]
     if options["l7_proxy"] and marks and marks["all"] and marks["default"]:
         yield from _of_marked_devices(marks)
