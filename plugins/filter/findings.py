@@ -270,12 +270,12 @@ def _of_devices(facts, routes):
         own, effective = device["running"], device["effective"]
         if device["kind"] == "cilium" and effective > 0:
             hosts = _is_hosts(name)
-            if not hosts and min(effective, 2) not in dropped_at.get(name, _FILTERING):
+            if min(effective, 2) not in dropped_at.get(name, _FILTERING):
                 continue
-            filters_one = True
             text = "its own value is %s, all is %s" % (own, every["running"])
             evidence = _running(text, effective, (device if own >= everywhere else every)["configured"])
             if not (hosts and between_nodes):
+                filters_one = True
                 yield _finding("RPF001", name, effective, evidence)
             elif own > 0:
                 yield _finding("RPF026", name, effective, evidence)

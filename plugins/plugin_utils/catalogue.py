@@ -96,7 +96,7 @@ _RULES = (
         _HARDEN,
         _KERNEL,
         "`net.ipv4.conf.all.rp_filter` is on, so no exemption of a device holds.",
-        "The running value of `all` is not 0, and there is a device of Cilium whose packets that drops.",
+        "The running value of `all` is not 0, and a device of Cilium is filtered now (RPF001).",
         "The running value; path and line where a line that a loader reads gives it.",
     ),
     Rule(

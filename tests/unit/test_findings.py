@@ -399,8 +399,8 @@ def test_with_endpoint_routes_the_host_s_own_devices_count_in_times_to_come():
 def test_with_endpoint_routes_all_cuts_nodes_apart():
     found = told(all_filters(), WITH_ROUTES)
     assert ("RPF026", "all") in found
-    assert ("RPF005", "all") in found
-    assert ("RPF001", "lxc1") not in found
+    # The pods of this node are safe from it.
+    assert not {"RPF001", "RPF005"} & set(dict(found))
     assert ("RPF026", "cilium_host") not in found
 
 
@@ -445,6 +445,22 @@ def test_an_explicit_key_of_a_present_device_beats_the_glob_of_the_drop_in():
         ("RPF014", "lxc*", "net.ipv4.conf.*.rp_filter"),
         ("RPF014", "lxc*", "net.ipv4.conf.lxc1.rp_filter"),
     ]
+
+
+def test_the_drop_in_does_not_beat_itself():
+    own = ours("lxc1", 22, 1)
+    assert "RPF014" not in dict(told({("devices", "lxc1", "configured"): both(own)}))
+
+
+def test_cilium_s_file_takes_protection_only_where_it_turns_all_off():
+    assert told({**BARE, ("all", "configured"): {**NONE, "systemd_sysctl": {**CILIUMS, "value": 1}}}) == [
+        *(("RPF003", "cilium_*"), ("RPF003", "lxc*"), ("RPF007", "eth0")),
+    ]
+
+
+def test_pods_of_which_nothing_is_known_are_taken_for_threatened():
+    facts = {("patterns", "lxc*", "configured", "systemd_sysctl"): LINE, ("dropin", "assignments"): []}
+    assert told(facts, {("endpoints", 0, "dropped_at"): None}) == [("RPF002", "lxc*"), ("RPF003", "lxc*")]
 
 
 def test_somebody_else_s_file_is_no_drop_in():
@@ -534,6 +550,8 @@ def test_lines_that_disarm_nothing():
     other_key = {**REPEATED, "key": "net.ipv4.conf.veth*.rp_filter"}
     for line in (same_file, vendor, other_key):
         assert "RPF028" not in dict(told({**facts, ("repeated_lines",): [line]}))
+    bracketed = {**REPEATED, "key": "net.ipv4.conf.[l]xc*.rp_filter"}
+    assert "RPF028" in dict(told({**facts, ("repeated_lines",): [bracketed]}))
     found = evidence("RPF028", facts)
     assert (found["path"], found["line"]) == ("/etc/sysctl.d/99-ours.conf", 4)
 
@@ -747,7 +765,7 @@ def test_a_real_node_without_it(state, tmp_path):
     assert patterns == ({"cilium_*"} if state == "routes" else {"lxc*", "cilium_*"})
 
 
-@pytest.mark.parametrize("files", ["vendor", "hardened", "all", "procps", "nothing"])
+@pytest.mark.parametrize("files", ["vendor", "hardened", "all", "procps", "nothing", "by hand"])
 @pytest.mark.parametrize("state", BROKEN)
 def test_findings_and_diagnosis_say_the_same(state, files, tmp_path):
     texts = {
@@ -756,8 +774,13 @@ def test_findings_and_diagnosis_say_the_same(state, files, tmp_path):
         "all": {"/etc/sysctl.d/60.conf": "net.ipv4.conf.all.rp_filter = 1\n"},
         "procps": {**hardened(state), "/etc/sysctl.conf": "net.ipv4.conf.all.rp_filter = 1\n"},
         "nothing": {},
+        "by hand": {},
     }[files]
     facts, routes = filter_of(state, tmp_path, texts), routes_of(state, tmp_path)
+    if files == "by hand":
+        facts["all"]["running"] = 1
+        for each in facts["devices"].values():
+            each["effective"] = max(1, each["running"])
     found = findings.findings(facts, routes)
     document = diagnosis(facts, routes)
     ids = {finding["id"] for finding in found if finding["subject"] in ("lxc*", "all")}

@@ -173,7 +173,9 @@ def test_lines_that_matter_to_the_loader_alone(tmp_path):
     folder = tmp_path / "etc/sysctl.d"
     folder.mkdir(parents=True)
     (folder / "10.conf").write_text("net.ipv4.conf.lxc*.rp_filter = 0\nnet.ipv4.conf.lxc*.forwarding = 1\n")
-    (folder / "20.conf").write_text("net.ipv4.conf.[!l]*.rp_filter = 2\nnet.ipv4.conf.lxc*.rp_filter = 0\n")
+    (folder / "20.conf").write_text(
+        "net.ipv4.conf.[!l]*.rp_filter = 2\nnet.ipv4.conf.lxc*.rp_filter = 0\nnet.ipv4.conf.lxc*.forwarding = 1\n"
+    )
     loader = sysctl_d.SystemdSysctl(sysctl_d.read_tree(str(tmp_path)), 245)
     first = {"value": 0, "path": "/etc/sysctl.d/10.conf", "line": 1, "key": "net.ipv4.conf.lxc*.rp_filter"}
     second = {"value": 2, "path": "/etc/sysctl.d/20.conf", "line": 1, "key": "net.ipv4.conf.[!l]*.rp_filter"}

@@ -364,7 +364,7 @@ def test_assignments_in_order_of_application(tmp_path):
 
 
 def test_lines_that_count_for_nothing_and_globs_that_may_fail_the_unit(tmp_path):
-    tree = plant(tmp_path, short(f10="lxc*=0 eth0=1", f20="*=2", f30="-lxc*=0 -eth0"))
+    tree = plant(tmp_path, short(f10="lxc*=0 eth0=1", f20="*=2", f30="-lxc*=0 -eth0", f40="-eth0"))
     loader = SystemdSysctl(tree)
     ((line, first),) = loader.repeated
     assert (line.key, line.value) == ("net.ipv4.conf.lxc*.rp_filter", "0")
