@@ -402,8 +402,8 @@ def _filter_is_why(stories):
 
 def _cures(node, stories):
     pods = sorted({story["pod"] for story in stories if story["pod"]})
-    restart = ["kubectl --namespace kube-system rollout restart daemonset/cilium"]
-    restart += ["kubectl --namespace %s delete pod %s" % tuple(pod.split("/")) for pod in pods[:1]]
+    enable = "ansible-playbook -i INVENTORY nodeward.cilium.harden -e endpoint_routes_state=enabled"
+    recreate = ["kubectl --namespace %s delete pod %s" % tuple(pod.split("/")) for pod in pods[:1]]
     return [
         {
             "title": "exempt Cilium's devices from the filter, and keep it on all others",
@@ -417,12 +417,12 @@ def _cures(node, stories):
         {
             "title": "give every pod a route by its own device; agents, and then all pods, have to be made anew",
             "commands": [
-                "helm upgrade cilium cilium/cilium --namespace kube-system --reuse-values "
-                "--set endpointRoutes.enabled=true",
-                *restart,
+                "%s --check --diff" % enable,
+                "%s -e endpoint_routes_restart=rolling" % enable,
+                *recreate,
             ],
-            "variables": {"enable-endpoint-routes": "true"},
-            "of": "ConfigMap cilium-config; the chart's value is endpointRoutes.enabled",
+            "variables": {"endpoint_routes_state": "enabled"},
+            "of": "role nodeward.cilium.endpoint_routes",
         },
     ]
 

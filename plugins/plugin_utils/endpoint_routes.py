@@ -777,9 +777,7 @@ def report(planned, hosts, restarted=(), is_check=False):
                 continue
             has_route = endpoint["endpoint_route"]
             if has_route != wanted:
-                pods.append(
-                    {name: endpoint[name] for name in ("address", "device", "pod", "verdict")} | {"node": node}
-                )
+                pods.append({name: endpoint[name] for name in ("address", "device", "pod", "verdict")} | {"node": node})
             elif endpoint["verdict"] == "dropped" and wanted and not is_check:
                 problems.append(
                     "%s: %s has a route of its own, and its reply is dropped all the same: %s"

@@ -109,10 +109,10 @@ node1: 1 of 1 endpoint is cut off
      rp_filter_state: "present"   (role nodeward.cilium.rp_filter)
 
    Cure 2: give every pod a route by its own device; agents, and then all pods, have to be made anew
-     $ helm upgrade cilium cilium/cilium --namespace kube-system --reuse-values --set endpointRoutes.enabled=true
-     $ kubectl --namespace kube-system rollout restart daemonset/cilium
+     $ ansible-playbook -i INVENTORY nodeward.cilium.harden -e endpoint_routes_state=enabled --check --diff
+     $ ansible-playbook -i INVENTORY nodeward.cilium.harden -e endpoint_routes_state=enabled -e endpoint_routes_restart=rolling
      $ kubectl --namespace kube-system delete pod coredns-113
-     enable-endpoint-routes: "true"   (ConfigMap cilium-config; the chart's value is endpointRoutes.enabled)"""
+     endpoint_routes_state: "enabled"   (role nodeward.cilium.endpoint_routes)"""  # noqa: E501
 
 
 def test_the_story_of_the_fault():
@@ -144,7 +144,7 @@ def test_well_now_but_not_after_the_next_pod():
     assert "   next pod         pods are cut off: loose (2) by /usr/lib/sysctl.d/50-default.conf:26" in lines
     assert [cure["variables"] for cure in document["cures"]] == [
         {"rp_filter_state": "present"},
-        {"enable-endpoint-routes": "true"},
+        {"endpoint_routes_state": "enabled"},
     ]
 
 

@@ -1,0 +1,637 @@
+"""What the role endpoint_routes decides, from what a cluster and the nodes say."""
+
+import itertools
+
+import pytest
+import yaml
+from ansible_collections.nodeward.cilium.plugins.plugin_utils import endpoint_routes as logic
+
+KEY = logic.KEY
+NOW = "2026-11-24T10:00:00Z"
+LATER = "2026-11-24T11:00:00Z"
+OPTIONS = {
+    "state": "enabled",
+    "method": "auto",
+    "restart": "never",
+    "batch": 1,
+    "namespace": "kube-system",
+    "release": "cilium",
+    "chart_ref": "",
+    "node_selector": {},
+    "node_config_name": "endpoint-routes",
+    "force_conflicts": False,
+    "allow_filtered": False,
+}
+
+
+def granted(but=()):
+    answers = []
+    for review in logic.reviews("kube-system"):
+        asked = review["spec"]["resourceAttributes"]
+        is_allowed = (asked["resource"], asked["verb"]) not in but
+        answers.append({"result": dict(review, status={"allowed": is_allowed})})
+    return answers
+
+
+def config_map(value=None, manager="installer", operation="Update", time=NOW, **data):
+    fields = {"f:data": {"f:ipam": {}}}
+    if value is not None:
+        data[KEY] = value
+        fields["f:data"]["f:" + KEY] = {}
+    return {
+        "metadata": {
+            "name": "cilium-config",
+            "annotations": {},
+            "managedFields": [{"manager": manager, "operation": operation, "time": time, "fieldsV1": fields}],
+        },
+        "data": dict(
+            {name.replace("_", "-"): text for name, text in data.items()}, ipam=data.get("ipam", "cluster-pool")
+        ),
+    }
+
+
+def of_release(document, name="cilium"):
+    document["metadata"]["annotations"]["meta.helm.sh/release-name"] = name
+    return document
+
+
+def daemonset(image="quay.io/cilium/cilium:v1.19.4@sha256:0", annotations=None):
+    return {
+        "metadata": {"uid": "ds"},
+        "spec": {
+            "template": {
+                "metadata": {"annotations": annotations},
+                "spec": {
+                    "containers": [{"name": "other", "image": "x:v0.1"}, {"name": "cilium-agent", "image": image}]
+                },
+            }
+        },
+    }
+
+
+def agent(node, uid=None, created=NOW, is_ready=True, leaving=False, owner="ds"):
+    metadata = {
+        "name": "cilium-%s" % (uid or node),
+        "uid": uid or "uid-" + node,
+        "creationTimestamp": created,
+        "ownerReferences": [{"uid": owner}],
+    }
+    if leaving:
+        metadata["deletionTimestamp"] = LATER
+    status = {"conditions": [{"type": "Ready", "status": "True" if is_ready else "False"}]}
+    return {"metadata": metadata, "spec": {"nodeName": node}, "status": status}
+
+
+def endpoint(address="10.0.0.1", has_route=True, verdict="accepted", pod="shop/cart-1"):
+    return {
+        "address": address,
+        "device": "lxc1",
+        "pod": pod,
+        "endpoint_route": has_route,
+        "verdict": verdict,
+        "reason": "why not",
+    }
+
+
+def host(node, runs=False, filtered=None, endpoints=(), later=None, hardened=False, name=None):
+    line = {"value": 2, "path": "/usr/lib/sysctl.d/50-default.conf", "line": 26} if later else None
+    return {
+        "host": name or node,
+        "node": node,
+        "hardened": hardened,
+        "routes": {"endpoint_routes": {"agent": runs}, "endpoints": list(endpoints), "source": "agent"},
+        "rp_filter": {
+            "all": {"running": (filtered or {}).get("all", 0), "configured": {"systemd_sysctl": None}},
+            "devices": {
+                name: {"kind": "cilium", "running": value} for name, value in (filtered or {}).items() if name != "all"
+            },
+            "patterns": {
+                "lxc*": {"configured": {"systemd_sysctl": line}},
+                "cilium_*": {"configured": {"systemd_sysctl": line}},
+            },
+        },
+    }
+
+
+def node_config(name, value, labels, own=False, time=NOW):
+    return {
+        "metadata": {
+            "name": name,
+            "labels": dict(logic.OWN_LABEL) if own else {},
+            "managedFields": [{"manager": "m", "time": time, "fieldsV1": {"f:spec": {"f:defaults": {"f:" + KEY: {}}}}}],
+        },
+        "spec": {"defaults": {KEY: value}, "nodeSelector": {"matchLabels": labels}},
+    }
+
+
+def seen(config=None, hosts=(), pods=None, configs=None, **others):
+    served = [{"item": "v2alpha1", "api_found": False, "resources": []}]
+    if configs is not None:
+        served += [{"item": "v2", "api_found": True, "resources": configs}]
+    return dict(
+        {
+            "reviews": granted(),
+            "config_map": config or config_map(),
+            "daemonsets": [daemonset()],
+            "pods": [agent("node1"), agent("node2")] if pods is None else pods,
+            "nodes": [
+                {"metadata": {"name": "node1", "labels": {"canary": "yes"}}},
+                {"metadata": {"name": "node2", "labels": {}}},
+            ],
+            "node_configs": served,
+            "releases": [],
+            "helm": {},
+            "helm_failed": "",
+            "hosts": list(hosts),
+        },
+        **others,
+    )
+
+
+def secret(version, status="deployed", name="cilium"):
+    labels = {"name": name, "version": str(version), "status": status, "owner": "helm"}
+    return {"metadata": {"name": "sh.helm.release.v1.%s.v%d" % (name, version), "labels": labels}}
+
+
+def helm(value=None, **values):
+    if value is not None:
+        values["endpointRoutes"] = {"enabled": value}
+    return {"values": values, "chart": "cilium-1.19.4"}
+
+
+def planned(given, **options):
+    return logic.plan(given, dict(OPTIONS, **options))
+
+
+def refusals(given, **options):
+    return "\n".join(planned(given, **options)["problems"])
+
+
+CANARY = {"method": "node_config", "node_selector": {"canary": "yes"}}
+
+
+# ---- the way Cilium was installed ------------------------------------------------------------------------------------
+
+
+def test_without_a_release_it_is_the_config_map():
+    found = planned(seen())
+    assert (found["method"], found["change"], found["problems"]) == ("configmap", "configmap", [])
+    assert found["definition"]["data"] == {KEY: "true"}
+    assert found["notes"] == []
+
+
+@pytest.mark.parametrize("by", ["annotation", "secret"])
+def test_a_release_is_found_by_either_mark(by):
+    config = of_release(config_map()) if by == "annotation" else config_map()
+    found = planned(seen(config, releases=[secret(1, "superseded"), secret(2)], helm=helm()), chart_ref="cilium")
+    assert (found["method"], found["change"], found["problems"]) == ("helm", "helm", [])
+    assert found["values"] == {"endpointRoutes": {"enabled": True}}
+
+
+def test_the_last_revision_counts_by_its_number():
+    releases = [secret(number, "superseded") for number in range(1, 10)] + [secret(10, "pending-upgrade")]
+    assert "is pending-upgrade, not deployed" in refusals(seen(releases=releases, helm=helm()))
+
+
+def test_another_chart_s_release_is_none_of_ours():
+    assert planned(seen(releases=[secret(1, name="coredns")]))["method"] == "configmap"
+
+
+def test_a_release_of_another_name_is_named():
+    given = seen(of_release(config_map(), "rke2-cilium"), releases=[secret(1, name="rke2-cilium")])
+    assert "endpoint_routes_release=rke2-cilium" in refusals(given)
+
+
+def test_asked_for_helm_without_a_release():
+    assert "there is no Helm release 'cilium'" in refusals(seen(), method="helm")
+
+
+def test_the_config_map_of_a_release_on_demand_is_loud():
+    found = planned(seen(of_release(config_map()), releases=[secret(1)]), method="configmap")
+    assert found["change"] == "configmap"
+    assert "belongs to the Helm release cilium" in found["notes"][0]
+    assert "undoes it" in found["notes"][0]
+
+
+def test_the_chart_has_to_be_named_only_where_it_is_needed():
+    releases = [secret(1)]
+    assert "endpoint_routes_chart_ref: is not set" in refusals(seen(releases=releases, helm=helm()))
+    done = seen(config_map("true"), releases=releases, helm=helm(True))
+    assert planned(done)["change"] is None
+    assert refusals(done) == ""
+
+
+def test_a_patched_config_map_of_a_release_is_repaired_where_helm_can():
+    on = seen(config_map("false"), releases=[secret(1)], helm=helm(True))
+    assert planned(on, chart_ref="cilium")["change"] == "helm"
+    off = seen(config_map("true", manager="kubectl-edit"), releases=[secret(1)], helm=helm())
+    told = refusals(off, state="disabled", chart_ref="cilium")
+    assert "written past Helm by kubectl-edit" in told
+    assert "endpoint_routes_method=configmap" in told
+
+
+def test_an_upgrade_that_restarts_agents_needs_consent():
+    sets = [daemonset(annotations={"cilium.io/cilium-configmap-checksum": "0"})]
+    given = seen(releases=[secret(1)], helm=helm(), daemonsets=sets)
+    assert "rollOutCiliumPods" in refusals(given, chart_ref="cilium")
+    assert refusals(given, chart_ref="cilium", restart="rolling") == ""
+
+
+def test_a_helm_client_that_fails_is_told():
+    given = seen(releases=[secret(1)], helm_failed="Failed to find required executable")
+    assert "endpoint_routes_helm_binary" in refusals(given)
+
+
+# ---- values ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("value", "state", "writes"),
+    [
+        (None, "enabled", True),
+        (None, "disabled", False),
+        ("true", "enabled", False),
+        ("true", "disabled", True),
+        ("false", "enabled", True),
+        ("false", "disabled", False),
+        # What Python makes of a bool, and what YAML makes of nothing.
+        ("True", "enabled", True),
+        ("", "disabled", True),
+    ],
+)
+def test_what_needs_writing(value, state, writes):
+    found = planned(seen(config_map(value, manager=logic.MANAGER)), state=state)
+    assert (found["change"] == "configmap") is writes
+    if writes:
+        assert found["definition"]["data"][KEY] in ("true", "false")
+
+
+def test_a_key_of_another_manager_is_not_taken():
+    given = seen(config_map("false", manager="argocd-controller", operation="Apply"))
+    assert "argocd-controller (Apply at %s)" % NOW in refusals(given)
+    assert refusals(given, force_conflicts=True) == ""
+    assert refusals(seen(config_map("false", manager=logic.MANAGER))) == ""
+
+
+@pytest.mark.parametrize(("where", "mark", "keeper"), logic._KEEPERS)
+def test_a_config_map_that_a_tool_keeps_is_not_written(where, mark, keeper):
+    config = config_map()
+    config["metadata"].setdefault(where, {})[mark] = "x"
+    assert "is kept by %s" % keeper in refusals(seen(config))
+    assert refusals(seen(config), force_conflicts=True) == ""
+
+
+# ---- chosen nodes ----------------------------------------------------------------------------------------------------
+
+
+def test_a_canary():
+    found = planned(seen(configs=[]), **CANARY)
+    assert (found["change"], found["scope"]) == ("node_config", ["node1"])
+    assert found["definition"]["apiVersion"] == "cilium.io/v2"
+    assert found["definition"]["spec"]["defaults"] == {KEY: "true"}
+    assert [agent["node"] for agent in found["agents"]] == ["node1"]
+    assert found["after"]["node2"] == (None, None)
+
+
+def test_the_older_version_of_the_api():
+    given = seen(
+        node_configs=[{"item": "v2alpha1", "api_found": True, "resources": []}, {"item": "v2", "api_found": False}]
+    )
+    assert planned(given, **CANARY)["definition"]["apiVersion"] == "cilium.io/v2alpha1"
+
+
+def test_a_canary_that_is_there_needs_nothing():
+    given = seen(configs=[node_config("endpoint-routes", "true", {"canary": "yes"}, own=True)])
+    assert planned(given, **CANARY)["change"] is None
+
+
+def test_another_selector_is_a_change():
+    given = seen(configs=[node_config("endpoint-routes", "true", {"pool": "a"}, own=True)])
+    assert planned(given, **CANARY)["change"] == "node_config"
+
+
+def test_the_end_of_a_canary_is_to_have_none():
+    given = seen(configs=[node_config("endpoint-routes", "true", {"canary": "yes"}, own=True)])
+    found = planned(given, state="disabled", **CANARY)
+    assert (found["change"], found["after"]["node1"]) == ("remove", (None, None))
+    assert [agent["state"] for agent in found["agents"]] == ["stale"]
+    assert planned(seen(configs=[]), state="disabled", **CANARY)["change"] is None
+
+
+def test_off_for_some_where_all_are_on():
+    found = planned(seen(config_map("true"), configs=[]), state="disabled", **CANARY)
+    assert found["change"] == "node_config"
+    assert found["definition"]["spec"]["defaults"] == {KEY: "false"}
+
+
+def test_somebody_else_s_is_not_touched():
+    given = seen(configs=[node_config("endpoint-routes", "false", {"pool": "a"})])
+    assert "somebody else's" in refusals(given, **CANARY)
+
+
+def test_one_that_wins_by_its_name_is_named():
+    given = seen(configs=[node_config("zzz", "false", {"canary": "yes"})])
+    assert "CiliumNodeConfig zzz gives node1 another value, and wins by its name" in refusals(given, **CANARY)
+    assert refusals(seen(configs=[node_config("aaa", "false", {"canary": "yes"})]), **CANARY) == ""
+
+
+def test_nodes_with_a_value_of_their_own_are_left_out():
+    found = planned(seen(configs=[node_config("aaa", "false", {"canary": "yes"})]))
+    assert found["scope"] == ["node2"]
+    assert found["notes"] == ["CiliumNodeConfig aaa gives node1 another value, which stays"]
+
+
+def test_what_cannot_be_chosen():
+    assert "CustomResourceDefinition" in refusals(seen(), **CANARY)
+    assert "is empty, which would choose every node" in refusals(seen(configs=[]), method="node_config")
+    assert "no node has the labels pool=a" in refusals(
+        seen(configs=[]), method="node_config", node_selector={"pool": "a"}
+    )
+
+
+@pytest.mark.parametrize(
+    ("selector", "labels", "chooses"),
+    [
+        (None, {"a": "b"}, False),
+        ({}, {}, True),
+        ({"matchLabels": {"a": "b"}}, {"a": "b", "c": "d"}, True),
+        ({"matchLabels": {"a": "b"}}, {"a": "c"}, False),
+        ({"matchExpressions": [{"key": "a", "operator": "In", "values": ["b"]}]}, {"a": "b"}, True),
+        ({"matchExpressions": [{"key": "a", "operator": "In", "values": ["b"]}]}, {}, False),
+        ({"matchExpressions": [{"key": "a", "operator": "NotIn", "values": ["b"]}]}, {}, True),
+        ({"matchExpressions": [{"key": "a", "operator": "NotIn", "values": ["b"]}]}, {"a": "b"}, False),
+        ({"matchExpressions": [{"key": "a", "operator": "Exists"}]}, {"a": ""}, True),
+        ({"matchExpressions": [{"key": "a", "operator": "DoesNotExist"}]}, {"a": ""}, False),
+    ],
+)
+def test_selectors(selector, labels, chooses):
+    assert logic.selects(selector, labels) is chooses
+
+
+# ---- agents ----------------------------------------------------------------------------------------------------------
+
+
+def states(given, **options):
+    return {agent["node"]: agent["state"] for agent in planned(given, **options)["agents"]}
+
+
+def test_what_the_agent_says_counts_whatever_the_times_say():
+    given = seen(config_map("true", time=LATER), [host("node1", runs=True), host("node2", runs=False)])
+    assert states(given) == {"node1": "current", "node2": "stale"}
+
+
+def test_without_its_word_the_times_tell():
+    pods = [agent("node1", created=NOW), agent("node2", created=LATER)]
+    assert states(seen(config_map("true", time=LATER), pods=pods)) == {"node1": "stale", "node2": "current"}
+
+
+def test_what_changes_now_is_stale_whatever_the_times_say():
+    pods = [agent("node1", created=LATER)]
+    assert states(seen(config_map(time=NOW), pods=pods)) == {"node1": "stale"}
+
+
+def test_without_any_time_nothing_is_restarted():
+    config = config_map("true")
+    config["metadata"]["managedFields"] = []
+    found = planned(seen(config), restart="rolling")
+    assert {agent["state"] for agent in found["agents"]} == {"unknown"}
+    assert found["batches"] == []
+
+
+def test_only_the_writer_of_the_key_makes_agents_stale():
+    config = config_map("true", manager=logic.MANAGER, time=NOW)
+    config["metadata"]["managedFields"].append(
+        {"manager": "x", "time": "2027-01-01T00:00:00Z", "fieldsV1": {"f:data": {"f:mtu": {}}}}
+    )
+    assert states(seen(config, pods=[agent("node1", created=LATER)])) == {"node1": "current"}
+
+
+def test_foreign_and_leaving_pods_are_no_agents():
+    pods = [agent("node1"), agent("node2", owner="other"), agent("node3", leaving=True)]
+    assert [agent["node"] for agent in planned(seen(pods=pods))["agents"]] == ["node1"]
+
+
+def test_batches_are_in_order_and_the_unready_come_last():
+    pods = [agent("node%d" % number, is_ready=number != 1) for number in (3, 1, 2, 4)]
+    found = planned(seen(pods=pods), batch=2)
+    assert [[agent["node"] for agent in batch] for batch in found["batches"]] == [
+        ["node2", "node3"],
+        ["node4", "node1"],
+    ]
+
+
+BATCH = [{"node": "node1", "uid": "old", "pod": "cilium-old"}]
+
+
+@pytest.mark.parametrize(
+    ("pods", "why"),
+    [
+        ([agent("node1", "new")], None),
+        ([], "there is no new agent yet"),
+        ([agent("node1", "old")], "the old agent cilium-old does not go"),
+        ([agent("node1", "old", leaving=True), agent("node1", "new")], "the old agent cilium-old does not go"),
+        ([agent("node1", "new", is_ready=False)], "the new agent cilium-new is not ready"),
+        ([agent("node1", "new", leaving=True)], "the new agent cilium-new is not ready"),
+        ([agent("node2", "new")], "there is no new agent yet"),
+        ([agent("node1", "new", owner="other")], "there is no new agent yet"),
+    ],
+)
+def test_waiting(pods, why):
+    expected = [{"node": "node1", "why": why}] if why else []
+    assert logic.waiting_for(BATCH, daemonset(), pods) == expected
+
+
+# ---- caveats ---------------------------------------------------------------------------------------------------------
+
+BPF = {"kube_proxy_replacement": "true", "enable_bpf_masquerade": "true"}
+
+
+@pytest.mark.parametrize(
+    ("image", "data", "is_refused"),
+    [
+        ("quay.io/cilium/cilium:v1.13.18", BPF, True),
+        ("registry:5000/cilium/cilium:v1.12.0-rc1@sha256:0", BPF, True),
+        ("quay.io/cilium/cilium:v1.14.0", BPF, False),
+        ("quay.io/cilium/cilium:v1.9.1", BPF, True),
+        ("quay.io/cilium/cilium:v1.13.18", dict(BPF, enable_host_legacy_routing="true"), False),
+        ("quay.io/cilium/cilium:v1.13.18", {"kube_proxy_replacement": "strict"}, False),
+        (
+            "quay.io/cilium/cilium:v1.13.18",
+            {"kube_proxy_replacement": "strict", "enable_ipv4_masquerade": "false"},
+            True,
+        ),
+        ("quay.io/cilium/cilium:v1.13.18", {"enable_bpf_masquerade": "true"}, False),
+    ],
+)
+def test_host_routing(image, data, is_refused):
+    told = refusals(seen(config_map(**data), daemonsets=[daemonset(image)]))
+    assert ("does not go together with endpoint routes" in told) is is_refused
+
+
+def test_host_routing_of_an_unknown_version_is_noted():
+    found = planned(seen(config_map(**BPF), daemonsets=[daemonset("registry:5000/cilium@sha256:0")]))
+    assert found["problems"] == []
+    assert "does not tell its version" in found["notes"][0]
+
+
+@pytest.mark.parametrize("key", ["local-router-ipv4", "local-router-ipv6"])
+def test_what_requires_endpoint_routes_keeps_them(key):
+    config = config_map("true", manager=logic.MANAGER)
+    config["data"][key] = "10.0.0.1"
+    assert key in refusals(seen(config), state="disabled")
+    assert refusals(seen(config), state="enabled") == ""
+
+
+@pytest.mark.parametrize("mode", ["eni", "azure", "alibabacloud"])
+def test_clouds_keep_them(mode):
+    config = config_map("true", manager=logic.MANAGER, ipam=mode)
+    assert "mode %s needs endpoint routes" % mode in refusals(seen(config), state="disabled")
+
+
+def test_gke_is_told_by_the_release_s_values():
+    given = seen(config_map("true"), releases=[secret(1)], helm=helm(True, gke={"enabled": True}))
+    assert "mode gke needs" in refusals(given, state="disabled", chart_ref="cilium")
+
+
+def test_a_filter_that_would_cut_nodes_apart_refuses():
+    for filtered in ({"cilium_host": 2}, {"cilium_vxlan": 1}, {"all": 1}):
+        given = seen(hosts=[host("node1", filtered=filtered, name="first")])
+        ((name, value),) = filtered.items()
+        assert "first: rp_filter is on (%s %d)" % (name, value) in refusals(given)
+        assert refusals(given, state="disabled") == ""
+        assert planned(given, allow_filtered=True)["problems"] == []
+        assert "cut off" in planned(given, allow_filtered=True)["notes"][0]
+    assert refusals(seen(hosts=[host("node1", filtered={"lxc1": 2})])) == ""
+
+
+def test_in_check_mode_the_hardening_of_this_run_counts():
+    given = seen(hosts=[host("node1", filtered={"cilium_host": 2}, hardened=True)])
+    assert planned(given)["problems"] == []
+    assert "sets that to 0 first" in planned(given)["notes"][0]
+
+
+def test_a_filter_to_come_is_noted():
+    found = planned(seen(hosts=[host("node1", later=True)]))
+    assert found["problems"] == []
+    assert "cilium_* 2 by /usr/lib/sysctl.d/50-default.conf:26" in found["notes"][0]
+    assert "lxc" not in found["notes"][0]
+
+
+def test_where_there_is_no_cilium():
+    assert "no ConfigMap cilium-config" in refusals(dict(seen(), config_map=None))
+    assert "expected one DaemonSet" in refusals(seen(daemonsets=[]))
+
+
+# ---- rights ----------------------------------------------------------------------------------------------------------
+
+
+def rights_of(manifest):
+    found = set()
+    for document in yaml.safe_load_all(manifest):
+        for rule in document["rules"]:
+            for resource, verb in itertools.product(rule["resources"], rule["verbs"]):
+                found.add((document["kind"], rule["apiGroups"][0], resource, verb, *rule.get("resourceNames", [])))
+    return found
+
+
+def test_the_missing_rights_and_no_others_are_printed():
+    given = seen(reviews=granted(but={("pods", "list"), ("pods", "delete"), ("configmaps", "patch")}))
+    told = refusals(given)
+    assert rights_of(told[told.index("---") :]) == {
+        ("Role", "", "pods", "list"),
+        ("Role", "", "configmaps", "patch", "cilium-config"),
+    }
+    told = refusals(given, restart="rolling")
+    assert ("Role", "", "pods", "delete") in rights_of(told[told.index("---") :])
+
+
+def test_nodes_are_of_the_whole_cluster():
+    given = seen(configs=[], reviews=granted(but={("nodes", "list"), ("ciliumnodeconfigs", "patch")}))
+    told = refusals(given, **CANARY)
+    assert rights_of(told[told.index("---") :]) == {
+        ("ClusterRole", "", "nodes", "list"),
+        ("Role", "cilium.io", "ciliumnodeconfigs", "patch"),
+    }
+    assert "create clusterrolebinding" in told
+
+
+def test_who_may_read_nothing_gets_no_other_error():
+    every = {
+        (r["spec"]["resourceAttributes"]["resource"], r["spec"]["resourceAttributes"]["verb"])
+        for r in logic.reviews("x")
+    }
+    given = dict(seen(reviews=granted(but=every)), config_map=None, daemonsets=[], pods=[])
+    assert len(planned(given)["problems"]) == 1
+
+
+def test_a_served_api_that_may_not_be_read():
+    answers = [{"item": "v2alpha1", "api_found": False}, {"item": "v2", "msg": "Forbidden"}]
+    given = seen(node_configs=answers, reviews=granted(but={("ciliumnodeconfigs", "list")}))
+    assert "list ciliumnodeconfigs" in refusals(given)
+
+
+# ---- what was reached ------------------------------------------------------------------------------------------------
+
+
+def reported(hosts, value="true", state="enabled", **options):
+    found = planned(seen(config_map(value, manager=logic.MANAGER), hosts), state=state)
+    return found, logic.report(found, hosts, **options)
+
+
+def test_done_is_said_only_where_all_is_seen_and_agrees():
+    both = [host(node, True, endpoints=[endpoint()]) for node in ("node1", "node2")]
+    found, result = reported(both)
+    assert (result["state"], result["accepted"], result["problems"]) == ("done", 2, [])
+    _found, result = reported(both[:1])
+    assert (result["state"], result["unseen"]) == ("unknown", ["node2"])
+
+
+def test_an_agent_that_says_true_proves_nothing():
+    hosts = [host(node, True, endpoints=[endpoint(has_route=False, verdict="dropped")]) for node in ("node1", "node2")]
+    found, result = reported(hosts)
+    assert result["state"] == "pending"
+    assert result["commands"] == ["kubectl --namespace shop delete pod cart-1"] * 2
+    assert result["problems"] == []
+    lines = logic.story(found, result, OPTIONS)
+    assert "pending: 0 of 2 agents and 2 pods" in lines[0]
+    assert all("done" not in line for line in lines)
+
+
+def test_disabled_again_has_pods_pending_too():
+    _found, result = reported([host("node1", False, endpoints=[endpoint()])], value="false", state="disabled")
+    assert [pod["pod"] for pod in result["pods"]] == ["shop/cart-1"]
+
+
+def test_a_reply_that_is_dropped_on_its_own_route_is_a_failure():
+    hosts = [host("node1", True, endpoints=[endpoint(verdict="dropped")])]
+    _found, result = reported(hosts)
+    assert "its reply is dropped all the same: why not" in result["problems"][0]
+
+
+def test_an_agent_that_came_back_with_the_old_value_is_a_failure():
+    _found, result = reported([host("node1", False)], restarted=["node1"])
+    assert "node1: its agent was recreated, but it says that it runs with false" in result["problems"]
+    _found, result = reported([host("node1", False)])
+    assert result["problems"] == []
+    assert [agent["node"] for agent in result["agents"]] == ["node1"]
+
+
+def test_what_was_written_and_did_not_take_is_a_failure():
+    _found, result = reported([], value="false")
+    assert "is not what was asked for" in result["problems"][0]
+    _found, result = reported([], value="false", is_check=True)
+    assert result["problems"] == []
+
+
+def test_an_endpoint_without_a_name_is_named_by_its_address():
+    hosts = [host("node1", True, endpoints=[endpoint(has_route=False, pod=None)])]
+    found, result = reported(hosts)
+    assert result["commands"] == []
+    assert any("10.0.0.1 on lxc1 (no source names its pod)" in line for line in logic.story(found, result, OPTIONS))
+
+
+def test_check_mode_names_who_would_restart_in_order():
+    options = dict(OPTIONS, restart="rolling", batch=1)
+    found = logic.plan(seen(), options)
+    (line,) = [line for line in logic.story(found, None, options, is_check=True) if "would restart" in line]
+    assert line.endswith("cilium-node1 on node1, then cilium-node2 on node2")
