@@ -52,6 +52,7 @@ def page(document):
         "style": style,
         "script": script,
         "title": escaped(title(totals, verdict)),
+        "collection": escaped(document["collection"]),
         "outcome": "passed" if verdict["passed"] else "failed",
         "answer": escaped(answer(totals)),
         "verdict": "Passed" if verdict["passed"] else "Failed",
@@ -198,8 +199,8 @@ def bar(totals):
     for state in STATES:
         share = 1000.0 * totals[state] / totals["nodes"] if totals["nodes"] else 0
         if share:
-            # A single node among thousands is still to be seen.
-            width = max(share - 4, 4)
+            # A gap to the next, and a single node among thousands is still to be seen.
+            width = max(share - (4 if left + share < 999.9 else 0), 4)
             drawn.append('<rect class="%s" x="%.1f" width="%.1f" height="8"/>' % (state, min(left, 996), width))
         left += share
     return "".join(drawn)

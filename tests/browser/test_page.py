@@ -254,6 +254,24 @@ def test_columns_are_those_ids_that_occur(opened):
     ]
 
 
+def test_many_kinds_of_findings_are_folded_and_unfold(opened):
+    document = fleet.sample()
+    known = document["rules"]["RPF009"]
+    document["rules"].update({"RPF%03d" % number: {**known, "title": "Kind %d" % number} for number in range(20, 35)})
+    found = [fleet.finding("RPF%03d" % number, "low", "x", "a", "b") for number in range(20, 35)]
+    document["nodes"][4]["findings"] += found
+    page = opened(document)
+    kinds = page.locator(".rules tbody tr:visible")
+    assert kinds.count() == 10
+    unfold = page.locator("button", has_text="All 23 kinds of findings")
+    assert unfold.get_attribute("aria-expanded") == "false"
+    unfold.click()
+    assert kinds.count() == 23
+    assert unfold.get_attribute("aria-expanded") == "true"
+    page = opened(document, "#id=RPF034")
+    assert rule(page, "RPF034").is_visible(), "a filter that is on is to be seen"
+
+
 def test_pages_of_many_nodes(opened, many):
     page = opened(many)
     back, on = page.locator(".pager button", has_text="Previous"), page.locator(".pager button", has_text="Next")
@@ -345,7 +363,7 @@ def test_the_drawing_says_where_the_packet_dies_and_whose_line_it_was(opened):
         assert told in text, told
     described = page.locator("#way-desc").text_content()
     assert "arrives on lxc3c160d6c7aa0" in described
-    assert "leaves by cilium_host, another device" in described
+    assert "The way back: cilium_host, not the device it came in by." in described
     assert "/usr/lib/sysctl.d/50-default.conf:26" in described
     assert drawing.get_attribute("role") == "img"
     assert drawing.locator(".sign.dropping path").count() == 2, "a stop sign with a cross"
@@ -356,6 +374,16 @@ def test_the_drawing_of_what_is_accepted(opened):
     assert "accepted" in text
     assert "hears the reply" in text
     assert "dropped" not in text
+
+
+def test_below_the_drawing_stands_what_will_be_otherwise(opened):
+    told = opened(address="#node=node3").locator(".way-figure figcaption p").all_inner_texts()
+    assert "accepted" in told[0]
+    assert [" ".join(each.split()) for each in told[1:]] == [
+        "dropped after the next boot, by /etc/sysctl.d/zz-cis.conf:4",
+        "dropped after the next sysctl --system, by /etc/sysctl.d/zz-cis.conf:4",
+    ]
+    assert opened(address="#node=node1").locator(".way-figure figcaption p").count() == 1
 
 
 def test_the_drawing_with_endpoint_routes(opened):

@@ -10,6 +10,7 @@ const CHANGES = [null, 'new', 'unchanged'];
 const MODES = {0: 'off (0)', 1: 'strict (1)', 2: 'loose (2)'};
 const HORIZONS = [['now', 'Now'], ['pod', 'Next pod'], ['boot', 'Next boot'], ['sysctl_system', 'sysctl --system']];
 const PAGE_SIZE = 50;
+const RULES_AT_FIRST = 10;
 const SMALL = matchMedia('(max-width: 639px)');
 const DRAWING_WIDE = matchMedia('(min-width: 900px)');
 
@@ -314,7 +315,7 @@ function buildRules() {
   const rows = occurring.map((rule) => {
     const known = audit.rules[rule];
     const sum = sums.get(rule);
-    return element('tr', {},
+    return element('tr', {'data-rule': rule},
       element('th', {scope: 'row'}, filterButton(
         [element('span', {class: 'id'}, audit.ids[rule]), element('span', {class: 'what'}, visible(known.title))],
         () => view.rule === rule,
@@ -327,11 +328,20 @@ function buildRules() {
       audit.baseline && element('td', {class: 'number'}, some(sum.fresh)),
       audit.totals.waived ? element('td', {class: 'number spare'}, some(sum.waived)) : null);
   });
+  const later = rows.length > RULES_AT_FIRST + 2 ? rows.slice(RULES_AT_FIRST) : [];
+  const unfold = element('button', {type: 'button', class: 'quiet unfold', 'aria-expanded': 'false', click: () =>
+    fold(unfold.getAttribute('aria-expanded') === 'true')}, `All ${rows.length} kinds of findings`);
+  const fold = (folded) => {
+    unfold.setAttribute('aria-expanded', String(!folded));
+    later.forEach((one) => one.classList.toggle('folded', folded));
+  };
+  // Not where the filter is one of them: it must be seen.
+  fold(!later.some((one) => view.rule === Number(one.dataset.rule)));
   return element('div', {class: 'scroll', role: 'region', tabindex: '0', 'aria-label': 'What was found, as a table'},
     element('table', {class: 'rules'},
       heads(['Finding'], ['Severity', 'brief'], ['Nodes', 'number'], ['Findings', 'number spare'],
         ...(audit.baseline ? [['New', 'number']] : []), ...(audit.totals.waived ? [['Waived', 'number spare']] : [])),
-      element('tbody', {}, rows)));
+      element('tbody', {}, rows)), later.length ? unfold : null);
 }
 
 function buildLines() {
@@ -652,10 +662,9 @@ function buildEndpoints(node) {
   ].filter(Boolean);
 }
 
-const verdictMark = (verdict) => {
-  const state = {dropped: 'dropping', accepted: 'fine', unknown: 'unknown'}[verdict];
-  return element('span', {class: `state ${state}`}, icon(state), verdict === 'unknown' ? 'not known' : verdict);
-};
+const stateWord = (state, word) => element('span', {class: `state ${state}`}, icon(state), word);
+const verdictMark = (verdict) =>
+  stateWord(...OUTCOMES[{dropped: true, accepted: false, unknown: null}[verdict]]);
 
 const strength = (value) => ({0: 'no protection', 1: 'protected', 2: 'protected, loosely'}[value] || 'not known');
 
@@ -768,7 +777,7 @@ function buildWay(node) {
   }
   const figure = element('figure', {class: 'way-figure'});
   const draw = (path) => figure.replaceChildren(drawing(path, DRAWING_WIDE.matches),
-    element('figcaption', {}, verdictMark(path[5]), ' ', foreign(sentence(path[6]))));
+    element('figcaption', {}, element('p', {}, verdictMark(path[5]), ' ', foreign(sentence(path[6]))), later(path)));
   figure.redraw = () => draw(paths[figure.chosen]);
   figure.chosen = 0;
   figure.redraw();
@@ -777,6 +786,15 @@ function buildWay(node) {
     element('option', {value: index}, visible(`${podName(path)}, ${path[1] || 'address unknown'}: ${path[5]}`))));
   choice.addEventListener('change', () => { figure.chosen = Number(choice.value); figure.redraw(); });
   return [element('div', {class: 'field pick'}, element('label', {for: 'path'}, `Pod, of ${counted(paths.length, 'pod')} kept`), choice), figure];
+}
+
+/** What of it will be otherwise, and by whose line. */
+function later(path) {
+  const next = pooled(path[10]);
+  return HORIZONS.slice(1).filter(([key]) => next[key].dropped !== null && next[key].dropped !== (path[5] === 'dropped') && path[5] !== 'unknown')
+    .map(([key, word]) => element('p', {}, stateWord(...OUTCOMES[next[key].dropped]), ' ',
+      key === 'sysctl_system' ? ['after the next ', element('code', {}, word)] : {pod: 'for the next pod', boot: 'after the next boot'}[key],
+      next[key].lines.length ? [', by ', ...names(next[key].lines.map(place))] : ''));
 }
 
 /** Lines of at most so many characters; what is longer than a line is cut where it must be. */
@@ -877,9 +895,9 @@ function partsOf(path) {
     check: {kind: 'check', shape: 'check', label: 'Route lookup (FIB)', plain: true,
       title: [address ? 'Where would a packet' : 'Where would it'], notes: [`to ${address || 'the pod'} leave?`,
         {true: 'by the same device', false: 'by another device', null: 'not known'}[symmetric], ...(effective === 0 ? ['not asked: the filter is off'] : [])]},
-    back: {kind: `back ${symmetric ? 'same' : 'other'}`, label: 'The way back', title: [routeDevice || 'no route'],
+    back: {kind: `back ${symmetric ? 'same' : 'other'}`, label: 'The way back', title: [routeDevice || (verdict === 'unknown' ? 'not known' : 'no route')],
       notes: [{true: 'the device it came in by: both ways are the same', false: routeDevice ? 'not the device it came in by' : 'the host has no route to it',
-        null: 'not known'}[symmetric]]},
+        null: ''}[symmetric]].filter(Boolean)},
     host: {kind: `host ${state}`, shape: 'double', label: 'The host and beyond', plain: true,
       title: [{dropped: 'hears nothing', accepted: 'hears the reply', unknown: 'not known'}[verdict]], notes: ['kubelet’s probes, services']},
     culprits: culprits.map((each) => ({kind: 'culprit', shape: 'note', label: state === 'fine' ? 'Set by' : 'Whose line', ...each})),
@@ -887,9 +905,9 @@ function partsOf(path) {
 }
 
 function tellDrawing(path, parts) {
-  const [, address, device, routeDevice, symmetric, , reason] = path;
+  const [, address, device, , , , reason] = path;
   const told = [`The reply of ${podName(path)} (${address || 'address unknown'}) arrives on ${device || 'an unknown device'}.`,
-    routeDevice ? `The host's route back leaves by ${routeDevice}, ${symmetric ? 'the same device' : 'another device'}.` : 'The host has no route back.',
+    `The way back: ${[...parts.back.title, ...parts.back.notes].join(', ')}.`,
     `The packet is ${parts.word}: ${reason}.`,
     ...parts.culprits.map((each) => `${each.label}: ${[...each.title, ...each.notes].map((one) => one.text || one).join(', ')}.`)];
   return visible(told.join(' '));
