@@ -16,8 +16,8 @@ positional: _input
 options:
   _input:
     description:
-      - What was read, as a dictionary of C(reviews), C(config_map), C(daemonsets), C(pods), C(nodes), C(node_configs) (an
-        answer for each version of the API), C(releases), C(helm), C(helm_failed) and C(hosts).
+      - What was read, as a dictionary of C(reviews), C(config_map), C(daemonsets), C(pods), C(nodes), C(node_configs)
+        (an answer for each version of the API), C(releases), C(helm), C(helm_failed) and C(hosts).
     type: dict
     required: true
   options:
