@@ -254,12 +254,19 @@ def test_columns_are_those_ids_that_occur(opened):
     ]
 
 
-def test_many_kinds_of_findings_are_folded_and_unfold(opened):
+def many_kinds():
+    """The sample, with fifteen kinds of findings more."""
     document = fleet.sample()
     known = document["rules"]["RPF009"]
     document["rules"].update({"RPF%03d" % number: {**known, "title": "Kind %d" % number} for number in range(20, 35)})
-    found = [fleet.finding("RPF%03d" % number, "low", "x", "a", "b") for number in range(20, 35)]
-    document["nodes"][4]["findings"] += found
+    document["nodes"][4]["findings"] += [
+        fleet.finding("RPF%03d" % number, "low", "x", "a", "b") for number in range(20, 35)
+    ]
+    return document
+
+
+def test_many_kinds_of_findings_are_folded_and_unfold(opened):
+    document = many_kinds()
     page = opened(document)
     kinds = page.locator(".rules tbody tr:visible")
     assert kinds.count() == 10
@@ -408,6 +415,7 @@ def test_the_drawing_with_endpoint_routes(opened):
     assert page.locator(".box.back.same").count() == 1
     page = opened(fleet.document([well, unknown]), "#node=node-2")
     assert "not known" in page.locator("svg.way-drawing").text_content()
+    assert "no route" not in page.locator("svg.way-drawing").text_content(), "nobody said that there is none"
     assert "pod of unknown name" in page.locator("svg.way-drawing").text_content()
 
 
@@ -720,6 +728,18 @@ def test_long_and_hostile_names_do_not_widen_it(opened, width):
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     page.goto(page.url.split("#")[0] + "#node=" + "w" * 200)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.parametrize("width", [640, 768, 1280])
+def test_a_matrix_of_many_columns_scrolls_within_itself(opened, width):
+    page = opened(many_kinds(), viewport={"width": width, "height": 800})
+    inside, outside = page.locator(".matrix").evaluate("(one) => [one.scrollWidth, one.clientWidth]")
+    assert inside > outside
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.locator(".matrix").focus()
+    page.keyboard.press("ArrowRight")
+    page.wait_for_timeout(300)  # it scrolls smoothly, and the policy refuses a script that waits for it
+    assert page.locator(".matrix").evaluate("(one) => one.scrollLeft") > 0
 
 
 def test_narrow_nodes_are_cards(opened):

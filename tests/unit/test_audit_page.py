@@ -227,7 +227,15 @@ def test_lines_are_ordered_by_the_nodes_that_they_are_behind():
     counts = [count for _place, _text, count in held["lines"]]
     assert counts == sorted(counts, reverse=True)
     assert ["/etc/sysctl.d/zz-cis.conf:4", "net.ipv4.conf.all.rp_filter = 1", 1] in held["lines"]
-    assert not any("bond0" in place for place, _text, _count in held["lines"])
+
+
+def test_a_line_behind_nothing_but_what_is_waived_is_not_named():
+    node = copy.deepcopy(SAMPLE["nodes"][4])
+    waived = finding(waived={"justification": "because", "expires": None})
+    node["findings"] = [waived]
+    held, unwell = audit_page.compact(changed(nodes=[node]))
+    assert held["lines"] == []
+    assert unwell["dropping"][0][3] == []
 
 
 def test_of_many_lines_the_rest_is_counted():
