@@ -12,7 +12,7 @@ spec:
       labels: {k8s-app: cilium}
 {{- if .Values.rollOutCiliumPods }}
       annotations:
-        cilium.io/cilium-configmap-checksum: {{ include (print $.Template.BasePath "/config.yaml") . | sha256sum | quote }}
+        cilium.io/cilium-configmap-checksum: {{ include (print $.Template.BasePath "/config.tpl") . | sha256sum | quote }}
 {{- end }}
     spec:
       terminationGracePeriodSeconds: 0
