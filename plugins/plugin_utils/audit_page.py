@@ -38,6 +38,7 @@ SOURCES = {
     "cache": "from facts kept from earlier runs",
     "document": "from a saved document",
 }
+FAILS_ON = {"high": "severity high", "none": "no severity"}
 # These draw as nothing although they are letters to Unicode.
 BLANK_LETTERS = "\u115f\u1160\u2800\u3164\uffa0"
 
@@ -57,7 +58,7 @@ def page(document):
         "answer": escaped(answer(totals)),
         "verdict": "Passed" if verdict["passed"] else "Failed",
         "reasons": "".join("<li>%s</li>" % escaped(reason) for reason in verdict["reasons"]),
-        "about": about(document),
+        "about": about(document, held["oldest"]),
         "bar": bar(totals),
         "figures": "".join(
             '<li class="figure %s"><b>%s</b> <span>%s</span></li>' % (state, number(totals[state]), WORDS[state])
@@ -153,15 +154,16 @@ def answer(totals):
     return "%s and %s." % (", ".join(parts[:-1]), parts[-1])
 
 
-def about(document):
+def about(document, oldest=None):
     """When, of what, by which rule, against what: what qualifies the answer."""
+    source = SOURCES[document["source"]]
+    if document["source"] != "run" and oldest:
+        source += ", the oldest facts of %s" % escaped(moment(oldest))
+    made = document["generated"]
+    fail_on = document["options"]["fail_on"]
     says = [
-        'Made <time datetime="%s">%s</time>, %s'
-        % (escaped(document["generated"]), escaped(moment(document["generated"])), SOURCES[document["source"]]),
-        "fails on %s"
-        % {"high": "severity high", "none": "no severity"}.get(
-            document["options"]["fail_on"], "severity %s or worse" % escaped(document["options"]["fail_on"])
-        ),
+        'Made <time datetime="%s">%s</time>, %s' % (escaped(made), escaped(moment(made)), source),
+        "fails on %s" % FAILS_ON.get(fail_on, "severity %s or worse" % escaped(fail_on)),
     ]
     waived = document["totals"]["waived"]
     if waived:
@@ -263,6 +265,7 @@ def compact(document):
         lines=[[place, texts.get(place), count] for place, count in most[:MOST_LINES]],
         more_lines=max(len(most) - MOST_LINES, 0),
         limits={"full": IN_FULL, "named": BY_NAME},
+        oldest=min((node["gathered_at"] for node in nodes if "gathered_at" in node), default=None),
         nodes=nodes,
     )
     return held, unwell

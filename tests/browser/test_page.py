@@ -322,6 +322,25 @@ def test_back_and_forward_and_links(opened):
     assert len(names(again)) == 2
 
 
+def test_what_was_typed_is_there_on_the_way_back(opened):
+    page = opened()
+    page.locator("#search").fill("node3")
+    page.locator(".matrix a").click()
+    shows(page, "node3")
+    page.go_back()
+    shows(page, re.compile("^2 of 7"))
+    assert page.locator("#search").input_value() == "node3"
+    assert names(page) == ["node3"]
+
+
+def test_the_age_of_kept_facts_is_told(opened):
+    document = {**fleet.sample(), "source": "cache"}
+    document["nodes"][4]["gathered_at"] = "2026-11-03T04:05:06Z"
+    assert (
+        "Facts gathered 2026-11-03 04:05:06 UTC" in opened(document, "#node=node1").locator("#node .about").inner_text()
+    )
+
+
 def test_an_address_opens_what_it_names(opened):
     page = opened(address="#state=at_risk,dropping&id=RPF003&sort=-name&q=node")
     assert names(page) == ["node3", "node1"]
@@ -814,6 +833,14 @@ def test_axe_finds_no_violation_in_many_nodes_with_filters(opened, many):
     page = opened(many, "#q=nothing-at-all", bypass_csp=True)
     assert chromium.axe_violations(page) == []
     page.goto(page.url.split("#")[0] + "#state=dropping&id=RPF001&page=1")
+    assert chromium.axe_violations(page) == []
+
+
+def test_axe_finds_no_violation_in_what_is_unfolded(opened):
+    page = opened(fleet.document([fleet.dropping("node-1", 300)]), "#node=node-1", bypass_csp=True)
+    page.locator("details.more summary").first.click()
+    inside, outside = page.locator("details.more p").first.evaluate("(one) => [one.scrollHeight, one.clientHeight]")
+    assert inside > outside
     assert chromium.axe_violations(page) == []
 
 

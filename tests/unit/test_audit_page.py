@@ -297,6 +297,13 @@ def test_where_the_facts_are_from(source, told):
     assert told in audit_page.about(changed(source=source))
 
 
+def test_the_age_of_kept_facts_is_told():
+    document = changed(source="cache")
+    document["nodes"][4]["gathered_at"] = "2026-11-03T04:05:06Z"
+    assert "the oldest facts of 2026-11-03 04:05:06 UTC" in audit_page.page(document)
+    assert "the oldest facts" not in audit_page.page({**document, "source": "run"})
+
+
 @pytest.mark.parametrize(
     ("fail_on", "told"),
     [("high", "fails on severity high<"), ("low", "severity low or worse"), ("none", "fails on no severity")],

@@ -177,19 +177,28 @@ let view = readAddress();
 
 /** Goes to a changed state. A step that one wants to come back to is an entry of the history. */
 function go(change) {
+  noteDown();
   const before = view;
   view = {...view, page: 1, ...change};
   history.pushState(null, '', addressOf(view));
   show(before);
 }
 
-let writing;
+let writing = 0;
 function goQuietly(change) {
   view = {...view, page: 1, ...change};
   clearTimeout(writing);
   // Browsers allow a page only so many of these.
-  writing = setTimeout(() => history.replaceState(null, '', addressOf(view)), 250);
+  writing = setTimeout(noteDown, 250);
   renderMatrix();
+}
+
+/** What was typed is in the address before one leaves it. */
+function noteDown() {
+  if (!writing) return;
+  clearTimeout(writing);
+  writing = 0;
+  history.replaceState(null, '', addressOf(view));
 }
 
 function toggled(set, word) {
@@ -361,7 +370,7 @@ function buildLines() {
 }
 
 function waiverState(waiver) {
-  if (waiver.expired) return [tag('expired', 'expired'), waiver.matched ? ` ${counted(waiver.matched, 'finding')} counts again`.replace('findings counts', 'findings count') : ''];
+  if (waiver.expired) return [tag('expired', 'expired'), waiver.matched ? ` ${counted(waiver.matched, 'finding')} ${waiver.matched === 1 ? 'counts' : 'count'} again` : ''];
   if (!waiver.matched) return [tag('quiet', 'matches nothing')];
   return [tag('waived', 'in force'), ` ${counted(waiver.matched, 'finding')}`];
 }
@@ -737,7 +746,7 @@ function buildFinding(node, rule, findings) {
     element('div', {class: 'told'},
       element('ul', {class: 'instances'}, rows),
       left ? element('details', {class: 'more'}, element('summary', {}, `${count(left)} more of the same, all in audit.json`),
-        element('p', {class: 'mono'}, ...names(others, others.length), unnamed ? ` and ${count(unnamed)} more.` : '')) : null),
+        element('p', {class: 'mono', tabindex: '0', role: 'group', 'aria-label': `More of ${audit.ids[rule]}`}, ...names(others, others.length), unnamed ? ` and ${count(unnamed)} more.` : '')) : null),
     element('div', {class: 'remedy'}, element('h4', {}, 'What mends it'), remedies(rule, findings),
       element('p', {class: 'note'}, 'See ', foreign(known.section, 'code'), '; ', reference(known.reference), '.')));
 }
@@ -1058,9 +1067,9 @@ document.documentElement.setAttribute('data-ready', '');
 
 // Not every browser has it; the first search then takes a little longer.
 if (window.requestIdleCallback) requestIdleCallback((deadline) => prepareSearch(deadline));
+addEventListener('click', noteDown, true);
 addEventListener('keydown', onKey);
 addEventListener('hashchange', () => { const before = view; view = readAddress(); show(before); });
-// A step made by pushState comes back as popstate alone where only the filter differs; hashchange follows where it does.
 SMALL.addEventListener('change', () => renderMatrix());
 DRAWING_WIDE.addEventListener('change', () => document.querySelectorAll('.way-figure').forEach((figure) => figure.redraw()));
 addEventListener('beforeprint', () => { printing = true; document.querySelectorAll('details.more').forEach((each) => { each.open = true; }); renderMatrix(); });
