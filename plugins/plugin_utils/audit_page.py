@@ -59,7 +59,7 @@ def page(document):
         "verdict": "Passed" if verdict["passed"] else "Failed",
         "reasons": "".join("<li>%s</li>" % escaped(reason) for reason in verdict["reasons"]),
         "about": about(document, held["oldest"]),
-        "bar": bar(totals),
+        "shares": shares(totals),
         "figures": "".join(
             '<li class="figure %s"><b>%s</b> <span>%s</span></li>' % (state, number(totals[state]), WORDS[state])
             for state in STATES
@@ -140,7 +140,7 @@ def answer(totals):
     if totals["fine"] == nodes:
         return "The node is fine." if nodes == 1 else "All %s nodes are fine." % number(nodes)
     says = {
-        "dropping": ("drops pods\u2019 replies now", "drop pods\u2019 replies now"),
+        "dropping": ("drops pods' replies now", "drop pods' replies now"),
         "at_risk": ("is at risk", "are at risk"),
         "unknown": ("could not be judged", "could not be judged"),
     }
@@ -195,7 +195,7 @@ def counted(count, noun):
     return "%s %s%s" % (number(count), noun, "" if count == 1 else "s")
 
 
-def bar(totals):
+def shares(totals):
     """The shares of the states as one line; the figures below it say the same in words."""
     drawn, left = [], 0.0
     for state in STATES:

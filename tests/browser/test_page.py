@@ -94,7 +94,7 @@ def test_documents_follow_the_schema(many):
 
 def test_opens_with_the_answer(opened):
     page = opened()
-    shows(page, "2 of 7 nodes drop pods’ replies now, 1 is at risk and 2 could not be judged.")
+    shows(page, "2 of 7 nodes drop pods' replies now, 1 is at risk and 2 could not be judged.")
     assert page.locator(".verdict").inner_text() == "Failed"
     assert "9 findings of severity high on 3 nodes" in page.locator(".reasons").inner_text()
     assert [figure(page, state).inner_text().split() for state in ("dropping", "at_risk", "unknown", "fine")] == [
@@ -127,7 +127,7 @@ def test_nodes_left_out_of_the_comparison_are_named(opened):
 def test_without_scripts_the_answer_and_the_nodes_stand_there(opened):
     page = opened(java_script_enabled=False)
     text = page.locator("body").inner_text()
-    assert "2 of 7 nodes drop pods’ replies now" in text
+    assert "2 of 7 nodes drop pods' replies now" in text
     assert "Scripts are off" in text
     rows = page.locator("#plain tbody tr").all_inner_texts()
     assert len(rows) == 5

@@ -534,7 +534,7 @@ function filterWords() {
   if (view.rule >= 0) words.push(audit.ids[view.rule]);
   if (view.fresh) words.push('new');
   if (view.waived) words.push(view.waived === 'only' ? 'waived only' : 'not waived');
-  if (view.text) words.push(`matching “${visible(view.text)}”`);
+  if (view.text) words.push(`matching "${visible(view.text)}"`);
   return words;
 }
 
@@ -616,7 +616,7 @@ function buildNode(node) {
           ? element('li', {}, `${counted(node.counters.ip_reverse_path_filter, 'packet')} dropped by the filter since boot`) : null,
         node.counters && node.counters.in_martian_src
           ? element('li', {}, `${counted(node.counters.in_martian_src, 'packet')} refused for a martian source`) : null)),
-    held('The packet’s way', 'way', ...buildWay(node)),
+    held('The packet\'s way', 'way', ...buildWay(node)),
     node.horizons !== undefined ? held('Now, and what comes next', 'horizons', buildHorizons(pooled(node.horizons))) : null,
     node.cures ? held('Ways out', 'cures', ...buildCures(node)) : null,
     held(node.findings ? `Findings: ${count(total(node))}` : 'Findings', 'node-findings', ...buildFindings(node)),
@@ -653,7 +653,7 @@ function buildHorizons(horizons) {
 
 function buildEndpoints(node) {
   const [all, accepted, dropped, unknown] = node.endpoints;
-  if (!all) return [element('p', {class: 'empty'}, 'No pods are here; the first one meets what stands under “Next pod”.')];
+  if (!all) return [element('p', {class: 'empty'}, 'No pods are here; the first one meets what stands under "Next pod".')];
   const paths = node.paths || [];
   const rows = paths.map((path) => element('tr', {},
     element('th', {scope: 'row'}, foreign(podName(path))),
@@ -775,7 +775,7 @@ function buildAttestation(node) {
 
 // --- the drawing: pod, its device, the route back, the device of that route, and where it ends ---
 
-const podName = (path) => path[0] || (path[2] === 'lxc_health' ? 'Cilium’s health endpoint' : 'pod of unknown name');
+const podName = (path) => path[0] || (path[2] === 'lxc_health' ? 'Cilium\'s health endpoint' : 'pod of unknown name');
 
 function buildWay(node) {
   const paths = node.paths || [];
@@ -908,7 +908,7 @@ function partsOf(path) {
       notes: [{true: 'the device it came in by: both ways are the same', false: routeDevice ? 'not the device it came in by' : 'the host has no route to it',
         null: ''}[symmetric]].filter(Boolean)},
     host: {kind: `host ${state}`, shape: 'double', label: 'The host and beyond', plain: true,
-      title: [{dropped: 'hears nothing', accepted: 'hears the reply', unknown: 'not known'}[verdict]], notes: ['kubelet’s probes, services']},
+      title: [{dropped: 'hears nothing', accepted: 'hears the reply', unknown: 'not known'}[verdict]], notes: ['probes of the kubelet, services']},
     culprits: culprits.map((each) => ({kind: 'culprit', shape: 'note', label: state === 'fine' ? 'Set by' : 'Whose line', ...each})),
   };
 }
