@@ -163,7 +163,7 @@ def about(document, oldest=None):
     fail_on = document["options"]["fail_on"]
     says = [
         'Made <time datetime="%s">%s</time>, %s' % (escaped(made), escaped(moment(made)), source),
-        "fails on %s" % FAILS_ON.get(fail_on, "severity %s or worse" % escaped(fail_on)),
+        "Fails on %s" % FAILS_ON.get(fail_on, "severity %s or worse" % escaped(fail_on)),
     ]
     waived = document["totals"]["waived"]
     if waived:
@@ -177,7 +177,7 @@ def about(document, oldest=None):
     baseline = document["baseline"]
     if baseline:
         says.append(
-            "since %s: <strong>%s new</strong>, %s gone, %s unchanged"
+            "Since %s: <strong>%s new</strong>, %s gone, %s unchanged"
             % (
                 (escaped(moment(baseline["generated"])),)
                 + tuple(number(baseline[each]) for each in ("new", "gone", "unchanged"))

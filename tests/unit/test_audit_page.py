@@ -306,7 +306,7 @@ def test_the_age_of_kept_facts_is_told():
 
 @pytest.mark.parametrize(
     ("fail_on", "told"),
-    [("high", "fails on severity high<"), ("low", "severity low or worse"), ("none", "fails on no severity")],
+    [("high", "Fails on severity high<"), ("low", "severity low or worse"), ("none", "Fails on no severity")],
 )
 def test_what_it_fails_on(fail_on, told):
     assert told in audit_page.about(changed(options={"fail_on": fail_on}))
@@ -314,5 +314,5 @@ def test_what_it_fails_on(fail_on, told):
 
 def test_without_baseline_and_waivers_nothing_is_said_of_them():
     told = audit_page.about(changed(baseline=None, waivers=[], totals={**SAMPLE["totals"], "waived": 0}))
-    assert "new" not in told
+    assert "Since" not in told
     assert "waive" not in told

@@ -794,7 +794,7 @@ function buildWay(node) {
   const choice = element('select', {id: 'path'}, paths.map((path, index) =>
     element('option', {value: index}, visible(`${podName(path)}, ${path[1] || 'address unknown'}: ${path[5]}`))));
   choice.addEventListener('change', () => { figure.chosen = Number(choice.value); figure.redraw(); });
-  return [element('div', {class: 'field pick'}, element('label', {for: 'path'}, `Pod, of ${counted(paths.length, 'pod')} kept`), choice), figure];
+  return [element('div', {class: 'field pick'}, element('label', {for: 'path'}, 'Follow the reply of'), choice), figure];
 }
 
 /** What of it will be otherwise, and by whose line. */
@@ -806,16 +806,22 @@ function later(path) {
       next[key].lines.length ? [', by ', ...names(next[key].lines.map(place))] : ''));
 }
 
-/** Lines of at most so many characters; what is longer than a line is cut where it must be. */
+/** Lines of at most so many characters. A word is cut where it is longer than a line, behind a mark if it has one. */
 function wrapped(text, width, most = 4) {
   const lines = [];
   let line = '';
-  for (const word of visible(text).split(/(?<=[\s/.:-])/u)) {
-    let rest = word;
-    if (line && [...(line + rest.trimEnd())].length > width) { lines.push(line.trimEnd()); line = ''; }
-    while ([...rest.trimEnd()].length > width) { lines.push([...rest].slice(0, width).join('')); rest = [...rest].slice(width).join(''); }
-    line += rest;
-  }
+  const put = (piece) => {
+    if (line && [...(line + piece)].length > width) { lines.push(line.trimEnd()); line = ''; }
+    for (piece = line ? piece : piece.trimStart(); [...piece].length > width; piece = [...piece].slice(width).join('')) {
+      lines.push([...piece].slice(0, width).join(''));
+    }
+    line += piece;
+  };
+  visible(text).split(/\s+/).forEach((word, index) => {
+    const spaced = (index ? ' ' : '') + word;
+    if ([...word].length > width) spaced.split(/(?<=[/.:-])/u).forEach(put);
+    else put(spaced);
+  });
   if (line.trim()) lines.push(line.trimEnd());
   return lines.length > most ? [...lines.slice(0, most - 1), `${[...lines[most - 1]].slice(0, width - 1).join('')}…`] : lines;
 }
@@ -846,7 +852,7 @@ function outline(box) {
   }
   if (shape === 'double') {
     return [drawn('rect', {class: 'shape', x, y, width: w, height: h, rx: 3}),
-      drawn('rect', {class: 'inner', x: x + 4, y: y + 4, width: w - 8, height: h - 8, rx: 1})];
+      box.kind.endsWith('fine') && drawn('rect', {class: 'inner', x: x + 4, y: y + 4, width: w - 8, height: h - 8, rx: 1})];
   }
   return drawn('rect', {class: 'shape', x, y, width: w, height: h, rx: 3});
 }
@@ -1054,7 +1060,7 @@ function buildTools() {
     try { localStorage.setItem('theme', theme); } catch (refused) { /* it then holds for this page alone */ }
   };
   set(theme);
-  find('tools').append(element('button', {type: 'button', class: 'quiet', click: () => window.print()}, 'Print'), button);
+  find('tools').append(element('button', {type: 'button', class: 'quiet printer', click: () => window.print()}, 'Print'), button);
 }
 
 const listTitle = document.title;
