@@ -235,6 +235,9 @@ def test_sorts_by_any_column_both_ways(opened):
     column(page, "001").click()
     assert page.locator('.matrix th[aria-sort="descending"] .digits').inner_text() == "001"
     assert names(page)[0] == "node1"
+    column(page, "and gone").click()
+    assert names(page)[:3] == ["<script>alert(1)</script>", "node1", "node2"], "three new, two new, one gone"
+    assert page.locator(".matrix tbody tr").nth(2).locator("td").nth(2).inner_text() == "\u22121"
     column(page, "cut off").click()
     assert names(page)[0] == "node1"
     assert page.locator("[aria-sort]").count() == 1

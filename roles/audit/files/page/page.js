@@ -259,7 +259,7 @@ const weight = (node, rule) => {
 function sortKey(column) {
   if (column === 'name') return (node) => node.rank;
   if (column === 'pods') return (node) => (node.endpoints ? node.endpoints[2] : -1);
-  if (column === 'new') return (node) => node.fresh;
+  if (column === 'new') return (node) => node.fresh + (node.gone ? node.gone.length / 1e6 : 0);
   const rule = audit.ids.indexOf(column);
   if (rule >= 0) return (node) => weight(node, rule);
   return (node) => STATES.indexOf(node.state);
@@ -412,7 +412,7 @@ function buildFilters() {
   const options = [['', 'counted and waived'], ['without', 'not waived'], ['only', 'waived only']];
   waivedChoice = element('select', {id: 'waived'}, options.map(([value, word]) => element('option', {value}, word)));
   waivedChoice.addEventListener('change', () => go({waived: waivedChoice.value}));
-  const sorts = [['state', 'worst first'], ['name', 'name'], ['-pods', 'pods cut off'], ['-new', 'new findings'],
+  const sorts = [['state', 'worst first'], ['name', 'name'], ['-pods', 'pods cut off'], ['-new', 'new and gone'],
     ...occurring.map((rule) => [`-${audit.ids[rule]}`, audit.ids[rule]])];
   sortChoice = element('select', {id: 'sort'}, sorts.map(([value, word]) => element('option', {value}, word)));
   sortChoice.addEventListener('change', () =>
@@ -447,7 +447,7 @@ function buildMatrix() {
     columnHead('name', 'Node', null, 'node', false),
     columnHead('state', 'State', 'Worst first', 'state-column', false),
     columnHead('pods', ['Pods', element('br'), 'cut off'], 'Endpoints whose reply is dropped, of all', 'number', true),
-    audit.baseline && columnHead('new', 'New', 'Findings that the baseline has not', 'number', true),
+    audit.baseline && columnHead('new', ['New', element('br'), 'and gone'], 'Findings that the baseline has not, and those that it had', 'number', true),
     occurring.map((rule) => {
       const known = audit.rules[rule];
       return columnHead(audit.ids[rule],
@@ -505,12 +505,18 @@ function pods(node) {
   return [dropped ? element('b', {}, count(dropped)) : element('span', {class: 'nil'}, '0'), element('span', {class: 'of'}, ` / ${count(total)}`)];
 }
 
+function changes(node) {
+  const gone = node.gone ? node.gone.length : 0;
+  return [node.fresh ? element('b', {}, `+${count(node.fresh)}`) : null, node.fresh && gone ? ' ' : null,
+    gone ? element('span', {class: 'of'}, `\u2212${count(gone)}`) : null];
+}
+
 function row(node) {
   return element('tr', {},
     element('th', {scope: 'row', class: 'node'}, element('a', {href: linkTo(node)}, foreign(node.name))),
     element('td', {class: 'state-column'}, stateMark(node.state)),
     element('td', {class: 'number'}, pods(node)),
-    audit.baseline && element('td', {class: 'number'}, node.fresh ? element('b', {}, `+${count(node.fresh)}`) : null),
+    audit.baseline && element('td', {class: 'number'}, changes(node)),
     occurring.map((rule) => cell(node, rule)));
 }
 
