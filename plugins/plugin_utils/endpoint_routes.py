@@ -303,12 +303,15 @@ def judge_agents(agents, before, after, hosts, times):
         node = agent["node"]
         value = as_flag(after[node][0])
         runs = hosts.get(node, {}).get("agent")
-        if runs is not None:
+        is_young = bool(times.get(node)) and agent["created"] >= times[node]
+        if runs is not None and runs != value and is_young and not agent["ready"]:
+            state, reason = UNKNOWN, "it is not ready yet, and what is there to be read is its predecessor's"
+        elif runs is not None:
             state = CURRENT if runs == value else STALE
             reason = "it says that it runs with %s" % _text(runs)
         elif as_flag(before[node][0]) != value:
             state, reason = STALE, "its value changes"
-        elif times.get(node) and agent["created"] < times[node]:
+        elif times.get(node) and not is_young:
             state, reason = STALE, "it is older (%s) than the settings (%s)" % (agent["created"], times[node])
         elif times.get(node):
             state, reason = CURRENT, "it is younger than the settings"

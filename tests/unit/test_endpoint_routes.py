@@ -380,6 +380,15 @@ def test_what_the_agent_says_counts_whatever_the_times_say():
     assert states(given) == {"node1": "current", "node2": "stale"}
 
 
+def test_one_that_is_just_starting_is_not_restarted_for_its_predecessor_s_word():
+    config = config_map("true", manager=logic.MANAGER, time=NOW)
+    pods = [agent("node1", created=LATER, is_ready=False), agent("node2", created=LATER)]
+    given = seen(config, [host("node1", runs=False), host("node2", runs=False)], pods=pods)
+    assert states(given) == {"node1": "unknown", "node2": "stale"}
+    given["pods"] = [agent("node1", created="2026-11-24T09:59:59Z", is_ready=False)]
+    assert states(given) == {"node1": "stale"}
+
+
 def test_without_its_word_the_times_tell():
     pods = [agent("node1", created=NOW), agent("node2", created=LATER)]
     assert states(seen(config_map("true", time=LATER), pods=pods)) == {"node1": "stale", "node2": "current"}
