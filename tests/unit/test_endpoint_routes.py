@@ -524,6 +524,7 @@ def test_a_filter_to_come_is_noted():
     assert found["problems"] == []
     assert "cilium_* 2 by /usr/lib/sysctl.d/50-default.conf:26" in found["notes"][0]
     assert "lxc" not in found["notes"][0]
+    assert planned(seen(hosts=[host("node1", later=True, hardened=True)]))["notes"] == []
 
 
 def test_where_there_is_no_cilium():
@@ -593,6 +594,14 @@ def test_done_is_said_only_where_all_is_seen_and_agrees():
     assert (result["state"], result["accepted"], result["problems"]) == ("done", 2, [])
     _found, result = reported(both[:1])
     assert (result["state"], result["unseen"]) == ("unknown", ["node2"])
+
+
+def test_an_agent_of_which_nothing_is_known_is_not_done():
+    hosts = [host(node, None, endpoints=[endpoint()]) for node in ("node1", "node2")]
+    config = config_map("true", manager=logic.MANAGER)
+    config["metadata"]["managedFields"] = []
+    found = planned(seen(config, hosts))
+    assert logic.report(found, hosts)["state"] == "unknown"
 
 
 def test_an_agent_that_says_true_proves_nothing():
