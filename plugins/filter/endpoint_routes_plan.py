@@ -52,4 +52,4 @@ class FilterModule(object):
     """The filter of this file."""
 
     def filters(self):
-        return {"endpoint_routes_plan": endpoint_routes.plan}
+        return {"endpoint_routes_plan": endpoint_routes.on_plain(endpoint_routes.plan)}

@@ -56,4 +56,4 @@ class FilterModule(object):
     """The filter of this file."""
 
     def filters(self):
-        return {"endpoint_routes_report": endpoint_routes.report}
+        return {"endpoint_routes_report": endpoint_routes.on_plain(endpoint_routes.report)}

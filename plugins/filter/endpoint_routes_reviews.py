@@ -40,4 +40,4 @@ class FilterModule(object):
     """The filter of this file."""
 
     def filters(self):
-        return {"endpoint_routes_reviews": endpoint_routes.reviews}
+        return {"endpoint_routes_reviews": endpoint_routes.on_plain(endpoint_routes.reviews)}

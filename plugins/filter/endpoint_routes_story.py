@@ -52,4 +52,4 @@ class FilterModule(object):
     """The filter of this file."""
 
     def filters(self):
-        return {"endpoint_routes_story": endpoint_routes.story}
+        return {"endpoint_routes_story": endpoint_routes.on_plain(endpoint_routes.story)}

@@ -50,4 +50,4 @@ class FilterModule(object):
     """The filter of this file."""
 
     def filters(self):
-        return {"endpoint_routes_waiting": endpoint_routes.waiting_for}
+        return {"endpoint_routes_waiting": endpoint_routes.on_plain(endpoint_routes.waiting_for)}

@@ -653,3 +653,19 @@ def test_check_mode_names_who_would_restart_in_order():
     found = logic.plan(seen(), options)
     (line,) = [line for line in logic.story(found, None, options, is_check=True) if "would restart" in line]
     assert line.endswith("cilium-node1 on node1, then cilium-node2 on node2")
+
+
+def test_a_filter_is_given_what_only_looks_like_python_s_own():
+    class Text(str):
+        pass
+
+    class Mapping(dict):
+        def items(self):
+            return ((key, self[key]) for key in self)
+
+    namespace = Text("kube-system")
+    given = seen(reviews=granted(but={("pods", "list")}))
+    told = logic.on_plain(logic.plan)(Mapping(given), Mapping(OPTIONS, namespace=namespace))["problems"][0]
+    assert rights_of(told[told.index("---") :]) == {("Role", "", "pods", "list")}
+    assert type(logic.plain([Mapping({Text("a"): (True, 1, 1.5, None, namespace)})])[0]) is dict
+    assert logic.plain((Text("a"), True, 1, None)) == ["a", True, 1, None]
