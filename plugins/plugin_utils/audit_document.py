@@ -1,0 +1,580 @@
+# Copyright (c) 2026, nodeward.cilium contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The audit's document: facts of hosts in, one document out, of which every format is rendered. Pure.
+
+roles/audit/files/audit.schema.json describes the document. A node is judged alone (judged, not_judged), so that
+thousands can be judged one after the other; waivers and baseline are laid on each node after that (annotated), and the
+head is made last (head), of the sums that were kept meanwhile (Sums).
+"""
+
+from __future__ import absolute_import, division, print_function
+
+__metaclass__ = type
+
+import datetime
+import fnmatch
+import json
+import re
+
+from ansible.errors import AnsibleFilterError
+from ansible_collections.nodeward.cilium.plugins.filter.diagnosis import diagnosis
+from ansible_collections.nodeward.cilium.plugins.filter.findings import findings
+from ansible_collections.nodeward.cilium.plugins.plugin_utils.catalogue import CATALOGUE, SEVERITIES, remedy, section
+
+SCHEMA = "nodeward.cilium/audit"
+SCHEMA_VERSION = 1
+STATES = ("fine", "at_risk", "dropping", "unknown")
+FAIL_ON = SEVERITIES + ("none",)
+HORIZONS = ("pod", "boot", "sysctl_system")
+UNREACHABLE, FAILED, NO_FACTS = "unreachable", "failed", "no facts"
+MOST_PATHS = 5
+_NAMED = 5  # names in a sentence; the rest is a number
+_STATE_OF = {"healthy": "fine", "at_risk": "at_risk", "broken": "dropping", "unknown": "unknown"}
+_MODES = {0: "off (0)", 1: "strict (1)", 2: "loose (2)"}
+_TIME = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}Z\Z")
+
+
+class AuditError(ValueError):
+    """An option or a file that cannot be worked with; the message is for people."""
+
+
+# ---- one node --------------------------------------------------------------------------------------------------------
+
+
+def not_judged(name, kind, message):
+    """A node without facts: never a pass."""
+    reason = "%s: %s" % (kind, " ".join(message.split()) or "no more is known")
+    told = {UNREACHABLE: "it was not reached", FAILED: "its facts could not be gathered", NO_FACTS: "it has no facts"}
+    return {
+        "name": name,
+        "state": "unknown",
+        "summary": told[kind],
+        "gathered": False,
+        "gathered_at": None,
+        "reason": reason,
+        "endpoints": None,
+        "horizons": None,
+        "paths": [],
+        "uplinks": [],
+        "findings": [],
+        "gone": [],
+        "attestation": {"met": None, "text": "Nothing can be said of %s: %s (%s)." % (name, told[kind], reason)},
+        "counters": None,
+        "cures": [],
+    }
+
+
+def judged(name, rp_filter, routes, gathered_at, today, before=None):
+    """A node by its facts. ``before`` are the counters of the baseline; facts that nobody understands judge nothing."""
+    try:
+        diagnosed = diagnosis(rp_filter, routes, node=name)
+        return {
+            "name": name,
+            "state": _state(diagnosed),
+            "summary": _summary(diagnosed),
+            "gathered": True,
+            "gathered_at": gathered_at,
+            "reason": None,
+            "endpoints": {key: diagnosed["endpoints"][key] for key in ("total", "accepted", "dropped", "unknown")},
+            "horizons": _horizons(diagnosed, rp_filter, routes),
+            "paths": _paths(diagnosed, rp_filter, routes),
+            "uplinks": _uplinks(rp_filter),
+            "findings": [_of_the_node(each) for each in findings(rp_filter, routes, before)],
+            "gone": [],
+            "attestation": _attestation(name, rp_filter, gathered_at or today),
+            "counters": {
+                key: rp_filter["counters"].get(key) for key in ("ip_reverse_path_filter", "in_martian_src", "boot_id")
+            },
+            "cures": [{key: cure[key] for key in ("title", "commands", "variables")} for cure in diagnosed["cures"]],
+        }
+    except AnsibleFilterError as error:
+        return not_judged(name, NO_FACTS, str(error))
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        # Facts of another version, or changed on their way: this node cannot be judged, and all others can.
+        told = "what is there is not what the facts modules of this version return (%s: %s)"
+        return not_judged(name, NO_FACTS, told % (type(error).__name__, error))
+
+
+def _state(diagnosed):
+    if diagnosed["state"] == "no_cilium":
+        # Judged by what its first pod would meet.
+        return "at_risk" if any(diagnosed["next"][when]["dropped"] for when in HORIZONS) else "fine"
+    return _STATE_OF[diagnosed["state"]]
+
+
+def _summary(diagnosed):
+    if diagnosed["state"] == "no_cilium" and _state(diagnosed) == "at_risk":
+        return diagnosed["summary"] + "; its first pod will be cut off"
+    return diagnosed["summary"]
+
+
+def _of_the_node(finding):
+    own = {key: finding[key] for key in ("id", "severity", "subject", "expected", "observed", "evidence", "remedy")}
+    return dict(own, waived=None, change=None)
+
+
+def _horizon(horizon):
+    return {"effective": horizon["effective"], "dropped": horizon["dropped"], "lines": _lines(horizon["lines"])}
+
+
+def _lines(lines):
+    return [{key: line[key] for key in ("path", "line", "key", "value")} for line in lines]
+
+
+def _horizons(diagnosed, rp_filter, routes):
+    return dict({when: _horizon(diagnosed["next"][when]) for when in HORIZONS}, now=_now(rp_filter, routes))
+
+
+def _now(rp_filter, routes):
+    """The worst that an endpoint's device meets."""
+    seen = []
+    for endpoint in routes["endpoints"]:
+        device = rp_filter["devices"].get(endpoint["device"])
+        verdicts = (endpoint["verdict"], endpoint["leaves"]["verdict"])
+        seen.append(("dropped" in verdicts, device["effective"] if device else -1, endpoint["device"] or "", device))
+    if not seen:
+        return {"effective": None, "dropped": None, "lines": []}
+    is_dropped, effective, _name, device = max(seen, key=lambda entry: entry[:3])
+    known = all(endpoint["verdict"] != "unknown" for endpoint in routes["endpoints"])
+    return {
+        "effective": effective if device else None,
+        "dropped": True if is_dropped else False if known else None,
+        "lines": _lines(_lines_now(rp_filter, device)) if device else [],
+    }
+
+
+def _lines_now(rp_filter, device):
+    """The lines that give the values of now."""
+    for state in (device, rp_filter["all"]):
+        line = state["configured"]["systemd_sysctl"] or state["configured"]["procps"]
+        if line and line["value"] == state["running"] == device["effective"]:
+            yield line
+
+
+def _paths(diagnosed, rp_filter, routes):
+    """The ways of those that are cut off first, then of those not known; else of one that is well."""
+    # A story is also told of whose packets to the world die.
+    order = {"dropped": 0, "accepted": 1, "unknown": 2}
+    stories = sorted(diagnosed["stories"], key=lambda story: order[story["verdict"]])[:MOST_PATHS]
+    if not stories:
+        for endpoint in routes["endpoints"]:
+            if endpoint["address"]:
+                alone = dict(routes, endpoints=[endpoint])
+                stories = diagnosis(rp_filter, alone, address=endpoint["address"])["stories"]
+                break
+    return [_path(story) for story in stories]
+
+
+def _path(story):
+    taken = ("pod", "address", "device", "route_device", "symmetric", "verdict", "reason")
+    return dict(
+        {key: story[key] for key in taken},
+        effective=story["filter"]["effective"],
+        decided_by=story["filter"]["decided_by"],
+        set_by=[{key: one[key] for key in ("key", "value", "path", "line", "text", "by")} for one in story["set_by"]],
+        next={when: _horizon(story["next"][when]) for when in HORIZONS},
+    )
+
+
+# ---- uplinks, and what an auditor is handed --------------------------------------------------------------------------
+
+
+def _uplinks(rp_filter):
+    return [
+        dict(_at_boot(rp_filter, device), device=name, effective=device["effective"])
+        for name, device in sorted(rp_filter["devices"].items())
+        if device["kind"] == "uplink"
+    ]
+
+
+def _at_boot(rp_filter, device):
+    """What systemd-sysctl makes of a device at boot: the larger of what it gives `all` and the device."""
+    every = rp_filter["all"]["configured"]["systemd_sysctl"]
+    # A device begins with `default`, and without any line with 0.
+    own = device["configured"]["systemd_sysctl"] or rp_filter["default"]["configured"]["systemd_sysctl"]
+    lines = [line for line in (own, every) if line]
+    value = max([line["value"] for line in lines] or [0])
+    if not value and rp_filter["other_writers"]:
+        return {"boot": None, "lines": _lines(lines)}
+    return {"boot": value, "lines": _lines([line for line in lines if line["value"] == value])}
+
+
+def _attestation(name, rp_filter, moment):
+    """Whether every uplink is filtered now and after the next boot with Cilium's devices alone exempt, as a text."""
+    uplinks = _uplinks(rp_filter)
+    exempt, bare = _exempt(rp_filter)
+    unknown = not uplinks or rp_filter["all"]["running"] is None or any(each["boot"] is None for each in uplinks)
+    failing = [each["device"] for each in uplinks if each["effective"] == 0 or each["boot"] == 0]
+    met = False if failing or bare else None if unknown else True
+    every = rp_filter["all"]
+    text = [
+        "Reverse-path filter of %s, as of %s" % (name, moment),
+        "",
+        "The requirement: CIS Benchmarks and STIGs require net.ipv4.conf.all.rp_filter = 1.",
+        "Its intent: a packet with a forged source address does not enter the node.",
+        "Why not to the letter: the kernel uses the larger of all and the device's own value, so all = 1 filters the",
+        "devices of Cilium too, by which the replies of pods arrive, and cuts the pods off.",
+        "Here all is %s%s." % (_mode(every["running"]), _by(every["configured"]["systemd_sysctl"])),
+        "",
+        {
+            True: "The intent is MET by a value for each device:",
+            False: "The intent is NOT met:",
+            None: "It could NOT be seen whether the intent is met:",
+        }[met],
+    ]
+    for each in uplinks:
+        boot = "by no line, set by another program" if each["boot"] is None else _mode(each["boot"])
+        lines = "".join(" (%s:%d)" % (line["path"], line["line"]) for line in each["lines"])
+        fails = "  <-- NOT protected" if each["device"] in failing else ""
+        text.append(
+            "  uplink %s: %s now, %s after a boot%s%s" % (each["device"], _mode(each["effective"]), boot, lines, fails)
+        )
+    if not uplinks:
+        text.append("  no uplink is known: no device has a global IPv4 address or a default route")
+    text += ["  other device %s: off (0) now  <-- NOT protected, and not of Cilium" % device for device in bare]
+    text += ["", "Exempt, as devices of Cilium: %s." % (_names(exempt) or "none")]
+    for pattern, state in sorted(rp_filter["patterns"].items()):
+        line = state["configured"]["systemd_sysctl"]
+        if line and line["value"] == 0:
+            text.append("  %s by %s:%d" % (pattern, line["path"], line["line"]))
+    text.append("Strict (1) and loose (2) drop sources that have no way back; strict also those with another way back.")
+    return {"met": met, "text": "\n".join(text)}
+
+
+def _exempt(rp_filter):
+    """Devices that are not filtered: Cilium's, and others that are no uplink. Packets on lo come from the node."""
+    off = [(name, device["kind"]) for name, device in sorted(rp_filter["devices"].items()) if not device["effective"]]
+    cilium = [name for name, kind in off if kind == "cilium"]
+    return cilium, [name for name, kind in off if kind not in ("cilium", "uplink") and name != "lo"]
+
+
+def _names(names):
+    """cilium_host first; a node has a hundred devices of pods, whose names are gone with them."""
+    named = sorted(names, key=lambda name: (name.startswith("lxc"), name))
+    rest = len(named) - 2 * _NAMED
+    return ", ".join(named[: 2 * _NAMED]) + (" and %d more" % rest if rest > 0 else "")
+
+
+def _mode(value):
+    return "not known" if value is None else _MODES.get(value, "%s" % value)
+
+
+def _by(line):
+    return " (%s:%d)" % (line["path"], line["line"]) if line else ""
+
+
+# ---- waivers ---------------------------------------------------------------------------------------------------------
+
+
+class Waivers(object):
+    """What is accepted, by whom it was asked for: checked data, and how often each was met."""
+
+    FIELDS = ("id", "hosts", "justification", "expires")
+
+    def __init__(self, given, today):
+        """``given`` as in the option audit_waivers, ``today`` as 2026-11-24."""
+        if not isinstance(given, (list, tuple)):
+            raise AuditError("audit_waivers: expected a list of waivers, found %.80r" % (given,))
+        self.entries = [self._entry(number, waiver, today) for number, waiver in enumerate(given, 1)]
+
+    def _entry(self, number, waiver, today):
+        where = "audit_waivers: waiver %d" % number
+        if not isinstance(waiver, dict):
+            raise AuditError("%s: expected a dictionary with %s, found %.80r" % (where, _all(self.FIELDS), waiver))
+        unknown = sorted(str(key) for key in set(waiver) - set(self.FIELDS))
+        if unknown:
+            raise AuditError("%s: no field is called %s; there are %s" % (where, _all(unknown), _all(self.FIELDS)))
+        for field in self.FIELDS[:3]:
+            if not isinstance(waiver.get(field), str) or not waiver[field].strip():
+                raise AuditError("%s: %s: expected text, found %.80r" % (where, field, waiver.get(field)))
+        if waiver["id"] not in CATALOGUE:
+            raise AuditError(
+                "%s: id: there is no finding '%.40s'; there are %s to %s (docs/findings.md)"
+                % (where, waiver["id"], min(CATALOGUE), max(CATALOGUE))
+            )
+        expires = self._expiry(where, waiver.get("expires"))
+        return {
+            "id": str(waiver["id"]),
+            "hosts": str(waiver["hosts"]),
+            "justification": str(waiver["justification"]),
+            "expires": expires,
+            "expired": expires is not None and expires < today,
+            "matched": 0,
+        }
+
+    @staticmethod
+    def _expiry(where, value):
+        if value is None:
+            return None
+        # YAML makes a date of 2026-12-31 without quotes.
+        text = value.isoformat() if isinstance(value, datetime.date) else value
+        try:
+            if not isinstance(text, str) or not re.match(r"\d{4}-\d{2}-\d{2}\Z", text):
+                raise ValueError
+            datetime.date(*(int(part) for part in text.split("-")))
+        except ValueError:
+            raise AuditError(
+                "%s: expires: expected the last day on which it holds, such as 2026-12-31, found %.80r" % (where, value)
+            ) from None
+        return str(text)
+
+    def of(self, host, rule_id):
+        """The waiver in force for a finding, as the document has it; all that name it count it."""
+        found = None
+        for entry in self.entries:
+            if entry["id"] == rule_id and fnmatch.fnmatchcase(host, entry["hosts"]):
+                entry["matched"] += 1
+                if not entry["expired"] and found is None:
+                    found = {"justification": entry["justification"], "expires": entry["expires"]}
+        return found
+
+
+# ---- an earlier document ---------------------------------------------------------------------------------------------
+
+
+def parsed(text, name):
+    """(head, nodes) of a document in any layout: the head as a dictionary, the nodes one after the other.
+
+    Of a fleet the whole would need a gigabyte, so it is gone through twice, and no node is kept.
+    """
+    read = {}
+    try:
+        for key, value in _members(text):
+            read[key] = sum(1 for _node in value) if key == "nodes" else value
+    except (ValueError, RecursionError) as error:
+        raise AuditError("%s: is no JSON: %s" % (name, error)) from None
+    check_head(read, name)
+    if "nodes" not in read:
+        raise AuditError("%s: has no nodes; expected a document that the audit wrote" % name)
+    nodes = next(value for key, value in _members(text) if key == "nodes")
+    return read, _checked(nodes, name)
+
+
+def _checked(nodes, name):
+    for node in nodes:
+        if not isinstance(node, dict) or not isinstance(node.get("name"), str):
+            raise AuditError("%s: expected a node with its name, found %.80r" % (name, node))
+        yield node
+
+
+def check_head(head, name):
+    """Stop where it is not a document of this version."""
+    if head.get("schema") != SCHEMA:
+        raise AuditError(
+            "%s: expected an audit's document, whose first member is schema: %s; found %.80r"
+            % (name, SCHEMA, head.get("schema"))
+        )
+    if head.get("schema_version") != SCHEMA_VERSION:
+        raise AuditError(
+            "%s: is of schema_version %.40r, and this version of nodeward.cilium reads %d; make a new one of the facts"
+            % (name, head.get("schema_version"), SCHEMA_VERSION)
+        )
+    if not isinstance(head.get("generated"), str) or not _TIME.match(head["generated"]):
+        raise AuditError("%s: generated: expected a time in UTC, found %.80r" % (name, head.get("generated")))
+
+
+_SPACE = re.compile(r"[ \t\r\n]*")
+
+
+def _members(text):
+    """Key and value of an object's members in turn; the value of `nodes` is an iterator."""
+    read = json.JSONDecoder().raw_decode
+    at = _expect(text, 0, "{")
+    while True:
+        key, at = read(text, _skip(text, at))
+        at = _skip(text, _expect(text, at, ":"))
+        if key == "nodes":
+            end = []
+            yield key, _elements(text, at, read, end)
+            at = end[0]
+        else:
+            value, at = read(text, at)
+            yield key, value
+        at = _skip(text, at)
+        if text[at : at + 1] == "}":
+            return
+        at = _expect(text, at, ",")
+
+
+def _elements(text, at, read, end):
+    at = _skip(text, _expect(text, at, "["))
+    while text[at : at + 1] != "]":
+        value, at = read(text, at)
+        yield value
+        at = _skip(text, at)
+        if text[at : at + 1] != "]":
+            at = _skip(text, _expect(text, at, ","))
+    end.append(at + 1)
+
+
+def _skip(text, at):
+    return _SPACE.match(text, at).end()
+
+
+def _expect(text, at, character):
+    at = _skip(text, at)
+    if text[at : at + 1] != character:
+        raise ValueError("expected %s at character %d" % (character, at))
+    return at + 1
+
+
+class Baseline(object):
+    """What an earlier document found: of each node the keys of its findings, and its counters."""
+
+    def __init__(self, generated, nodes):
+        self.generated = generated
+        self.nodes = nodes
+        self.sums = {"new": 0, "gone": 0, "unchanged": 0}
+        self.not_compared = []
+
+    @classmethod
+    def read(cls, text, name="audit_baseline"):
+        head, nodes = parsed(text, name)
+        try:
+            kept = {
+                node["name"]: {
+                    "findings": {(each["id"], each["subject"]): each["severity"] for each in node["findings"]},
+                    "counters": node["counters"],
+                }
+                for node in nodes
+            }
+        except (KeyError, TypeError) as error:
+            raise AuditError("%s: a node of it is damaged (%r)" % (name, error)) from None
+        return cls(head["generated"], kept)
+
+    def counters(self, host):
+        return (self.nodes.get(host) or {}).get("counters")
+
+    def compare(self, node):
+        """Mark a node's findings as new or unchanged, and name those that are gone."""
+        before = self.nodes.get(node["name"], {"findings": {}})["findings"]
+        now = set()
+        for finding in node["findings"]:
+            key = finding["id"], finding["subject"]
+            now.add(key)
+            finding["change"] = "unchanged" if key in before else "new"
+            self.sums[finding["change"]] += 1
+        if node["state"] == "unknown":
+            # What could not be seen is not gone.
+            if before:
+                self.not_compared.append(node["name"])
+            return
+        node["gone"] = [
+            {"id": rule_id, "severity": before[rule_id, subject], "subject": subject}
+            for rule_id, subject in sorted(set(before) - now)
+        ]
+        self.sums["gone"] += len(node["gone"])
+
+    def as_member(self, names):
+        missing = sorted(name for name in self.nodes if name not in names)
+        return dict(self.sums, generated=self.generated, not_compared=self.not_compared, missing=missing)
+
+
+# ---- the whole -------------------------------------------------------------------------------------------------------
+
+
+class Sums(object):
+    """What is counted over all nodes."""
+
+    def __init__(self):
+        self.names = set()
+        self.states = dict.fromkeys(STATES, 0)
+        self.findings = dict.fromkeys(SEVERITIES, 0)
+        self.nodes_with = dict.fromkeys(SEVERITIES, 0)  # the severity or a worse one
+        self.unknown = []
+        self.waived = 0
+
+    def add(self, node):
+        self.names.add(node["name"])
+        self.states[node["state"]] += 1
+        if node["state"] == "unknown":
+            self.unknown.append(node["name"])
+        found = set()
+        for finding in node["findings"]:
+            if finding["waived"]:
+                self.waived += 1
+            else:
+                self.findings[finding["severity"]] += 1
+                found.add(finding["severity"])
+        for number, severity in enumerate(SEVERITIES):
+            self.nodes_with[severity] += bool(found.intersection(SEVERITIES[: number + 1]))
+
+    def totals(self):
+        return dict(self.states, nodes=len(self.names), findings=dict(self.findings), waived=self.waived)
+
+    def verdict(self, fail_on):
+        """Whether it passed, and why not. Nodes that could not be judged fail it whatever the severity."""
+        reasons = []
+        if not self.names:
+            reasons.append("no node was audited")
+        if self.unknown:
+            count = len(self.unknown)
+            named = ", ".join(self.unknown[:_NAMED]) + (" and %d more" % (count - _NAMED) if count > _NAMED else "")
+            reasons.append("%s could not be judged: %s" % (_counted(count, "node"), named))
+        if fail_on != "none":
+            worse = SEVERITIES[: SEVERITIES.index(fail_on) + 1]
+            found = sum(self.findings[severity] for severity in worse)
+            if found:
+                which = fail_on if fail_on == SEVERITIES[0] else "%s or worse" % fail_on
+                nodes = _counted(self.nodes_with[fail_on], "node")
+                reasons.append("%s of severity %s on %s" % (_counted(found, "finding"), which, nodes))
+        return {"passed": not reasons, "reasons": reasons}
+
+
+def annotated(nodes, waivers, baseline, sums):
+    """Each node with today's waivers and the comparison, counted. What an earlier audit said of both is forgotten."""
+    for node in nodes:
+        try:
+            if node["name"] in sums.names:
+                raise AuditError("node '%.80s' stands twice in the document" % node["name"])
+            node["gone"] = []
+            for finding in node["findings"]:
+                finding["change"] = None
+                finding["waived"] = waivers.of(node["name"], finding["id"])
+            if baseline:
+                baseline.compare(node)
+            sums.add(node)
+        except (KeyError, TypeError) as error:
+            raise AuditError("node '%.80s' of the document is damaged (%r)" % (node.get("name"), error)) from None
+        yield node
+
+
+def head(sums, waivers, baseline, fail_on, source, generated, collection, saved_rules=None):
+    """All of the document but its nodes, which are to be added as `nodes`. A saved one may know rules that are gone."""
+    return {
+        "schema": SCHEMA,
+        "schema_version": SCHEMA_VERSION,
+        "collection": collection,
+        "generated": generated,
+        "source": source,
+        "options": {"fail_on": fail_on},
+        "verdict": sums.verdict(fail_on),
+        "totals": sums.totals(),
+        "rules": dict(saved_rules or {}, **rules()),
+        "waivers": waivers.entries,
+        "baseline": baseline.as_member(sums.names) if baseline else None,
+    }
+
+
+def rules():
+    """The catalogue as the document has it."""
+    return {
+        rule_id: {
+            "severity": rule.severity,
+            "title": rule.title,
+            "why": rule.why,
+            "remedy": remedy(rule),
+            "reference": rule.reference,
+            "section": section(rule_id),
+        }
+        for rule_id, rule in sorted(CATALOGUE.items())
+    }
+
+
+def _counted(count, noun):
+    return "%d %s%s" % (count, noun, "" if count == 1 else "s")
+
+
+def _all(words):
+    return ", ".join(words)
