@@ -1,0 +1,68 @@
+# Copyright (c) 2026, nodeward.cilium contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import absolute_import, division, print_function
+
+__metaclass__ = type
+
+import functools
+import json
+import os
+import tempfile
+
+from ansible.errors import AnsibleConnectionFailure
+from ansible.plugins.action import ActionBase
+from ansible_collections.nodeward.cilium.plugins.plugin_utils import audit_run
+
+MODULES = ("nodeward.cilium.rp_filter_facts", "nodeward.cilium.route_facts")
+
+
+class ActionModule(ActionBase):
+    """Runs both facts modules at once, each by a process of its own on the controller.
+
+    ansible.builtin.gather_facts would run them as jobs on the node, and leave their files there for ever.
+    """
+
+    TRANSFERS_FILES = False
+    _supports_check_mode = True
+
+    def run(self, tmp=None, task_vars=None):
+        result = super(ActionModule, self).run(tmp, task_vars)
+        _validated, options = self.validate_argument_spec(argument_spec={"timeout": {"type": "float", "default": 5}})
+        with tempfile.TemporaryDirectory(prefix="nodeward-audit-") as folder:
+            paths = {name: os.path.join(folder, name) for name in MODULES}
+            audit_run.in_processes(
+                [functools.partial(self._gather, name, options, task_vars, path) for name, path in paths.items()],
+                at_once=len(MODULES),
+            )
+            found = {name: _read(path) for name, path in paths.items()}
+        lost = [each["lost"] for each in found.values() if "lost" in each]
+        if lost:
+            raise AnsibleConnectionFailure(lost[0])
+        facts, warnings, failures = {}, [], []
+        for name, each in found.items():
+            facts.update(each.get("ansible_facts") or {})
+            warnings += each.get("warnings") or []
+            if each.get("failed"):
+                told = " ".join(str(each[key]) for key in ("msg", "module_stderr") if each.get(key))
+                failures.append("%s: %s" % (name, told or "it failed and does not say why"))
+        result.update(changed=False, ansible_facts=facts)
+        if warnings:
+            result["warnings"] = list(dict.fromkeys(warnings))
+        if failures:
+            result.update(failed=True, msg="; ".join(failures))
+        return result
+
+    def _gather(self, name, options, task_vars, path):
+        try:
+            found = self._execute_module(module_name=name, module_args=dict(options), task_vars=task_vars)
+        except AnsibleConnectionFailure as error:
+            found = {"lost": str(error)}
+        with open(path, "w", encoding="utf-8") as file:
+            json.dump(found, file, default=str)
+
+
+def _read(path):
+    with open(path, encoding="utf-8") as file:
+        return json.load(file)

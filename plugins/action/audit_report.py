@@ -1,0 +1,215 @@
+# Copyright (c) 2026, nodeward.cilium contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import absolute_import, division, print_function
+
+__metaclass__ = type
+
+import datetime
+import functools
+import json
+import os
+import tempfile
+from itertools import chain
+
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
+from ansible_collections.nodeward.cilium.plugins.plugin_utils import audit_document, audit_run
+from ansible_collections.nodeward.cilium.plugins.plugin_utils.audit_document import AuditError
+from ansible_collections.nodeward.cilium.plugins.plugin_utils.audit_formats import FORMATS
+from ansible_collections.nodeward.cilium.plugins.plugin_utils.audit_page import page
+from ansible_collections.nodeward.cilium.plugins.plugin_utils.audit_summary import outline, summary
+
+ALL_FORMATS = dict(FORMATS, html=("audit.html", lambda document: [page(document)]))
+SPEC = {
+    "hosts": {"type": "list", "elements": "str", "default": []},
+    "source": {"type": "str", "choices": ["run", "cache", "document"], "default": "run"},
+    "document": {"type": "path", "default": ""},
+    "directory": {"type": "path", "required": True},
+    "formats": {"type": "list", "elements": "str", "choices": sorted(ALL_FORMATS), "default": sorted(ALL_FORMATS)},
+    "fail_on": {"type": "str", "choices": list(audit_document.FAIL_ON), "default": "high"},
+    "waivers": {"type": "list", "elements": "raw", "default": []},
+    "baseline": {"type": "path", "default": ""},
+    "max_age": {"type": "float", "default": 24},
+    "options_only": {"type": "bool", "default": False},
+}
+CHUNK = 50  # hosts judged by one process
+_MOMENT = "%Y-%m-%dT%H:%M:%SZ"
+
+
+class ActionModule(ActionBase):
+    """Judges the facts of many hosts on the controller, and writes what was found."""
+
+    TRANSFERS_FILES = False
+    _requires_connection = False
+    _supports_check_mode = True
+    _supports_diff = True
+
+    def run(self, tmp=None, task_vars=None):
+        result = super(ActionModule, self).run(tmp, task_vars)
+        _validated, options = self.validate_argument_spec(argument_spec=SPEC)
+        now = datetime.datetime.now(datetime.timezone.utc)
+        try:
+            waivers = audit_document.Waivers(options["waivers"], now.date().isoformat())
+            baseline = None
+            if options["baseline"]:
+                baseline = audit_document.Baseline.read(_text(options["baseline"], "audit_baseline"), _named(options))
+            _check_directory(options["directory"])
+            if options["options_only"]:
+                return dict(result, changed=False)
+            with tempfile.TemporaryDirectory(prefix="nodeward-audit-") as folder:
+                document = _document(options, now, waivers, baseline, task_vars["hostvars"], folder)
+                result.update(self._written(document, options, folder))
+            return result
+        except (AuditError, OSError) as error:
+            raise AnsibleActionFail(str(error)) from error
+
+    def _written(self, document, options, folder):
+        made = {name: os.path.join(folder, file) for name, (file, _make) in ALL_FORMATS.items()}
+        # The document itself says whether anything changed, also where it is not asked for.
+        formats = sorted(set(options["formats"]) | {"json"})
+        audit_run.in_processes(
+            functools.partial(lambda name: audit_run.write_pieces(ALL_FORMATS[name][1](document), made[name]), name)
+            for name in formats
+        )
+        directory = os.path.abspath(options["directory"])
+        files = {name: os.path.join(directory, ALL_FORMATS[name][0]) for name in sorted(set(options["formats"]))}
+        kept = os.path.join(directory, ALL_FORMATS["json"][0])
+        result = {
+            "changed": not all(os.path.exists(path) for path in files.values())
+            or audit_run.digest(kept) != audit_run.digest(made["json"]),
+            "passed": document["verdict"]["passed"],
+            "reasons": document["verdict"]["reasons"],
+            "totals": document["totals"],
+            "files": files,
+            "lines": summary(document),
+        }
+        if self._task.diff:
+            result["diff"] = {
+                "before": _outline(kept),
+                "after": "".join(line + "\n" for line in outline(document)),
+                "before_header": kept,
+                "after_header": kept,
+            }
+        if not self._task.check_mode:
+            os.makedirs(directory, exist_ok=True)
+            for name, path in files.items():
+                audit_run.put(made[name], path)
+            result["lines"] = result["lines"] + ["Written: " + path for path in files.values()]
+        return result
+
+
+def _document(options, now, waivers, baseline, hostvars, folder):
+    """The document; its nodes are in a file of the folder."""
+    generated = now.strftime(_MOMENT)
+    saved_rules, source = None, options["source"]
+    if source == "document":
+        saved, nodes = audit_document.parsed(_text(options["document"], "audit_document"), options["document"])
+        saved_rules = saved.get("rules")
+    else:
+        nodes = _judged(options, now, baseline, hostvars, folder)
+    sums = audit_document.Sums()
+    path = os.path.join(folder, "nodes")
+    audit_run.write_lines(audit_document.annotated(nodes, waivers, baseline, sums), path)
+    document = audit_document.head(
+        sums, waivers, baseline, options["fail_on"], source, generated, _version(), saved_rules
+    )
+    return dict(document, nodes=audit_run.Nodes(path, len(sums.names)))
+
+
+def _judged(options, now, baseline, hostvars, folder):
+    hosts = sorted(set(options["hosts"]))
+    chunks = [hosts[start : start + CHUNK] for start in range(0, len(hosts), CHUNK)]
+    paths = [os.path.join(folder, "nodes-%d" % number) for number in range(len(chunks))]
+
+    def judge(chunk, path):
+        audit_run.write_lines((_node(name, hostvars, options, now, baseline) for name in chunk), path)
+
+    audit_run.in_processes(functools.partial(judge, chunk, path) for chunk, path in zip(chunks, paths))
+    return chain.from_iterable(audit_run.Nodes(path, len(chunk)) for chunk, path in zip(chunks, paths))
+
+
+def _node(name, hostvars, options, now, baseline):
+    # Not templated: what a node says is data, and untagging it makes it Python's own types.
+    known = hostvars.raw_get(name)
+    facts = known.get("ansible_facts") or {}
+    gathering = known.get("__audit_gathered") if options["source"] == "run" else facts.get("audit_gathering")
+    gathering = _plain(gathering)
+    if not isinstance(gathering, dict):
+        if options["source"] == "run":
+            return audit_document.not_judged(name, audit_document.NO_FACTS, "this run did not gather them")
+        gathering = {}
+    if gathering.get("kind"):
+        kind = gathering["kind"] if gathering["kind"] == audit_document.UNREACHABLE else audit_document.FAILED
+        return audit_document.not_judged(name, kind, str(gathering.get("message")))
+    missing = [fact for fact in ("rp_filter", "cilium_routes") if fact not in facts]
+    if missing:
+        return audit_document.not_judged(name, audit_document.NO_FACTS, "there is no %s" % " and no ".join(missing))
+    gathered_at = gathering.get("at")
+    too_old = options["source"] == "cache" and _too_old(gathered_at, now, options["max_age"])
+    if too_old:
+        return audit_document.not_judged(name, audit_document.NO_FACTS, too_old)
+    before = baseline.counters(name) if baseline else None
+    moment = now.strftime(_MOMENT)
+    return audit_document.judged(
+        name, _plain(facts["rp_filter"]), _plain(facts["cilium_routes"]), gathered_at, moment, before
+    )
+
+
+def _plain(value):
+    return json.loads(json.dumps(value, default=str))
+
+
+def _too_old(gathered_at, now, max_age):
+    """Why kept facts are not taken; nothing where they are."""
+    if not max_age:
+        return ""
+    remedy = "gather them anew by nodeward.cilium.audit, or take facts of any age by audit_max_age=0"
+    try:
+        then = datetime.datetime.strptime(gathered_at, _MOMENT).replace(tzinfo=datetime.timezone.utc)
+    except (TypeError, ValueError):
+        return "it is not known when they were gathered, and audit_max_age asks for that; %s" % remedy
+    age = (now - then).total_seconds() / 3600
+    if age <= max_age:
+        return ""
+    return "they are %.0f hours old, and audit_max_age is %g; %s" % (age, max_age, remedy)
+
+
+def _text(path, option):
+    try:
+        with open(path, encoding="utf-8") as file:
+            return file.read()
+    except (OSError, UnicodeDecodeError) as error:
+        raise AuditError("%s: %s: expected a document that the audit wrote: %s" % (option, path, error)) from None
+
+
+def _named(options):
+    return "audit_baseline: %s" % options["baseline"]
+
+
+def _check_directory(directory):
+    """What can be made, stands in a folder that is there, or is there."""
+    if not directory:
+        raise AuditError("audit_directory: expected the folder for the report, found nothing")
+    if os.path.exists(directory) and not os.path.isdir(directory):
+        raise AuditError("audit_directory: %s: expected a folder, found a file" % directory)
+
+
+def _outline(path):
+    try:
+        read, nodes = audit_document.parsed(_text(path, "audit_directory"), path)
+        return "".join(line + "\n" for line in outline(dict(read, nodes=nodes)))
+    except (AuditError, KeyError, TypeError):
+        # None yet, or of another version: all of the new one is new.
+        return ""
+
+
+def _version():
+    path = os.path.join(os.path.dirname(__file__), "..", "..")
+    try:
+        with open(os.path.join(path, "MANIFEST.json"), encoding="utf-8") as file:
+            return str(json.load(file)["collection_info"]["version"])
+    except (OSError, KeyError, ValueError):
+        # From a checkout, which has no manifest.
+        return "unknown"

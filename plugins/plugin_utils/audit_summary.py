@@ -1,0 +1,123 @@
+# Copyright (c) 2026, nodeward.cilium contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The audit's document in, what the terminal shows out. Pure."""
+
+from __future__ import absolute_import, division, print_function
+
+__metaclass__ = type
+
+import heapq
+from collections import Counter
+
+from ansible_collections.nodeward.cilium.plugins.plugin_utils import audit_page
+
+MARK = ">>"
+MOST_NODES, MOST_FINDINGS = 20, 5
+_ORDER = ("dropping", "unknown", "at_risk", "fine")
+_SEVERITIES = ("high", "medium", "low")
+
+
+def visible(text):
+    """In one line: a name that others chose must not look like another line of this."""
+    return audit_page.visible(text).replace("\n", "\u27e8U+000A\u27e9")
+
+
+def summary(document):
+    """The answer first, then the nodes that are not fine, the worst first, and the verdict last."""
+    totals = document["totals"]
+    lines = [
+        "%d %s: %d fine, %d at risk, %d dropping, %d unknown"
+        % (
+            totals["nodes"],
+            "node" if totals["nodes"] == 1 else "nodes",
+            totals["fine"],
+            totals["at_risk"],
+            totals["dropping"],
+            totals["unknown"],
+        )
+    ]
+    shown = heapq.nsmallest(MOST_NODES, (node for node in document["nodes"] if _worth(node)), key=_rank)
+    for node in shown:
+        lines += _node(node, document["rules"])
+    rest = sum(_worth(node) for node in document["nodes"]) - len(shown)
+    if rest:
+        lines.append("   and %d more with findings" % rest)
+    found = ", ".join("%d %s" % (totals["findings"][severity], severity) for severity in _SEVERITIES)
+    lines.append("Findings: %s; %d waived" % (found, totals["waived"]))
+    lines += [
+        "Waiver of %s for %s expired on %s: it covers nothing" % (each["id"], visible(each["hosts"]), each["expires"])
+        for each in document["waivers"]
+        if each["expired"]
+    ]
+    lines += _compared(document["baseline"])
+    fail_on = document["options"]["fail_on"]
+    if document["verdict"]["passed"]:
+        lines.append("PASSED (audit_fail_on: %s)" % fail_on)
+    else:
+        lines.append("%s FAILED (audit_fail_on: %s)" % (MARK, fail_on))
+        lines += ["   " + visible(reason) for reason in document["verdict"]["reasons"]]
+    return lines
+
+
+def _worth(node):
+    return node["state"] != "fine" or any(not finding["waived"] for finding in node["findings"])
+
+
+def _rank(node):
+    return _ORDER.index(node["state"]), node["name"]
+
+
+def _node(node, rules):
+    mark = MARK if node["state"] in ("dropping", "unknown") else "  "
+    yield "%s %s: %s: %s" % (
+        mark,
+        visible(node["name"]),
+        node["state"].replace("_", " "),
+        visible(node["reason"] or node["summary"]),
+    )
+    counting = sorted(
+        (finding for finding in node["findings"] if not finding["waived"]),
+        key=lambda finding: _SEVERITIES.index(finding["severity"]),
+    )
+    for finding in counting[:MOST_FINDINGS]:
+        evidence = finding["evidence"]
+        where = " (%s:%s)" % (visible(evidence["path"]), evidence["line"]) if evidence["line"] else ""
+        yield "     %-6s %s %s: %s%s%s" % (
+            finding["severity"],
+            finding["id"],
+            visible(finding["subject"]),
+            visible(rules[finding["id"]]["title"]),
+            where,
+            " [new]" if finding["change"] == "new" else "",
+        )
+    if len(counting) > MOST_FINDINGS:
+        yield "     and %d more" % (len(counting) - MOST_FINDINGS)
+
+
+def _compared(baseline):
+    if not baseline:
+        return
+    yield "Since %s: %d new, %d gone, %d unchanged" % (
+        baseline["generated"],
+        baseline["new"],
+        baseline["gone"],
+        baseline["unchanged"],
+    )
+    for field, told in (("not_compared", "not compared"), ("missing", "not in this audit")):
+        names = baseline[field]
+        if names:
+            more = " and %d more" % (len(names) - MOST_NODES) if len(names) > MOST_NODES else ""
+            yield "   %s: %s%s" % (told, ", ".join(visible(name) for name in names[:MOST_NODES]), more)
+
+
+def outline(document):
+    """A line for each node and kind of finding: what --diff compares."""
+    yield "passed: %s" % document["verdict"]["passed"]
+    for node in document["nodes"]:
+        found = Counter((each["id"], each["waived"] is not None) for each in node["findings"])
+        told = [
+            "%s%s%s" % (rule_id, " x%d" % count if count > 1 else "", " (waived)" if waived else "")
+            for (rule_id, waived), count in sorted(found.items())
+        ]
+        yield "%s: %s%s" % (visible(node["name"]), node["state"], ": " + ", ".join(told) if told else "")
