@@ -12,6 +12,7 @@ from __future__ import absolute_import, division, print_function
 
 __metaclass__ = type
 
+import hashlib
 import re
 
 import yaml
@@ -30,9 +31,13 @@ STALE = "stale"
 CURRENT = "current"
 UNKNOWN = "unknown"
 
-# The API group of each resource that is not in the core group.
-_GROUPS = {"daemonsets": "apps", "ciliumnodeconfigs": "cilium.io"}
-_CLUSTER_WIDE = ("nodes",)
+# A resource is named as kubectl does: with its API group, where that is not the core group.
+_NODE_CONFIGS = "ciliumnodeconfigs.cilium.io"
+# Beside the kinds whose name tells it.
+_CLUSTER_WIDE = ("APIService", "CSIDriver", "CustomResourceDefinition", "Namespace", "Node", "PersistentVolume")
+
+# A chart's annotation by which an upgrade that changes the ConfigMap recreates the agents.
+CHECKSUM = "cilium.io/cilium-configmap-checksum"
 
 # Cloud modes for which the chart always sets the option.
 _FORCED_IPAM = ("alibabacloud", "azure", "eni")
@@ -71,42 +76,76 @@ def on_plain(function):
 # ---- rights ----------------------------------------------------------------------------------------------------------
 
 
-def rules(method, restart, node_configs=False):
-    """The rights that a method needs, as (resource, name or None, verbs)."""
+def rules(method, restart, namespace, node_configs=False):
+    """The rights that a method needs, as (resource, namespace or None, name or None, verbs)."""
     found = [
-        ("configmaps", CONFIG_MAP, ["get"]),
-        ("daemonsets", None, ["list"]),
-        ("pods", None, ["list"]),
+        ("configmaps", namespace, CONFIG_MAP, ["get"]),
+        ("daemonsets.apps", namespace, None, ["list"]),
+        ("pods", namespace, None, ["list"]),
     ]
     if node_configs or method == NODE_CONFIG_METHOD:
-        found += [("ciliumnodeconfigs", None, ["list"]), ("nodes", None, ["list"])]
+        found += [(_NODE_CONFIGS, namespace, None, ["list"]), ("nodes", None, None, ["list"])]
     if method == HELM:
         found += [
-            ("configmaps", CONFIG_MAP, ["patch"]),
-            ("secrets", None, ["create", "delete", "get", "list", "update"]),
+            ("configmaps", namespace, CONFIG_MAP, ["patch"]),
+            ("secrets", namespace, None, ["create", "delete", "get", "list", "update"]),
         ]
     elif method == NODE_CONFIG_METHOD:
-        found += [("ciliumnodeconfigs", None, ["create", "delete", "get", "patch"])]
+        found += [(_NODE_CONFIGS, namespace, None, ["create", "delete", "get", "patch"])]
     else:
-        found += [("configmaps", CONFIG_MAP, ["patch"])]
+        found += [("configmaps", namespace, CONFIG_MAP, ["patch"])]
     if restart:
-        found += [("pods", None, ["delete", "get"])]
+        found += [("pods", namespace, None, ["delete", "get"])]
     return found
 
 
-def reviews(namespace):
-    """One SelfSubjectAccessReview for each right that any method may need."""
-    wanted = []
-    for method in (HELM, CONFIGMAP, NODE_CONFIG_METHOD):
-        for resource, name, verbs in rules(method, True, True):
-            wanted += [(resource, name, verb) for verb in verbs]
+def chart_rules(manifest, namespace):
+    """The rights that an upgrade of a release needs for its objects, as rules.
+
+    Helm looks at each, and writes those that change: here the ConfigMap, and what bears a checksum of it.
+    """
+    found = []
+    for document in manifest:
+        if not document:
+            continue
+        kind, metadata = document["kind"], document["metadata"]
+        group, _slash, _version = document["apiVersion"].rpartition("/")
+        template = ((document.get("spec") or {}).get("template") or {}).get("metadata") or {}
+        verbs = ["get"]
+        if CHECKSUM in (template.get("annotations") or {}) or (kind, metadata["name"]) == ("ConfigMap", CONFIG_MAP):
+            verbs.append("patch")
+        where = None if _is_cluster_wide(kind) else metadata.get("namespace") or namespace
+        found.append((_plural(kind) + ("." + group if group else ""), where, metadata["name"], verbs))
+    return found
+
+
+def _is_cluster_wide(kind):
+    return kind.startswith("Cluster") or kind.endswith(("Class", "WebhookConfiguration")) or kind in _CLUSTER_WIDE
+
+
+def _plural(kind):
+    """The resource of a kind, as Kubernetes itself guesses it."""
+    word = kind.lower()
+    if word.endswith("endpoints"):
+        return word
+    if word.endswith("s"):
+        return word + "es"
+    return word[:-1] + "ies" if word.endswith("y") else word + "s"
+
+
+def reviews(namespace, manifest=None):
+    """A SelfSubjectAccessReview for each right that any method may need, or that the objects of a manifest need."""
+    wanted = chart_rules(manifest, namespace) if manifest is not None else []
+    for method in (HELM, CONFIGMAP, NODE_CONFIG_METHOD) if manifest is None else ():
+        wanted += rules(method, True, namespace, True)
     documents = []
-    for resource, name, verb in sorted(set(wanted), key=str):
-        attributes = {"resource": resource, "group": _GROUPS.get(resource, ""), "verb": verb}
+    for resource, where, name, verb in sorted({rule[:3] + (verb,) for rule in wanted for verb in rule[3]}, key=str):
+        plural, _dot, group = resource.partition(".")
+        attributes = {"resource": plural, "group": group, "verb": verb}
         if name:
             attributes["name"] = name
-        if resource not in _CLUSTER_WIDE:
-            attributes["namespace"] = namespace
+        if where:
+            attributes["namespace"] = where
         documents.append(
             {
                 "apiVersion": "authorization.k8s.io/v1",
@@ -118,63 +157,77 @@ def reviews(namespace):
 
 
 def allowed(answers):
-    """{(resource, verb)} of the reviews that came back with yes."""
+    """{(resource, namespace, name, verb)} of the reviews that came back with yes."""
     granted = set()
     for answer in answers:
         review = answer.get("result", answer)
         if review.get("status", {}).get("allowed") is True:
             asked = review["spec"]["resourceAttributes"]
-            granted.add((asked["resource"], asked["verb"]))
+            resource = asked["resource"] + ("." + asked["group"] if asked.get("group") else "")
+            granted.add((resource, asked.get("namespace"), asked.get("name"), asked["verb"]))
     return granted
 
 
 def missing_rules(needed, granted):
-    """What of the needed rights is not granted, as (resource, name, verbs), each resource and name once."""
+    """What of the needed rights is not granted, as rules, each resource and name once."""
     found = {}
-    for resource, name, verbs in needed:
-        lacking = [verb for verb in verbs if (resource, verb) not in granted]
+    for resource, where, name, verbs in needed:
+        lacking = [verb for verb in verbs if (resource, where, name, verb) not in granted]
         if lacking:
-            found.setdefault((resource, name), set()).update(lacking)
-    return [(resource, name, sorted(verbs)) for (resource, name), verbs in sorted(found.items(), key=str)]
+            found.setdefault((resource, where, name), set()).update(lacking)
+    return [key + (sorted(verbs),) for key, verbs in sorted(found.items(), key=str)]
 
 
-def role_manifest(missing, namespace):
-    """The missing rights as a Role, and a ClusterRole where one is needed: YAML, ready to apply."""
+def role_manifests(missing):
+    """The missing rights as a Role for each namespace, and a ClusterRole where one is needed."""
+    # Another name for other rights: to apply it must not take away what was applied before.
+    name = "nodeward-endpoint-routes-%s" % hashlib.sha256(repr(missing).encode()).hexdigest()[:6]
     documents = []
-    for kind, is_meant in (
-        ("Role", lambda resource: resource not in _CLUSTER_WIDE),
-        ("ClusterRole", lambda resource: resource in _CLUSTER_WIDE),
-    ):
+    for where in sorted({rule[1] for rule in missing}, key=lambda where: (where is None, where)):
         found = []
-        for resource, name, verbs in missing:
-            if not is_meant(resource):
+        for resource, namespace, instance, verbs in missing:
+            if namespace != where:
                 continue
-            rule = {"apiGroups": [_GROUPS.get(resource, "")], "resources": [resource], "verbs": verbs}
-            if name:
-                rule["resourceNames"] = [name]
+            plural, _dot, group = resource.partition(".")
+            rule = {"apiGroups": [group], "resources": [plural], "verbs": verbs}
+            if instance:
+                rule["resourceNames"] = [instance]
             found.append(rule)
-        if found:
-            metadata = {"name": "nodeward-endpoint-routes"}
-            if kind == "Role":
-                metadata["namespace"] = namespace
-            documents.append(
-                {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": kind, "metadata": metadata, "rules": found}
-            )
-    return "---\n".join(yaml.safe_dump(document, sort_keys=False) for document in documents)
+        documents.append(
+            {
+                "apiVersion": "rbac.authorization.k8s.io/v1",
+                "kind": "Role" if where else "ClusterRole",
+                "metadata": {"name": name, "namespace": where} if where else {"name": name},
+                "rules": found,
+            }
+        )
+    return documents
+
+
+def _bind(document):
+    name, where = document["metadata"]["name"], document["metadata"].get("namespace")
+    if where:
+        return "kubectl --namespace %s create rolebinding %s --role=%s --user=NAME" % (where, name, name)
+    return "kubectl create clusterrolebinding %s --clusterrole=%s --user=NAME" % (name, name)
+
+
+def _told_rule(rule, namespace):
+    resource, where, name, verbs = rule
+    told = "%s %s" % (", ".join(verbs), resource) + (" " + name if name else "")
+    return told + ("" if where == namespace else " in namespace %s" % where if where else " in the whole cluster")
 
 
 def _refusal_for_rights(missing, namespace):
-    told = "; ".join(
-        "%s %s%s" % (", ".join(verbs), resource, " " + name if name else "") for resource, name, verbs in missing
-    )
-    name = "nodeward-endpoint-routes"
-    bind = ["kubectl --namespace %s create rolebinding %s --role=%s --user=NAME" % (namespace, name, name)]
-    if any(resource in _CLUSTER_WIDE for resource, _name, _verbs in missing):
-        bind.append("kubectl create clusterrolebinding %s --clusterrole=%s --user=NAME" % (name, name))
+    documents = role_manifests(missing)
     return (
         "endpoint_routes_kubeconfig: its account has no permission in namespace %s to: %s. Apply this, bind it to the "
         "account as the last lines say, and run again\n---\n%s%s"
-        % (namespace, told, role_manifest(missing, namespace), "\n".join("# " + line for line in bind))
+        % (
+            namespace,
+            "; ".join(_told_rule(rule, namespace) for rule in missing),
+            "---\n".join(yaml.safe_dump(document, sort_keys=False) for document in documents),
+            "\n".join("# " + _bind(document) for document in documents),
+        )
     )
 
 
@@ -396,7 +449,9 @@ def plan(seen, options):
 def _find_method(found, seen, options):
     granted = allowed(seen["reviews"])
     config_map = seen["config_map"]
-    release = _release_of(config_map, seen["releases"], options) if ("configmaps", "get") in granted else None
+    namespace = options["namespace"]
+    may_read = ("configmaps", namespace, CONFIG_MAP, "get") in granted
+    release = _release_of(config_map, seen["releases"], options) if may_read else None
     asked = options["method"]
     if asked != "auto":
         method, by = asked, "asked for"
@@ -407,11 +462,10 @@ def _find_method(found, seen, options):
     found["method"], found["found_by"] = method, by
     restart = options["restart"] == "rolling"
     api, _configs, is_served = served_node_configs(seen["node_configs"])
-    missing = missing_rules(rules(method, restart, is_served), granted)
+    missing = missing_rules(rules(method, restart, namespace, is_served), granted)
     if missing:
-        found["problems"].append(_refusal_for_rights(missing, options["namespace"]))
+        found["problems"].append(_refusal_for_rights(missing, namespace))
         return
-    namespace = options["namespace"]
     if config_map is None:
         found["problems"].append(
             "Cilium is not in namespace %s: it has no ConfigMap %s. Name the namespace of Cilium by "
@@ -672,11 +726,18 @@ def _caveats(found, seen, options):
     elif found["change"]:
         _check_may_be_off(found, config, values)
     template = daemonset["spec"]["template"]["metadata"].get("annotations") or {}
-    if found["change"] == HELM and "cilium.io/cilium-configmap-checksum" in template and options["restart"] == "never":
+    if found["change"] == HELM and CHECKSUM in template and options["restart"] == "never":
         found["problems"].append(
             "endpoint_routes_restart: is never, but the release's value rollOutCiliumPods makes the upgrade restart "
             "every agent. Consent with endpoint_routes_restart=rolling, or set rollOutCiliumPods to false first"
         )
+    missing = []
+    if found["change"] == HELM:
+        needed = chart_rules((seen["helm"] or {}).get("manifest") or [], options["namespace"])
+        missing = missing_rules(needed, allowed(seen["reviews"]))
+    if missing:
+        # Helm would find out in the middle of the upgrade, and leave a release that failed.
+        found["problems"].append(_refusal_for_rights(missing, options["namespace"]))
     if found["change"] == HELM and not options["chart_ref"]:
         found["problems"].append(
             "endpoint_routes_chart_ref: is not set, and a helm upgrade needs the chart that is installed (%s). Name it "
@@ -877,6 +938,10 @@ def story(planned, reported, options, is_check=False):
     return lines
 
 
+def _count(things, word):
+    return "%d %s%s" % (len(things), word, "" if len(things) == 1 else "s")
+
+
 def _summary(planned, reported, word):
     if reported["state"] == "done":
         return "%s: every agent (%d) agrees, and every pod is on its path (%d replies accepted)" % (
@@ -885,10 +950,10 @@ def _summary(planned, reported, word):
             reported["accepted"],
         )
     if reported["state"] == "pending":
-        return "%s in the cluster, and pending: %d of %d agents and %d pods have to be recreated" % (
+        return "%s in the cluster, and pending: %d of %s and %s to be recreated" % (
             word,
             len(reported["agents"]),
-            len(planned["agents"]),
-            len(reported["pods"]),
+            _count(planned["agents"], "agent"),
+            _count(reported["pods"], "pod"),
         )
     return "%s in the cluster; not everything could be seen" % word

@@ -565,6 +565,61 @@ def test_nodes_are_of_the_whole_cluster():
     assert "create clusterrolebinding" in told
 
 
+RELEASE = [
+    None,
+    {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "cilium-config"}},
+    {
+        "apiVersion": "apps/v1",
+        "kind": "DaemonSet",
+        "metadata": {"name": "cilium", "namespace": "kube-system"},
+        "spec": {"template": {"metadata": {"annotations": {logic.CHECKSUM: "0"}}}},
+    },
+    {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "cilium-operator"}, "spec": {"template": {}}},
+    {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": {"name": "deny"}},
+    {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "cilium-ca", "namespace": "cilium-secrets"}},
+    {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": "cilium"}},
+    {"apiVersion": "networking.k8s.io/v1", "kind": "IngressClass", "metadata": {"name": "cilium"}},
+]
+
+
+def test_what_an_upgrade_needs_for_the_release_s_objects():
+    asked = [review["spec"]["resourceAttributes"] for review in logic.reviews("kube-system", manifest=RELEASE)]
+    assert {(a["group"], a["resource"], a.get("namespace"), a["name"]) for a in asked if a["verb"] == "get"} == {
+        ("", "configmaps", "kube-system", "cilium-config"),
+        ("apps", "daemonsets", "kube-system", "cilium"),
+        ("apps", "deployments", "kube-system", "cilium-operator"),
+        ("networking.k8s.io", "networkpolicies", "kube-system", "deny"),
+        ("", "secrets", "cilium-secrets", "cilium-ca"),
+        ("rbac.authorization.k8s.io", "clusterroles", None, "cilium"),
+        ("networking.k8s.io", "ingressclasses", None, "cilium"),
+    }
+    assert [a["resource"] for a in asked if a["verb"] != "get"] == ["configmaps", "daemonsets"]
+
+
+def test_a_release_is_not_upgraded_halfway():
+    given = seen(releases=[secret(1)], helm=dict(helm(), manifest=RELEASE))
+    told = refusals(given, chart_ref="cilium")
+    assert "get secrets cilium-ca in namespace cilium-secrets" in told
+    assert "get clusterroles.rbac.authorization.k8s.io cilium in the whole cluster" in told
+    documents = list(yaml.safe_load_all(told[told.index("---") :]))
+    assert [d["metadata"].get("namespace") for d in documents] == ["cilium-secrets", "kube-system", None]
+    assert told.count("create rolebinding") == 2
+    for review in logic.reviews("kube-system", manifest=RELEASE):
+        given["reviews"].append({"result": dict(review, status={"allowed": True})})
+    assert refusals(given, chart_ref="cilium") == ""
+    # Where nothing is to be written, nothing more is needed.
+    done = seen(config_map("true"), releases=[secret(1)], helm=dict(helm(True), manifest=RELEASE))
+    assert refusals(done) == ""
+
+
+def test_other_rights_do_not_replace_what_was_applied_before():
+    names = set()
+    for lacking in ({("pods", "list")}, {("configmaps", "patch")}):
+        told = refusals(seen(reviews=granted(but=lacking)))
+        names |= {document["metadata"]["name"] for document in yaml.safe_load_all(told[told.index("---") :])}
+    assert len(names) == 2
+
+
 def test_who_may_read_nothing_gets_no_other_error():
     every = {
         (r["spec"]["resourceAttributes"]["resource"], r["spec"]["resourceAttributes"]["verb"])
@@ -611,7 +666,7 @@ def test_an_agent_that_says_true_proves_nothing():
     assert result["commands"] == ["kubectl --namespace shop delete pod cart-1"] * 2
     assert result["problems"] == []
     lines = logic.story(found, result, OPTIONS)
-    assert "pending: 0 of 2 agents and 2 pods" in lines[0]
+    assert "pending: 0 of 2 agents and 2 pods to be recreated" in lines[0]
     assert all("done" not in line for line in lines)
 
 
