@@ -914,9 +914,10 @@ def story(planned, reported, options, is_check=False):
                 )
             )
         return lines
-    lines = ["endpoint routes: %s" % _summary(planned, reported, ("would be " if is_check else "") + word)]
-    # What a check would restart was told with the plan.
+    # What a check would restart was told with the plan, and would not be pending.
     agents = [] if is_check and options["restart"] == "rolling" else reported["agents"]
+    reported = dict(reported, agents=agents)
+    lines = ["endpoint routes: %s" % _summary(planned, reported, ("would be " if is_check else "") + word)]
     for agent in agents:
         lines.append(
             ">> agent            %s on %s has to be recreated: %s" % (agent["pod"], agent["node"], agent["reason"])

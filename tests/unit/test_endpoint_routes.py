@@ -708,6 +708,9 @@ def test_check_mode_names_who_would_restart_in_order():
     found = logic.plan(seen(), options)
     (line,) = [line for line in logic.story(found, None, options, is_check=True) if "would restart" in line]
     assert line.endswith("cilium-node1 on node1, then cilium-node2 on node2")
+    result = logic.report(found, [], is_check=True)
+    assert "0 of 2 agents" in logic.story(found, result, options, is_check=True)[0]
+    assert "2 of 2 agents" in logic.story(found, result, dict(options, restart="never"), is_check=True)[0]
 
 
 def test_a_filter_is_given_what_only_looks_like_python_s_own():
