@@ -70,7 +70,7 @@ options:
   baseline:
     description:
       - An earlier document. The report then says what is new, gone and unchanged, and whether drop counters have grown
-        since, where the node was not booted in between.
+        since (after a boot they begin at 0).
     type: path
     default: ''
   max_age:

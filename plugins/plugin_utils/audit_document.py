@@ -380,7 +380,9 @@ _SPACE = re.compile(r"[ \t\r\n]*")
 def _members(text):
     """Key and value of an object's members in turn; the value of `nodes` is an iterator."""
     read = json.JSONDecoder().raw_decode
-    at = _expect(text, 0, "{")
+    at = _skip(text, _expect(text, 0, "{"))
+    if text[at : at + 1] == "}":
+        return
     while True:
         key, at = read(text, _skip(text, at))
         at = _skip(text, _expect(text, at, ":"))

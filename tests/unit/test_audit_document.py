@@ -1,0 +1,352 @@
+"""Facts of nodes in, the audit's document out: states, horizons, attestation, waivers, baseline, verdict."""
+
+import datetime
+import json
+
+import jsonschema
+import pytest
+from ansible_collections.nodeward.cilium.plugins.plugin_utils import audit_document as audit
+from audit_nodes import MOMENT, SCHEMA, TODAY, document, facts, node, three
+
+VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
+SEVERE = {"hosts": "*", "justification": "agreed"}
+
+
+def baseline_of(earlier):
+    return audit.Baseline.read(json.dumps(earlier), "earlier.json")
+
+
+def test_three_nodes_fit_the_schema():
+    made = three()
+    VALIDATOR.validate(made)
+    assert [each["state"] for each in made["nodes"]] == ["dropping", "fine", "unknown"]
+    assert {key: made["totals"][key] for key in ("nodes", "fine", "at_risk", "dropping", "unknown")} == {
+        "nodes": 3,
+        "fine": 1,
+        "at_risk": 0,
+        "dropping": 1,
+        "unknown": 1,
+    }
+
+
+def test_what_the_schema_does_not_know_is_refused():
+    made = three()
+    made["nodes"][0]["odd"] = 1
+    with pytest.raises(jsonschema.ValidationError):
+        VALIDATOR.validate(made)
+
+
+def test_a_broken_node_names_the_line():
+    made = node("broken", "broken")
+    [found] = [each for each in made["findings"] if each["id"] == "RPF001" and each["subject"].startswith("lxc")]
+    assert (found["evidence"]["path"], found["evidence"]["line"]) == ("/usr/lib/sysctl.d/50-default.conf", 3)
+    assert made["endpoints"] == {"total": 1, "accepted": 0, "dropped": 1, "unknown": 0}
+    for horizon in made["horizons"].values():
+        assert horizon["dropped"] is True
+        assert horizon["effective"] == 2
+        assert horizon["lines"][0]["path"] == "/usr/lib/sysctl.d/50-default.conf"
+    assert made["paths"][0]["verdict"] == "dropped"
+    assert made["cures"]
+
+
+def test_a_healthy_node_shows_one_way_and_needs_no_cure():
+    made = node()
+    assert [path["verdict"] for path in made["paths"]] == ["accepted"]
+    assert made["cures"] == []
+    assert {name: horizon["dropped"] for name, horizon in made["horizons"].items()} == {
+        "now": False,
+        "pod": False,
+        "boot": False,
+        "sysctl_system": False,
+    }
+
+
+def test_a_node_well_now_and_cut_off_by_the_next_pod_is_at_risk():
+    def mended_by_hand(known):
+        for name in ("lxc3c160d6c7aa0", "cilium_host", "cilium_net"):
+            known["rp_filter"]["devices"][name].update(running=0, effective=0)
+        known["cilium_routes"]["endpoints"][0].update(verdict="accepted", reason="the filter is off")
+        known["cilium_routes"]["endpoints"][0]["leaves"]["verdict"] = "accepted"
+
+    made = node("node1", "broken", change=mended_by_hand)
+    assert made["state"] == "at_risk"
+    assert made["horizons"]["now"]["dropped"] is False
+    assert made["horizons"]["pod"]["dropped"] is True
+
+
+@pytest.mark.parametrize("kind, state", [("healthy", "fine"), ("broken", "at_risk")])
+def test_a_node_without_cilium_is_judged_by_its_first_pod(kind, state):
+    def bare(known):
+        for name in ("lxc3c160d6c7aa0", "cilium_host", "cilium_net"):
+            del known["rp_filter"]["devices"][name]
+        known["cilium_routes"]["endpoints"] = []
+        known["cilium_routes"]["source"] = "none"
+        known["cilium_routes"]["unread"] = []
+
+    made = node("node1", kind, change=bare)
+    assert made["state"] == state, made["summary"]
+    assert made["endpoints"]["total"] == 0
+    assert ("its first pod will be cut off" in made["summary"]) == (state == "at_risk")
+
+
+def test_at_most_five_ways_the_dropped_ones_first():
+    def many(known):
+        pattern = known["cilium_routes"]["endpoints"][0]
+        state = known["rp_filter"]["devices"][pattern["device"]]
+        known["cilium_routes"]["endpoints"] = []
+        for number in range(12):
+            name = "lxc%d" % number
+            known["rp_filter"]["devices"][name] = state
+            verdict = "dropped" if number > 7 else "unknown"
+            known["cilium_routes"]["endpoints"].append(
+                dict(pattern, device=name, address="10.0.0.%d" % number, verdict=verdict)
+            )
+
+    made = node("node1", "broken", change=many)
+    assert len(made["paths"]) == 5
+    assert [path["verdict"] for path in made["paths"]][:4] == ["dropped"] * 4
+    VALIDATOR.validate(document([made]))
+
+
+@pytest.mark.parametrize("change", [
+    lambda known: known["rp_filter"].pop("devices"),
+    lambda known: known["rp_filter"].update(all=None),
+    lambda known: known["rp_filter"]["devices"].update(lxc9="?"),
+    lambda known: known["cilium_routes"].pop("endpoints"),
+    lambda known: known.update(cilium_routes=[]),
+])  # fmt: skip
+def test_facts_that_nobody_understands_judge_nothing(change):
+    made = node("node1", change=change)
+    assert (made["state"], made["gathered"]) == ("unknown", False)
+    assert made["reason"].startswith("no facts: ")
+    VALIDATOR.validate(document([made]))
+
+
+# --- for auditors ---
+
+
+def test_the_intent_is_met_by_lines_that_are_named():
+    told = node()["attestation"]
+    assert told["met"] is True
+    assert "The intent is MET" in told["text"]
+    assert "uplink eth0: loose (2) now, loose (2) after a boot (" in told["text"]
+    assert "Exempt, as devices of Cilium: cilium_host, cilium_net, lxc3c160d6c7aa0." in told["text"]
+    assert "/etc/sysctl.d/99-override_cilium_rp_filter.conf:17" in told["text"]
+
+
+@pytest.mark.parametrize("kind", ["uplink", "other"])
+def test_the_intent_is_not_met_where_a_device_lost_its_filter(kind):
+    def off(known):
+        known["rp_filter"]["devices"]["eth0"].update(kind=kind, running=0, effective=0)
+
+    told = node(change=off)["attestation"]
+    assert told["met"] is False
+    assert "eth0: off (0) now" in told["text"] and "<-- NOT protected" in told["text"]
+
+
+def test_an_uplink_that_a_boot_strips_of_its_filter_does_not_meet_it():
+    def later(known):
+        line = {"key": "net.ipv4.conf.eth0.rp_filter", "line": 1, "path": "/etc/sysctl.d/zz.conf", "value": 0}
+        known["rp_filter"]["devices"]["eth0"]["configured"]["systemd_sysctl"] = line
+
+    told = node(change=later)["attestation"]
+    assert told["met"] is False
+    [line] = [line for line in told["text"].splitlines() if "uplink eth0" in line]
+    assert "loose (2) now, off (0) after a boot (" in line
+    assert "(/etc/sysctl.d/zz.conf:1)" in line and line.endswith("<-- NOT protected")
+
+
+def test_without_any_uplink_it_cannot_be_said():
+    told = node(change=lambda known: known["rp_filter"]["devices"].pop("eth0"))["attestation"]
+    assert told["met"] is None
+    assert "no uplink is known" in told["text"]
+
+
+# --- the verdict ---
+
+
+@pytest.mark.parametrize("kind, fail_on, passed", [
+    ("broken", "high", False), ("broken", "medium", False), ("broken", "low", False), ("broken", "none", True),
+    ("healthy", "high", True), ("healthy", "medium", True), ("healthy", "low", False), ("healthy", "none", True),
+])  # fmt: skip
+def test_the_severity_decides(kind, fail_on, passed):
+    verdict = document([node("node1", kind)], fail_on=fail_on)["verdict"]
+    assert verdict["passed"] is passed
+    assert bool(verdict["reasons"]) is not passed
+
+
+@pytest.mark.parametrize("fail_on", audit.FAIL_ON)
+@pytest.mark.parametrize("kind", [audit.UNREACHABLE, audit.FAILED, audit.NO_FACTS])
+def test_a_node_that_could_not_be_judged_never_passes(fail_on, kind):
+    made = document([audit.not_judged("lost", kind, "timed\nout")], fail_on=fail_on)
+    assert made["verdict"] == {"passed": False, "reasons": ["1 node could not be judged: lost"]}
+    assert made["nodes"][0]["reason"] == "%s: timed out" % kind
+
+
+def test_no_node_is_no_pass():
+    assert document([], fail_on="none")["verdict"] == {"passed": False, "reasons": ["no node was audited"]}
+
+
+def test_the_reasons_count_findings_and_the_nodes_that_have_them():
+    made = document([node("a", "broken"), node("b", "broken"), node("c")], fail_on="medium")
+    counted = made["totals"]["findings"]
+    expected = "%d findings of severity medium or worse on 2 nodes" % (counted["high"] + counted["medium"])
+    assert made["verdict"]["reasons"] == [expected]
+
+
+# --- waivers ---
+
+
+def of_all(made):
+    return [dict(SEVERE, id=rule_id) for rule_id in made["rules"]]
+
+
+def test_what_is_waived_is_kept_and_does_not_count():
+    waivers = of_all(three())
+    made = document([node("node1", "broken")], waivers=waivers, fail_on="low")
+    VALIDATOR.validate(made)
+    assert made["verdict"]["passed"] is True
+    assert made["nodes"][0]["state"] == "dropping"
+    assert made["totals"]["findings"] == {"high": 0, "medium": 0, "low": 0}
+    assert made["totals"]["waived"] == len(made["nodes"][0]["findings"]) > 0
+    assert made["nodes"][0]["findings"][0]["waived"] == {"justification": "agreed", "expires": None}
+    assert sum(each["matched"] for each in made["waivers"]) == made["totals"]["waived"]
+
+
+@pytest.mark.parametrize("expires, passed", [
+    (TODAY, True), (datetime.date(2026, 11, 24), True), ("2026-11-23", False), (datetime.date(2026, 11, 23), False),
+])  # fmt: skip
+def test_a_waiver_holds_to_the_end_of_its_last_day(expires, passed):
+    waivers = [dict(each, expires=expires) for each in of_all(three())]
+    made = document([node("node1", "broken")], waivers=waivers)
+    VALIDATOR.validate(made)
+    assert made["verdict"]["passed"] is passed
+    assert all(each["expired"] is not passed for each in made["waivers"])
+
+
+@pytest.mark.parametrize("hosts, covered", [("edge*", True), ("edge-?", True), ("edge-[12]", True), ("Edge*", False),
+                                            ("edge", False), ("dge*", False)])  # fmt: skip
+def test_a_waiver_covers_the_hosts_of_its_pattern(hosts, covered):
+    waivers = [{"id": "RPF001", "hosts": hosts, "justification": "agreed"}]
+    made = document([node("edge-1", "broken")], waivers=waivers)
+    assert all(bool(each["waived"]) == (covered and each["id"] == "RPF001") for each in made["nodes"][0]["findings"])
+
+
+@pytest.mark.parametrize("given, told", [
+    ("RPF001", "expected a list"),
+    ([1], "waiver 1: expected a dictionary with id, hosts, justification, expires"),
+    ([dict(SEVERE, id="RPF001"), dict(SEVERE, id="RPF999")], "waiver 2: id: there is no finding 'RPF999'"),
+    ([dict(SEVERE, id="RPF001", host="x")], "no field is called host"),
+    ([{"id": "RPF001", "hosts": "*"}], "justification: expected text"),
+    ([dict(SEVERE, id="RPF001", hosts="  ")], "hosts: expected text"),
+    ([dict(SEVERE, id="RPF001", expires="soon")], "expires: expected the last day"),
+    ([dict(SEVERE, id="RPF001", expires="2026-02-30")], "expires: expected the last day"),
+    ([dict(SEVERE, id="RPF001", expires=20261231)], "expires: expected the last day"),
+])  # fmt: skip
+def test_a_waiver_that_is_wrong_is_named(given, told):
+    with pytest.raises(audit.AuditError, match="audit_waivers: ") as raised:
+        audit.Waivers(given, TODAY)
+    assert told in str(raised.value)
+
+
+# --- an earlier document ---
+
+
+def test_the_same_again_is_unchanged():
+    made = three(baseline=baseline_of(three()))
+    VALIDATOR.validate(made)
+    found = sum(len(each["findings"]) for each in made["nodes"])
+    assert made["baseline"] == {
+        "generated": MOMENT,
+        "new": 0,
+        "gone": 0,
+        "unchanged": found,
+        "not_compared": [],
+        "missing": [],
+    }
+    assert {each["change"] for node_ in made["nodes"] for each in node_["findings"]} == {"unchanged"}
+
+
+def test_what_came_and_what_went():
+    earlier = baseline_of(document([node("a", "broken"), node("b")]))
+    made = document([node("a"), node("b", "broken")], baseline=earlier)
+    VALIDATOR.validate(made)
+    a, b = made["nodes"]
+    assert ("RPF001", "lxc3c160d6c7aa0", "high") in {
+        (each["id"], each["subject"], each["severity"]) for each in a["gone"]
+    }
+    assert {each["change"] for each in b["findings"] if each["id"] == "RPF001"} == {"new"}
+    assert made["baseline"]["gone"] == len(a["gone"]) + len(b["gone"])
+
+
+def test_what_could_not_be_seen_is_not_gone():
+    earlier = baseline_of(document([node("a", "broken"), node("b", "broken")]))
+    made = document([audit.not_judged("a", audit.UNREACHABLE, "?")], baseline=earlier)
+    VALIDATOR.validate(made)
+    assert made["baseline"]["gone"] == 0
+    assert made["baseline"]["not_compared"] == ["a"]
+    assert made["baseline"]["missing"] == ["b"]
+
+
+@pytest.mark.parametrize("boot, grown", [("same", 2), ("another", 7)])
+def test_counters_are_compared_with_those_of_the_baseline(boot, grown):
+    known = facts()["rp_filter"]["counters"]
+    before = dict(known, ip_reverse_path_filter=5)
+    # After a boot they begin at 0, so all of it is new.
+    before["boot_id"] = known["boot_id"] if boot == "same" else boot
+
+    def more(facts_):
+        facts_["rp_filter"]["counters"]["ip_reverse_path_filter"] = 7
+
+    found = [each for each in node(before=before, change=more)["findings"] if each["id"] == "RPF021"]
+    assert {each["subject"]: each["evidence"]["counter"] for each in found}["ip_reverse_path_filter"] == grown
+
+
+@pytest.mark.parametrize("text, told", [
+    ("", "is no JSON"), ("[]", "is no JSON"), ("{", "is no JSON"), ("{}", "expected an audit's document"),
+    ('{"schema": "other"}', "found 'other'"),
+    ('{"schema": "nodeward.cilium/audit", "schema_version": 2}', "is of schema_version 2"),
+    ('{"schema": "nodeward.cilium/audit", "schema_version": 1, "generated": "now"}', "generated: expected a time"),
+    ('{"schema": "nodeward.cilium/audit", "schema_version": 1, "generated": "%s"}' % MOMENT, "has no nodes"),
+    ('{"schema": "nodeward.cilium/audit", "schema_version": 1, "generated": "%s", "nodes": [1]}' % MOMENT,
+     "expected a node with its name"),
+    ('{"schema": "nodeward.cilium/audit", "schema_version": 1, "generated": "%s", "nodes": [{"name": "a"}]}' % MOMENT,
+     "a node of it is damaged"),
+])  # fmt: skip
+def test_another_file_is_no_baseline(text, told):
+    with pytest.raises(audit.AuditError, match=r"^earlier\.json: ") as raised:
+        audit.Baseline.read(text, "earlier.json")
+    assert told in str(raised.value)
+
+
+@pytest.mark.parametrize("indent", [None, 1, 4])
+def test_a_document_is_read_in_any_layout(indent):
+    made = three()
+    head, nodes = audit.parsed(json.dumps(made, indent=indent), "earlier.json")
+    assert list(nodes) == made["nodes"]
+    assert head["verdict"] == made["verdict"]
+
+
+def test_a_saved_document_gets_today_s_waivers():
+    saved = three()
+    _head, nodes = audit.parsed(json.dumps(saved), "saved.json")
+    made = document(nodes, waivers=of_all(saved), source="document")
+    VALIDATOR.validate(made)
+    assert made["totals"]["waived"] == sum(len(each["findings"]) for each in saved["nodes"])
+
+
+def test_a_node_stands_once():
+    with pytest.raises(audit.AuditError, match="stands twice"):
+        document([node("a"), node("a")])
+
+
+def test_a_damaged_node_is_named():
+    with pytest.raises(audit.AuditError, match="node 'a' of the document is damaged"):
+        document([{"name": "a"}])
+
+
+def test_the_order_of_facts_does_not_matter():
+    def turned(known):
+        known["rp_filter"]["devices"] = dict(reversed(list(known["rp_filter"]["devices"].items())))
+
+    assert node("a", "broken", change=turned) == node("a", "broken")

