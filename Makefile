@@ -7,7 +7,7 @@
 # make setup     only what these need; then '. build/env' and plain 'molecule test' works
 # make clean     removes build/ and the lab's nodes, images and clusters; a control plane built once stays in the cache:
 #                ~/.cache/nodeward.cilium
-# lint is lint-python, lint-yaml, lint-ansible, lint-36 and lint-sanity
+# lint is lint-python, lint-yaml, lint-ansible, lint-docs, lint-36 and lint-sanity
 # lint and unit need Python 3.11; all others need root on a Debian machine.
 
 SHELL := /bin/bash
@@ -22,7 +22,7 @@ activated = . build/env;
 # One after the other, also with make -j: the steps share one build folder, one podman and the screen.
 .NOTPARALLEL:
 .PHONY: help setup machine python artifact javascript browser cluster nodes unit comparisons browser-tests differential \
-    bench scenarios test demo clean lint lint-python lint-yaml lint-ansible lint-36 lint-sanity
+    bench scenarios test demo clean lint lint-python lint-yaml lint-ansible lint-docs lint-36 lint-sanity
 
 help:
 	@sed -n '/^# /s/^# //p;/^$$/q' Makefile
@@ -53,7 +53,7 @@ setup: machine python artifact javascript browser nodes
 	@$(setup) cluster || (($$? == 77))
 	@echo "Ready. Next: '. build/env', then 'molecule test' or 'molecule test --all'"
 
-lint: lint-python lint-yaml lint-ansible lint-36 lint-sanity
+lint: lint-python lint-yaml lint-ansible lint-docs lint-36 lint-sanity
 
 lint-python: python
 	@$(activated) $(step) 'ruff' ruff check . molecule/lab/demo molecule/lab/control-plane/cluster tests/setup/scenarios \
@@ -64,6 +64,12 @@ lint-yaml: python
 
 lint-ansible: artifact
 	@$(activated) $(step) 'ansible-lint, production profile' ansible-lint --offline --profile production
+
+lint-docs: artifact
+	@$(activated) $(step) 'antsibull: changelog' antsibull-changelog lint
+	@$(activated) $(step) 'antsibull: documentation of plugins and roles' antsibull-docs lint-collection-docs --plugin-docs \
+	    --validate-collection-refs self --disallow-unknown-collection-refs \
+	    build/collections/ansible_collections/nodeward/cilium
 
 lint-36: python
 	@$(activated) $(step) 'vermin: modules run on Python 3.6' \
