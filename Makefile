@@ -67,16 +67,16 @@ lint-ansible: artifact
 
 lint-docs: artifact
 	@$(activated) $(step) 'antsibull: changelog' antsibull-changelog lint
-	@$(activated) $(step) 'antsibull: documentation of plugins and roles' antsibull-docs lint-collection-docs --plugin-docs \
-	    --validate-collection-refs self --disallow-unknown-collection-refs \
-	    build/collections/ansible_collections/nodeward/cilium
+	@$(activated) $(step) 'antsibull: documentation of plugins and roles' tests/setup/outside-git \
+	    antsibull-docs lint-collection-docs --plugin-docs --validate-collection-refs dependent \
+	    --disallow-unknown-collection-refs .
 
 lint-36: python
 	@$(activated) $(step) 'vermin: modules run on Python 3.6' \
 	    vermin --quiet --no-tips --violations --target=3.6- plugins/modules plugins/module_utils
 
 lint-sanity: artifact
-	@$(activated) $(step) 'ansible-test sanity' tests/setup/sanity
+	@$(activated) $(step) 'ansible-test sanity' tests/setup/outside-git '$(CURDIR)/tests/setup/sanity'
 
 unit: python
 	@$(activated) $(step) 'Unit tests' pytest tests/unit
