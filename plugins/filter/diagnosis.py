@@ -140,7 +140,7 @@ import ipaddress
 import re
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.nodeward.cilium.plugins.plugin_utils import horizons
+from ansible_collections.nodeward.cilium.plugins.plugin_utils import commands, horizons
 
 SCHEMA = 1
 DROPPED = "dropped"
@@ -401,15 +401,14 @@ def _filter_is_why(stories):
 
 
 def _cures(node, stories):
-    pods = sorted({story["pod"] for story in stories if story["pod"]})
+    recreate = sorted({commands.recreate(story["pod"]) for story in stories} - {""})[:1]
     enable = "ansible-playbook -i INVENTORY nodeward.cilium.harden -e endpoint_routes_state=enabled"
-    recreate = ["kubectl --namespace %s delete pod %s" % tuple(pod.split("/")) for pod in pods[:1]]
     return [
         {
             "title": "exempt Cilium's devices from the filter, and keep it on all others",
             "commands": [
-                "ansible-playbook -i INVENTORY nodeward.cilium.harden --limit '%s' --check --diff" % node,
-                "ansible-playbook -i INVENTORY nodeward.cilium.harden --limit '%s'" % node,
+                commands.playbook("harden", node, "--check --diff"),
+                commands.playbook("harden", node),
             ],
             "variables": {"rp_filter_state": "present"},
             "of": "role nodeward.cilium.rp_filter",

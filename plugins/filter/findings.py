@@ -142,7 +142,7 @@ import os.path
 from ansible.errors import AnsibleFilterError
 from ansible_collections.nodeward.cilium.plugins.module_utils import devices, plan, sysctl_d
 from ansible_collections.nodeward.cilium.plugins.plugin_utils import facts_shape, horizons
-from ansible_collections.nodeward.cilium.plugins.plugin_utils.catalogue import CATALOGUE, remedy
+from ansible_collections.nodeward.cilium.plugins.plugin_utils.catalogue import CATALOGUE, DIAGNOSE, remedy
 
 _FILTERING = [1, 2]
 _NAMED = 5  # devices in a text; the rest is a number
@@ -174,7 +174,7 @@ def findings(rp_filter, routes=None, before=None):
         found.extend(judge(facts, known))
     for judge in (_of_the_dropin, _of_lines, _of_others, _of_loaders):
         found.extend(judge(facts))
-    found.extend(_of_endpoints(known) if known else ())
+    found.extend(_of_endpoints(known, facts["devices"]) if known else ())
     found.extend(_of_counters(facts["counters"], before))
     for entry in facts["unread"] + (known["unread"] if known else []):
         found.append(_finding("RPF012", entry["what"], "not read", _evidence(entry["why"])))
@@ -319,14 +319,21 @@ def _is_ciliums(path):
     return fnmatch.fnmatchcase(os.path.basename(path), devices.CILIUM_FILES)
 
 
-def _of_endpoints(routes):
+def _of_endpoints(routes, known_devices):
     for endpoint in routes["endpoints"]:
         subject = endpoint["pod"] or endpoint["address"] or endpoint["device"] or "an endpoint"
         if endpoint["verdict"] == "dropped":
-            yield _finding("RPF006", subject, "dropped", _evidence(endpoint["reason"]))
+            found = _finding("RPF006", subject, "dropped", _evidence(endpoint["reason"]))
         elif endpoint["leaves"]["verdict"] == "dropped":
             evidence = _evidence(endpoint["leaves"]["reason"])
-            yield _finding("RPF006", subject, "dropped on the way to the world", evidence)
+            found = _finding("RPF006", subject, "dropped on the way to the world", evidence)
+        else:
+            continue
+        device = known_devices.get(endpoint["device"])
+        if not (device and device["effective"] and endpoint["dropped_at"] is not None):
+            # At 0, and with a local or martian source, it is not the filter.
+            found["remedy"] = {"variable": "", "command": DIAGNOSE}
+        yield found
     state = routes["endpoint_routes"]
     if state and state["agent"] is True and state["without_route"]:
         text = "%d of %d endpoints have no route" % (

@@ -23,8 +23,9 @@ Rule = namedtuple("Rule", "id severity title why expected variable command refer
 _KERNEL = "kernel documentation, networking/ip-sysctl: rp_filter"
 _SYSCTL_D = "sysctl.d(5), systemd-sysctl.service(8)"
 _CILIUM_ROUTES = "Cilium documentation: endpoint routes (enable-endpoint-routes)"
-_HARDEN = "ansible-playbook nodeward.cilium.harden"
-_DIAGNOSE = "ansible-playbook nodeward.cilium.diagnose"
+_HARDEN = "ansible-playbook -i INVENTORY nodeward.cilium.harden"
+#: What tells why, where no variable of this collection mends it.
+DIAGNOSE = "ansible-playbook -i INVENTORY nodeward.cilium.diagnose"
 _RESTART_AGENTS = "kubectl --namespace kube-system rollout restart daemonset/cilium"
 _CUT_OFF = "a pod's reply arrives on another device than the host's route names, and the filter drops it"
 _WINNER = "Path and line of the assignment that decides, its key and its value."
@@ -106,9 +107,10 @@ _RULES = (
         "its probes time out and whoever it talks to hears nothing",
         "accepted",
         "rp_filter_state",
-        _DIAGNOSE,
+        _HARDEN,
         "ip-route(8): route get",
-        "The kernel itself was asked what it does with this pod's packets, and answers that it drops them.",
+        "The kernel itself was asked what it does with this pod's packets, and answers that it drops them. Where the "
+        "filter is not why, the remedy is `nodeward.cilium.diagnose`, which tells what is.",
         "The verdict on the endpoint's reply to the host, or on its packets to the world outside, is `dropped`.",
         "The reason in words.",
     ),
@@ -186,7 +188,7 @@ _RULES = (
         "what was not seen cannot be judged: there may be more",
         "readable",
         "",
-        "ansible-playbook nodeward.cilium.audit --become",
+        "ansible-playbook -i INVENTORY nodeward.cilium.audit --extra-vars nodes_become=true",
         "the facts' own unread",
         "A file, a socket or a program did not say what was asked. Most of it needs root.",
         "The facts name it in `unread`.",
@@ -308,7 +310,7 @@ _RULES = (
         "each is a packet that somebody waits for, or one that somebody forged",
         "no growth",
         "",
-        _DIAGNOSE + " --extra-vars diagnose_watch=10",
+        DIAGNOSE + " --extra-vars diagnose_watch=10",
         "kernel: TcpExt IPReversePathFilter; /proc/net/stat/rt_cache: in_martian_src",
         "A counter of the kernel grew. Spoofed packets that an uplink rightly drops count as well.",
         "A counter is larger than in the facts of before. After a reboot it began at 0, so all of it is growth.",

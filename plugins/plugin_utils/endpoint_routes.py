@@ -16,6 +16,7 @@ import hashlib
 import re
 
 import yaml
+from ansible_collections.nodeward.cilium.plugins.plugin_utils import commands
 
 CONFIG_MAP = "cilium-config"
 KEY = "enable-endpoint-routes"
@@ -883,14 +884,8 @@ def report(planned, hosts, restarted=(), is_check=False):
         "accepted": verified,
         "commands": [],
     }
-    result["commands"] = [command(pod) for pod in pods if pod["pod"]]
+    result["commands"] = [told for told in (commands.recreate(pod["pod"]) for pod in pods) if told]
     return result
-
-
-def command(pod):
-    """What recreates a pod. Names of pods and namespaces are of a few plain letters, or the API would not take them."""
-    namespace, _slash, name = pod["pod"].partition("/")
-    return "kubectl --namespace %s delete pod %s" % (namespace, name)
 
 
 def story(planned, reported, options, is_check=False):
@@ -928,9 +923,10 @@ def story(planned, reported, options, is_check=False):
         lines.append("   agent            %s on %s: %s" % (agent["pod"], agent["node"], agent["reason"]))
     for pod in reported["pods"]:
         told = pod["pod"] or "%s on %s (no source names its pod)" % (pod["address"], pod["device"])
+        recreate = commands.recreate(pod["pod"])
         lines.append(
             ">> pod              %s on %s is still on the old path (%s)%s"
-            % (told, pod["node"], pod["verdict"], ": " + command(pod) if pod["pod"] else "")
+            % (told, pod["node"], pod["verdict"], ": " + recreate if recreate else "")
         )
     if reported["unseen"]:
         lines.append(

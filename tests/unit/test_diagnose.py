@@ -104,8 +104,8 @@ node1: 1 of 1 endpoint is cut off
    sysctl --system  cut off: loose (2) by /usr/lib/sysctl.d/50-default.conf:26
 
    Cure 1: exempt Cilium's devices from the filter, and keep it on all others
-     $ ansible-playbook -i INVENTORY nodeward.cilium.harden --limit 'node1' --check --diff
-     $ ansible-playbook -i INVENTORY nodeward.cilium.harden --limit 'node1'
+     $ ansible-playbook -i INVENTORY nodeward.cilium.harden --limit node1 --check --diff
+     $ ansible-playbook -i INVENTORY nodeward.cilium.harden --limit node1
      rp_filter_state: "present"   (role nodeward.cilium.rp_filter)
 
    Cure 2: give every pod a route by its own device; agents, and then all pods, have to be made anew

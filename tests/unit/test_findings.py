@@ -166,6 +166,7 @@ def all_filters(value=1):
 
 
 DROPPED = {("endpoints", 0, "verdict"): "dropped", ("endpoints", 0, "reason"): "strict"}
+BY_FILTER = {("devices", "lxc1", "running"): 1, ("devices", "lxc1", "effective"): 1}
 WITH_ROUTES = {
     ("endpoint_routes",): {
         "in_effect": True,
@@ -223,7 +224,7 @@ RAISED = {
             ("RPF005", "all"),
         ],
     ),
-    "RPF006": ({}, DROPPED, None, [("RPF006", "a/b")]),
+    "RPF006": (BY_FILTER, DROPPED, None, [("RPF001", "lxc1"), ("RPF006", "a/b")]),
     "RPF007": ({("devices", "eth0"): device("uplink", 0)}, {}, None, [("RPF007", "eth0")]),
     "RPF008": ({("netfilter",): [NETFILTER]}, {}, None, [("RPF008", "ip raw PREROUTING")]),
     "RPF009": ({("other_writers",): [WRITER]}, {}, None, [("RPF009", "ufw")]),
@@ -418,6 +419,18 @@ def test_a_device_is_spared_only_where_all_its_endpoints_are():
     loose = [{**ENDPOINT, "dropped_at": [1]}]
     assert ("RPF001", "lxc1") not in told(facts, {("endpoints",): loose})
     assert ("RPF001", "lxc1") in told({("devices", "lxc1"): device("cilium", 1)}, {("endpoints",): loose})
+
+
+@pytest.mark.parametrize("facts, changes, command", [
+    (BY_FILTER, {}, "harden"),
+    ({}, {}, "diagnose"),
+    (BY_FILTER, {("endpoints", 0, "dropped_at"): None}, "diagnose"),
+    ({("devices", "lxc1"): ...}, {}, "diagnose"),
+])  # fmt: skip
+def test_what_the_filter_did_not_drop_is_not_for_harden_to_mend(facts, changes, command):
+    (found,) = [each for each in judge(facts, {**DROPPED, **changes}) if each["id"] == "RPF006"]
+    assert found["remedy"]["command"].endswith("nodeward.cilium." + command)
+    assert bool(found["remedy"]["variable"]) is (command == "harden")
 
 
 def test_packets_that_die_on_the_way_to_the_world():

@@ -1,0 +1,35 @@
+# Copyright (c) 2026, nodeward.cilium contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Commands for people to copy. What they name is for others to choose, and must be no more than a name to a shell."""
+
+from __future__ import absolute_import, division, print_function
+
+__metaclass__ = type
+
+import re
+import shlex
+
+# As the API of Kubernetes takes them; what a node says may be anything, an option of kubectl among it.
+_OBJECT = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?\Z")
+
+
+def playbook(name, node, *arguments):
+    """A playbook of this collection, for a node."""
+    return " ".join(
+        ("ansible-playbook -i INVENTORY nodeward.cilium.%s --limit %s" % (name, shlex.quote(node)),) + arguments
+    )
+
+
+def for_node(command, node):
+    """A command as the catalogue has it, for this node alone where it is a playbook."""
+    match = re.match(r"ansible-playbook -i INVENTORY nodeward\.cilium\.(\w+)(?: (.*))?\Z", command)
+    return playbook(match.group(1), node, *([match.group(2)] if match.group(2) else [])) if match else command
+
+
+def recreate(pod):
+    """What recreates a pod namespace/name; nothing where no pod can be called so."""
+    namespace, _slash, name = (pod or "").partition("/")
+    if not (_OBJECT.match(namespace) and _OBJECT.match(name)):
+        return ""
+    return "kubectl --namespace %s delete pod %s" % (namespace, name)

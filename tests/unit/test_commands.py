@@ -1,0 +1,56 @@
+"""Commands that people copy: whatever a node or an inventory calls itself is a name to the shell, and no more."""
+
+import shlex
+
+import pytest
+from ansible_collections.nodeward.cilium.plugins.plugin_utils import commands
+from audit_nodes import node
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+HOSTILE = ["x';touch pwned;'", "$(reboot)", "`id`", "a b", "a\nb", '"onload=', "\u202etxt", ";rm -rf", "*", "-e", ""]
+HARDEN = "ansible-playbook -i INVENTORY nodeward.cilium.harden"
+
+
+@given(st.text())
+@example(HOSTILE[0])
+def test_a_host_is_one_word_behind_limit(name):
+    words = shlex.split(commands.playbook("harden", name, "--check"))
+    assert words == [*HARDEN.split(), "--limit", name, "--check"]
+
+
+@pytest.mark.parametrize("command, told", [
+    (HARDEN, HARDEN + " --limit 'a b'"),
+    (HARDEN + " --check --diff", HARDEN + " --limit 'a b' --check --diff"),
+    ("systemctl reset-failed systemd-sysctl.service", "systemctl reset-failed systemd-sysctl.service"),
+    ("", ""),
+])  # fmt: skip
+def test_a_playbook_is_for_the_node_that_needs_it(command, told):
+    assert commands.for_node(command, "a b") == told
+
+
+@pytest.mark.parametrize("pod, command", [
+    ("kube-system/coredns-1", "kubectl --namespace kube-system delete pod coredns-1"),
+    ("a/web.0", "kubectl --namespace a delete pod web.0"),
+    (None, ""), ("", ""), ("coredns", ""), ("a/", ""), ("/b", ""), ("a/b/c", ""), ("A/b", ""),
+    ("--all-namespaces/--all", ""), ("a/--all", ""), ("a/b;reboot", ""), ("a/b\n", ""), ("a/$(id)", ""),
+])  # fmt: skip
+def test_a_pod_that_cannot_be_called_so_gets_no_command(pod, command):
+    assert commands.recreate(pod) == command
+
+
+@pytest.mark.parametrize("word", HOSTILE)
+def test_no_command_of_the_audit_runs_what_a_name_says(word):
+    def named(known):
+        known["cilium_routes"]["endpoints"][0]["pod"] = "default/Web" + word
+
+    made = node(word, "broken", change=named)
+    assert made["state"] == "dropping"
+    told = [command for cure in made["cures"] for command in cure["commands"]]
+    told += [each["remedy"]["command"] for each in made["findings"]]
+    for command in filter(None, told):
+        words = shlex.split(command)
+        assert words[0] in ("ansible-playbook", "kubectl", "journalctl", "sysctl", "nft", "sed"), command
+        # In no other word than that one.
+        assert [after for before, after in zip(words, words[1:]) if before == "--limit"] in ([], [word])
+        assert not [one for one in words if one.startswith("default") or "Web" in one]
