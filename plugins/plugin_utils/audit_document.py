@@ -20,6 +20,7 @@ import re
 from ansible.errors import AnsibleFilterError
 from ansible_collections.nodeward.cilium.plugins.filter.diagnosis import diagnosis
 from ansible_collections.nodeward.cilium.plugins.filter.findings import findings
+from ansible_collections.nodeward.cilium.plugins.plugin_utils import commands
 from ansible_collections.nodeward.cilium.plugins.plugin_utils.catalogue import CATALOGUE, SEVERITIES, remedy, section
 
 SCHEMA = "nodeward.cilium/audit"
@@ -76,11 +77,11 @@ def judged(name, rp_filter, routes, gathered_at, today, before=None):
             "gathered": True,
             "gathered_at": gathered_at,
             "reason": None,
-            "endpoints": {key: diagnosed["endpoints"][key] for key in ("total", "accepted", "dropped", "unknown")},
+            "endpoints": _endpoints(diagnosed, routes),
             "horizons": _horizons(diagnosed, rp_filter, routes),
             "paths": _paths(diagnosed, rp_filter, routes),
             "uplinks": _uplinks(rp_filter),
-            "findings": [_of_the_node(each) for each in findings(rp_filter, routes, before)],
+            "findings": [_of_the_node(name, each) for each in findings(rp_filter, routes, before)],
             "gone": [],
             "attestation": _attestation(name, rp_filter, gathered_at or today),
             "counters": {
@@ -109,9 +110,17 @@ def _summary(diagnosed):
     return diagnosed["summary"]
 
 
-def _of_the_node(finding):
+def _of_the_node(name, finding):
     own = {key: finding[key] for key in ("id", "severity", "subject", "expected", "observed", "evidence", "remedy")}
-    return dict(own, waived=None, change=None)
+    mends = dict(own["remedy"], command=commands.for_node(own["remedy"]["command"], name))
+    return dict(own, remedy=mends, waived=None, change=None)
+
+
+def _endpoints(diagnosed, routes):
+    """What becomes of their replies, and how many are cut off: from the host, from the world or from both."""
+    counts = {key: diagnosed["endpoints"][key] for key in ("total", "accepted", "dropped", "unknown")}
+    cut_off = sum("dropped" in (each["verdict"], each["leaves"]["verdict"]) for each in routes["endpoints"])
+    return dict(counts, cut_off=cut_off)
 
 
 def _horizon(horizon):
@@ -170,6 +179,7 @@ def _path(story):
     taken = ("pod", "address", "device", "route_device", "symmetric", "verdict", "reason")
     return dict(
         {key: story[key] for key in taken},
+        leaves={key: story["leaves"][key] for key in ("device", "verdict", "reason")},
         effective=story["filter"]["effective"],
         decided_by=story["filter"]["decided_by"],
         set_by=[{key: one[key] for key in ("key", "value", "path", "line", "text", "by")} for one in story["set_by"]],
@@ -486,12 +496,14 @@ class Sums(object):
         self.nodes_with = dict.fromkeys(SEVERITIES, 0)  # the severity or a worse one
         self.unknown = []
         self.waived = 0
+        self.spoof_protection = {"met": 0, "not_met": 0, "unknown": 0}
 
     def add(self, node):
         self.names.add(node["name"])
         self.states[node["state"]] += 1
         if node["state"] == "unknown":
             self.unknown.append(node["name"])
+        self.spoof_protection[{True: "met", False: "not_met", None: "unknown"}[node["attestation"]["met"]]] += 1
         found = set()
         for finding in node["findings"]:
             if finding["waived"]:
@@ -503,7 +515,13 @@ class Sums(object):
             self.nodes_with[severity] += bool(found.intersection(SEVERITIES[: number + 1]))
 
     def totals(self):
-        return dict(self.states, nodes=len(self.names), findings=dict(self.findings), waived=self.waived)
+        return dict(
+            self.states,
+            nodes=len(self.names),
+            findings=dict(self.findings),
+            waived=self.waived,
+            spoof_protection=dict(self.spoof_protection),
+        )
 
     def verdict(self, fail_on):
         """Whether it passed, and why not. Nodes that could not be judged fail it whatever the severity."""

@@ -352,6 +352,11 @@ def as_openmetrics(document):
         "Findings that are not waived, by severity.",
         [({"severity": severity}, totals["findings"][severity]) for severity in SEVERITIES],
     )
+    yield _family(
+        "audit_spoof_protection",
+        "Nodes by whether the intent of all.rp_filter=1 is met.",
+        [({"intent": intent}, count) for intent, count in totals["spoof_protection"].items()],
+    )
     yield _family("audit_findings_waived", "Findings that are waived.", [({}, totals["waived"])])
     rules = Counter()
     for node in document["nodes"]:

@@ -285,7 +285,7 @@ def compact_node(node, ids, pool):
         "gathered_at": node["gathered_at"],
         "reason": node["reason"],
         "endpoints": node["endpoints"]
-        and [node["endpoints"][key] for key in ("total", "accepted", "dropped", "unknown")],
+        and [node["endpoints"][key] for key in ("total", "accepted", "dropped", "unknown", "cut_off")],
         "horizons": None if node["horizons"] is None else pool.add(node["horizons"]),
         "paths": [_path(each, pool) for each in node["paths"]],
         "uplinks": pool.add(node["uplinks"]),
@@ -358,4 +358,6 @@ def _path(each, pool):
             "decided_by",
         )
     ]
-    return told + [[[one["key"], pool.add({**one, "key": None})] for one in each["set_by"]], pool.add(each["next"])]
+    set_by = [[one["key"], pool.add({**one, "key": None})] for one in each["set_by"]]
+    leaves = [each["leaves"][key] for key in ("device", "verdict", "reason")]
+    return told + [set_by, pool.add(each["next"]), leaves]

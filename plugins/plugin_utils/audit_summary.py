@@ -43,6 +43,10 @@ def summary(document):
     rest = sum(_worth(node) for node in document["nodes"]) - len(shown)
     if rest:
         lines.append("   and %d more with findings" % rest)
+    lines.append(
+        "Spoof protection, the intent of all.rp_filter = 1: met on %(met)d, not met on %(not_met)d, not known of "
+        "%(unknown)d" % totals["spoof_protection"]
+    )
     found = ", ".join("%d %s" % (totals["findings"][severity], severity) for severity in _SEVERITIES)
     lines.append("Findings: %s; %d waived" % (found, totals["waived"]))
     lines += [

@@ -37,6 +37,10 @@ def document(nodes):
         **{state: states.count(state) for state in STATES},
         "findings": {severity: counting.count(severity) for severity in ("high", "medium", "low")},
         "waived": sum(each["waived"] is not None for node in nodes for each in node["findings"]),
+        "spoof_protection": {
+            word: sum(node["attestation"]["met"] is met for node in nodes)
+            for word, met in (("met", True), ("not_met", False), ("unknown", None))
+        },
     }
     made["verdict"] = {
         "passed": set(states) <= {"fine"},
@@ -106,6 +110,11 @@ def way(name, number, dropped, symmetric=False):
         "symmetric": symmetric,
         "verdict": "dropped" if dropped else "accepted",
         "reason": "the route back leaves by the same device" if symmetric else "the filter is " + told,
+        "leaves": {
+            "device": "eth0",
+            "verdict": "dropped" if dropped else "accepted",
+            "reason": "the filter is " + told,
+        },
         "effective": 2 if dropped else 0,
         "decided_by": "own" if dropped else "both",
         "set_by": [set_by] if dropped else [],
@@ -133,7 +142,7 @@ def node(name, state, summary, **more):
         "gathered": True,
         "gathered_at": "2026-11-24T10:00:00Z",
         "reason": None,
-        "endpoints": {"total": 0, "accepted": 0, "dropped": 0, "unknown": 0},
+        "endpoints": {"total": 0, "accepted": 0, "dropped": 0, "unknown": 0, "cut_off": 0},
         "horizons": {"now": EXEMPT, "pod": EXEMPT, "boot": EXEMPT, "sysctl_system": EXEMPT},
         "paths": [],
         "uplinks": [uplink],
@@ -177,7 +186,7 @@ def fine(name, devices=3):
         "healthy: the kernel accepts the reply of all %d endpoints" % devices,
         findings=found,
         paths=[way(name, 0, False)],
-        endpoints={"total": devices, "accepted": devices, "dropped": 0, "unknown": 0},
+        endpoints={"total": devices, "accepted": devices, "dropped": 0, "unknown": 0, "cut_off": 0},
     )
 
 
@@ -198,7 +207,7 @@ def at_risk(name, devices=3):
         paths=[way(name, 0, False)],
         cures=cures(name),
         horizons={"now": EXEMPT, "pod": EXEMPT, "boot": OVERRULED, "sysctl_system": OVERRULED},
-        endpoints={"total": devices, "accepted": devices, "dropped": 0, "unknown": 0},
+        endpoints={"total": devices, "accepted": devices, "dropped": 0, "unknown": 0, "cut_off": 0},
     )
 
 
@@ -240,7 +249,7 @@ def dropping(name, devices=3):
         cures=cures(name),
         paths=[way(name, number, True) for number in range(min(devices, 5))],
         horizons={"now": FILTERED, "pod": FILTERED, "boot": FILTERED, "sysctl_system": FILTERED},
-        endpoints={"total": devices, "accepted": 0, "dropped": devices, "unknown": 0},
+        endpoints={"total": devices, "accepted": 0, "dropped": devices, "unknown": 0, "cut_off": devices},
         counters={"ip_reverse_path_filter": 41200 + devices, "in_martian_src": 3, "boot_id": None},
     )
 

@@ -40,7 +40,7 @@ def test_a_broken_node_names_the_line():
     made = node("broken", "broken")
     [found] = [each for each in made["findings"] if each["id"] == "RPF001" and each["subject"].startswith("lxc")]
     assert (found["evidence"]["path"], found["evidence"]["line"]) == ("/usr/lib/sysctl.d/50-default.conf", 3)
-    assert made["endpoints"] == {"total": 1, "accepted": 0, "dropped": 1, "unknown": 0}
+    assert made["endpoints"] == {"total": 1, "accepted": 0, "dropped": 1, "unknown": 0, "cut_off": 1}
     for horizon in made["horizons"].values():
         assert horizon["dropped"] is True
         assert horizon["effective"] == 2
