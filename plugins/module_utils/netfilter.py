@@ -13,6 +13,7 @@ __metaclass__ = type
 
 import json
 import os
+import re
 
 from ansible_collections.nodeward.cilium.plugins.module_utils.iproute import IpRouteError
 
@@ -48,7 +49,11 @@ LEGACY = (
 
 
 def observe(run_command, unread):
-    """Rules that check the reverse path: dicts of ``family``, ``table``, ``chain`` and ``rule``."""
+    """Rules that check the reverse path.
+
+    Dicts of ``family``, ``table``, ``chain`` and ``rule``, and of what the rule is for: ``ipv6_only``, and globs of
+    devices, ``only_on`` (None: all) and ``not_on``.
+    """
     rules = []
     nft = next((path for path in NFT if os.path.exists(path)), None)
     unnamed = nft is None
@@ -98,7 +103,7 @@ def _ask(run_command, argv, parse, unread):
             raise ValueError("exit %d: %s" % (rc, stderr.strip()[-200:]))
         return parse(stdout)
     except (IpRouteError, ValueError) as error:
-        unread.append({"what": "netfilter rules", "why": "'%s': %s" % (" ".join(argv), error)})
+        unread.append({"what": "netfilter rules", "why": "'%s': %s" % (" ".join(argv), error), "decides": True})
         return []
 
 
@@ -108,15 +113,45 @@ def from_nft(text):
     for entry in json.loads(text or '{"nftables": []}').get("nftables", []):
         rule = entry.get("rule")
         if rule and any(_checks_source(found) for found in _walk(rule.get("expr", []))):
-            rules.append(
-                {
-                    "family": rule.get("family"),
-                    "table": rule.get("table"),
-                    "chain": rule.get("chain"),
-                    "rule": json.dumps(rule.get("expr"), sort_keys=True)[:500],
-                }
-            )
+            found = {name: rule.get(name) for name in ("family", "table", "chain")}
+            found["rule"] = json.dumps(rule.get("expr"), sort_keys=True)[:500]
+            rules.append(dict(found, **_nft_scope(rule)))
     return rules
+
+
+def _nft_scope(rule):
+    scope = {"ipv6_only": rule.get("family") == "ip6", "only_on": None, "not_on": []}
+    for expression in rule.get("expr", []):
+        match = expression.get("match") if isinstance(expression, dict) else None
+        if not isinstance(match, dict):
+            continue
+        key = _meta_of(match.get("left"))
+        if key == "nfproto":
+            scope["ipv6_only"] = scope["ipv6_only"] or (match.get("op"), match.get("right")) == ("==", "ipv6")
+        elif key in ("iif", "iifname"):
+            names = _nft_names(match.get("right"))
+            if names is None:
+                continue  # for which devices cannot be told: for all, to be on the safe side
+            if match.get("op") == "!=":
+                scope["not_on"] += names
+            elif match.get("op") in ("==", "in"):
+                scope["only_on"] = names
+    return scope
+
+
+def _meta_of(left):
+    meta = left.get("meta") if isinstance(left, dict) else None
+    return meta.get("key") if isinstance(meta, dict) else None
+
+
+def _nft_names(right):
+    """The devices of a match, as globs; nft writes the wildcard as we do. None for a set with a name, or the like."""
+    if isinstance(right, dict):
+        right = right.get("set")
+    names = [right] if isinstance(right, str) else right
+    if not isinstance(names, list) or not all(isinstance(name, str) and name[:1] != "@" for name in names):
+        return None
+    return names
 
 
 def has_unnamed_matches(text):
@@ -152,5 +187,18 @@ def from_save(text, family):
             table = line[1:].strip()
         words = line.split()
         if words[:1] == ["-A"] and any(pair == ("-m", "rpfilter") for pair in zip(words, words[1:])):
-            rules.append({"family": family, "table": table, "chain": words[1], "rule": line[:500]})
+            found = {"family": family, "table": table, "chain": words[1], "rule": line[:500]}
+            rules.append(dict(found, **_save_scope(line, family)))
     return rules
+
+
+def _save_scope(line, family):
+    scope = {"ipv6_only": family == "ip6", "only_on": None, "not_on": []}
+    for negated, name in re.findall(r"(?:^|\s)(!\s+)?-i\s+(\S+)", line):
+        # iptables(8): a + at the end stands for any name that begins so.
+        glob = name[:-1] + "*" if name.endswith("+") else name
+        if negated:
+            scope["not_on"].append(glob)
+        else:
+            scope["only_on"] = [glob]
+    return scope

@@ -61,7 +61,10 @@ def observe(
     """The facts ``rp_filter``, in the shape that the module's RETURN block describes."""
     unread = []
     tree = sysctl_d.read_tree("/", overlay)
-    unread.extend({"what": _place(problem), "why": problem["problem"]} for problem in tree.problems)
+    unread.extend(
+        {"what": _place(problem), "why": problem["problem"], "decides": problem.get("hides", False)}
+        for problem in tree.problems
+    )
     systemd, procps = systemd_loader(run_command), procps_loader(run_command)
     resolve = Resolver(tree, systemd, procps)
     facts = {
@@ -88,23 +91,31 @@ def observe(
     try:
         seen = see_devices(iproute, exempt, uplink_devices)
     except IpRouteError as error:
-        unread.append({"what": "devices", "why": str(error)})
+        unread.append({"what": "devices", "why": str(error), "decides": True})
         facts["globs_without_dash"] = globs_without_dash(resolve.systemd, None)
-        return facts
+        return _whole(facts)
     facts["globs_without_dash"] = globs_without_dash(resolve.systemd, seen.kinds)
     facts["source_marks"] = source_marks(seen.kinds, unread)
     for name in devices.RESERVED:
         facts[name]["running"] = seen.running.get(name)
     for state in facts["patterns"].values():
         state["effective"] = _of_the_next(state["configured"]["systemd_sysctl"], facts["reload_on_add"], seen.running)
+    link_kinds = {link["ifname"]: link["kind"] for link in seen.links}
     for device, kind in seen.kinds.items():
         running = seen.running[device]
         facts["devices"][printable(device)] = {
             "kind": kind,
+            "link_kind": link_kinds.get(device),
             "running": running,
             "effective": plan.effective(seen.running.get("all", 0), running),
             "configured": resolve(device),
         }
+    return _whole(facts)
+
+
+def _whole(facts):
+    for entry in facts["unread"]:
+        entry.setdefault("decides", False)
     return facts
 
 

@@ -38,8 +38,8 @@ DISPATCHER_FOLDERS = ("/etc/NetworkManager/dispatcher.d", "/usr/lib/NetworkManag
 def find(root="/"):
     """(writers, unread): every line that sets the filter by another way than the loaders' files.
 
-    A writer is a dict of ``by`` (networkd, ufw, networkmanager, tuned), ``path``, ``line``, ``text``, and ``value``
-    where the line says one.
+    A writer is a dict of ``by`` (networkd, ufw, networkmanager, tuned), ``path``, ``line``, ``text``, and ``name``
+    (all, default or a device) and ``value`` where the line says one.
     """
     reader = _Reader(root)
     writers = _networkd(reader) + _ufw(reader) + _network_manager(reader) + _tuned(reader)
@@ -66,6 +66,9 @@ def _networkd(reader):
 
 def _ufw(reader):
     """ufw(8) applies a file of its own when it starts (IPT_SYSCTL in /etc/default/ufw)."""
+    for _number, line in reader.lines("/etc/ufw/ufw.conf"):
+        if re.match(r"^\s*ENABLED\s*=\s*[\"']?no\b", line, re.IGNORECASE):
+            return []  # then it sets nothing
     path = "/etc/ufw/sysctl.conf"
     for _number, line in reader.lines("/etc/default/ufw"):
         named = re.match(r"^\s*IPT_SYSCTL\s*=\s*[\"']?([^\"'\s]+)", line)
@@ -126,6 +129,7 @@ def _matching(reader, by, path, expression, section=None):
                     "path": path,
                     "line": number,
                     "text": line.strip()[:200],
+                    "name": match.groupdict().get("name"),
                     "value": match.groupdict().get("value"),
                 }
             )

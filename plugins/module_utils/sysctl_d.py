@@ -401,7 +401,10 @@ class Tree(object):
 
     @property
     def problems(self):
-        """What could not be read, and lines that no loader can use: list of {path, line, problem}."""
+        """What could not be read, and lines that no loader can use: list of {path, line, problem}.
+
+        Those with ``hides`` keep lines from us which a loader may see.
+        """
         if self._problems is None:
             self._problems = list(self._read_problems)
             seen = set()
@@ -472,7 +475,7 @@ class _Reader(object):
             names = os.listdir(self.root + target)
         except OSError as error:
             if error.errno != errno.ENOENT:
-                self.problem(path, error.strerror)
+                self.hidden(path, error.strerror)
             return Folder(None, {})
         return Folder(target, {name: self.file(path + '/' + name) for name in sorted(names) if name.endswith('.conf')})
 
@@ -481,7 +484,7 @@ class _Reader(object):
             _target, info = self.resolve(MAIN_FILE)
         except OSError as error:
             if error.errno != errno.ENOENT:
-                self.problem(MAIN_FILE, error.strerror)
+                self.hidden(MAIN_FILE, error.strerror)
             return None
         return self.file(MAIN_FILE) if stat.S_ISREG(info.st_mode) else None  # procps, PreloadSystem()
 
@@ -490,7 +493,7 @@ class _Reader(object):
             target, info = self.resolve(path)
         except OSError as error:
             if error.errno != errno.ENOENT:  # a link that leads nowhere is a way to mask a file
-                self.problem(path, error.strerror)
+                self.hidden(path, error.strerror)
             return File(path, None, '')
         if stat.S_ISREG(info.st_mode):
             if target not in self.texts:
@@ -498,7 +501,8 @@ class _Reader(object):
             return File(path, target, self.texts[target])
         if target != '/dev/null':  # the other way to mask
             kind = next((word for test, word in _KINDS if test(info.st_mode)), 'special file')
-            self.problem(path, 'is a %s; expected a file, or a link to /dev/null to mask others of that name' % kind)
+            text = 'is a %s; expected a file, or a link to /dev/null to mask others of that name' % kind
+            self.problems.append(_problem(path, None, text))
         return File(path, target, '')
 
     def read(self, path, target):
@@ -509,14 +513,14 @@ class _Reader(object):
                 size = os.fstat(handle).st_size
                 data = stream.read(MAX_BYTES + 1)
         except (OSError, IOError) as error:
-            self.problem(path, error.strerror)
+            self.hidden(path, error.strerror)
             return ''
         if data is None:
-            self.problem(path, 'is no file any more')
+            self.hidden(path, 'is no file any more')
             return ''
         if len(data) > MAX_BYTES:
             data = data[:data.rfind(b'\n', 0, MAX_BYTES) + 1]
-            self.problem(path, 'has %d bytes; only the first %d were read' % (size, len(data)))
+            self.hidden(path, 'has %d bytes; only the first %d were read' % (size, len(data)))
         return data.decode('utf-8', 'surrogateescape')
 
     def resolve(self, path):
@@ -546,8 +550,9 @@ class _Reader(object):
             info = os.stat('/'.join([self.root] + done) or '/')
         return '/' + '/'.join(done), info
 
-    def problem(self, path, text):
-        self.problems.append(_problem(path, None, text))
+    def hidden(self, path, text):
+        """A problem that hides lines from us which a loader may see."""
+        self.problems.append(dict(_problem(path, None, text), hides=True))
 
 
 _KINDS = ((stat.S_ISDIR, 'folder'), (stat.S_ISFIFO, 'FIFO'), (stat.S_ISSOCK, 'socket'),

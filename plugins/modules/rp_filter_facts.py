@@ -118,6 +118,13 @@ ansible_facts:
               type: str
               returned: always
               sample: cilium
+            link_kind:
+              description:
+                - What the kernel says it is, such as V(veth), V(bridge) or V(dummy); null for a plain interface
+                  (ip-link(8)).
+              type: str
+              returned: always
+              sample: veth
             running:
               description: The device's own value now.
               type: int
@@ -289,6 +296,23 @@ ansible_facts:
               description: The rule, as nft's JSON or as iptables-save writes it; the first 500 characters.
               type: str
               returned: always
+            ipv6_only:
+              description: Whether it is for IPv6 packets alone.
+              type: bool
+              returned: always
+              sample: false
+            only_on:
+              description: Globs of the devices that it is for; null where it is for all, or where that cannot be told.
+              type: list
+              elements: str
+              returned: always
+              sample: [eth0]
+            not_on:
+              description: Globs of the devices that it leaves out.
+              type: list
+              elements: str
+              returned: always
+              sample: ['lxc*']
         other_writers:
           description:
             - Lines by which others than the loaders set the filter, found in files - systemd-networkd's
@@ -314,6 +338,11 @@ ansible_facts:
               description: The line itself.
               type: str
               returned: always
+            name:
+              description: V(all), V(default) or the device that it is for; null where the line does not say.
+              type: str
+              returned: always
+              sample: all
             value:
               description: The value as it is written there; null where the line has none.
               type: str
@@ -339,11 +368,29 @@ ansible_facts:
               returned: always
               sample: 0a5c3c3e-93d5-4b0e-9f1c-5d3f1a1b7c11
         unread:
-          description: What could not be read or understood, as C(what) (a file, file:line or part) and C(why).
+          description: What could not be read or understood.
           type: list
           elements: dict
           returned: always
           sample: []
+          contains:
+            what:
+              description: A file, file:line or part.
+              type: str
+              returned: always
+              sample: /etc/sysctl.d/99-hardening.conf
+            why:
+              description: Why not.
+              type: str
+              returned: always
+              sample: Permission denied
+            decides:
+              description:
+                - Whether it may hold what decides, such as lines or netfilter rules. The rest of the facts cannot be
+                  relied on then.
+              type: bool
+              returned: always
+              sample: true
 """
 
 from ansible.module_utils.basic import AnsibleModule
