@@ -43,6 +43,10 @@ description:
   - V(RPF027), Cilium's own file took an uplink's protection away.
   - V(RPF028), An identical earlier line disarms Cilium's own file.
   - V(RPF029), The facts are incomplete.
+  - V(RPF030), An uplink will lose its protection.
+  - V(RPF031), A host device of Cilium is filtered, or will be.
+  - V(RPF032), What may decide the filter could not be read.
+  - V(RPF033), A device that is not Cilium's is not filtered.
 positional: _input
 options:
   _input:
@@ -138,6 +142,7 @@ _value:
 
 import fnmatch
 import os.path
+import shlex
 
 from ansible.errors import AnsibleFilterError
 from ansible_collections.nodeward.cilium.plugins.module_utils import devices, plan, sysctl_d
@@ -149,6 +154,7 @@ _NAMED = 5  # devices in a text; the rest is a number
 _COUNTERS = ("ip_reverse_path_filter", "in_martian_src")
 _LOADERS = (("systemd_sysctl", "RPF003"), ("procps", "RPF004"))
 _LOADER_NAMES = {"systemd_sysctl": "systemd-sysctl", "procps": "sysctl --system"}
+_LOSES = {"systemd_sysctl": "boot", "procps": "sysctl_system"}
 
 
 def findings(rp_filter, routes=None, before=None):
@@ -172,12 +178,14 @@ def findings(rp_filter, routes=None, before=None):
     found = []
     for judge in (_of_devices, _of_times_to_come, _of_modes):
         found.extend(judge(facts, known))
-    for judge in (_of_the_dropin, _of_lines, _of_others, _of_loaders):
+    for judge in (_of_uplinks_to_come, _of_other_devices, _of_the_dropin, _of_lines, _of_other_writers, _of_loaders):
         found.extend(judge(facts))
+    found.extend(_of_netfilter(facts, known))
     found.extend(_of_endpoints(known, facts["devices"]) if known else ())
     found.extend(_of_counters(facts["counters"], before))
-    for entry in facts["unread"] + (known["unread"] if known else []):
-        found.append(_finding("RPF012", entry["what"], "not read", _evidence(entry["why"])))
+    for entry in facts["unread"] + (known["unread"] if known and _has_cilium(facts, known) else []):
+        rule_id = "RPF032" if entry.get("decides") else "RPF012"
+        found.append(_finding(rule_id, entry["what"], "not read", _evidence(entry["why"])))
     for path, times, instead in lacking:
         found.append(_finding("RPF029", path, "lacking", _evidence("found %s" % instead, counter=times)))
     return sorted(found, key=_order)
@@ -208,11 +216,11 @@ def _order(finding):
     )
 
 
-def _finding(rule_id, subject, observed, evidence, expected=None):
+def _finding(rule_id, subject, observed, evidence, expected=None, severity=None):
     rule = CATALOGUE[rule_id]
     return {
         "id": rule_id,
-        "severity": rule.severity,
+        "severity": severity or rule.severity,
         "title": rule.title,
         "subject": subject,
         "expected": rule.expected if expected is None else str(expected),
@@ -264,7 +272,7 @@ def _of_devices(facts, routes):
     every = facts["all"]
     everywhere = every["running"] or 0
     dropped_at = _dropped_at(routes)
-    between_nodes = _has_endpoint_routes(routes)
+    between_nodes, by_host_alone = _has_endpoint_routes(routes), _by_host_alone(routes)
     filters_one = False
     for name, device in facts["devices"].items():
         own, effective = device["running"], device["effective"]
@@ -274,11 +282,11 @@ def _of_devices(facts, routes):
                 continue
             text = "its own value is %s, all is %s" % (own, every["running"])
             evidence = _running(text, effective, (device if own >= everywhere else every)["configured"])
-            if not (hosts and between_nodes):
+            if not (hosts and (between_nodes or by_host_alone)):
                 filters_one = True
                 yield _finding("RPF001", name, effective, evidence)
             elif own > 0:
-                yield _finding("RPF026", name, effective, evidence)
+                yield _finding("RPF026" if between_nodes else "RPF031", name, effective, evidence)
         elif device["kind"] == "uplink" and effective == 0:
             yield from _of_a_bare_uplink(name, facts)
     if everywhere > 0:
@@ -309,6 +317,20 @@ def _dropped_at(routes):
 def _has_endpoint_routes(routes):
     state = routes and routes["endpoint_routes"]
     return bool(state and (state["agent"] or state["with_route"]))
+
+
+def _by_host_alone(routes):
+    """Whether the host is known to reach all its pods by its own device: then a filter there drops nothing."""
+    state = routes and routes["endpoint_routes"]
+    if not state or state["agent"] or state["with_route"]:
+        return False
+    return state["agent"] is False or state["without_route"] > 0
+
+
+def _has_cilium(facts, routes):
+    """Where the devices could not be read, it may be there."""
+    kinds = {device["kind"] for device in facts["devices"].values()}
+    return bool(devices.CILIUM in kinds or not kinds or routes["endpoints"])
 
 
 def _is_hosts(name):
@@ -371,6 +393,9 @@ def _of_times_to_come(facts, routes):
     for pattern, state in facts["patterns"].items():
         # A filter on the host's own devices cuts nodes apart, whatever routes the pods have.
         of_pods = not fnmatch.fnmatchcase(devices.HOST_DEVICE, pattern)
+        if not of_pods and _by_host_alone(routes):
+            yield from _of_host_devices_to_come(pattern, state)
+            continue
         line = state["configured"]["systemd_sysctl"] if horizons.loads_new_devices(facts) else None
         next_one = horizons.horizon(every["running"], None, 0, line, filters)
         if next_one["effective"] > 0 and (next_one["dropped"] or not of_pods):
@@ -388,6 +413,27 @@ def _of_times_to_come(facts, routes):
                 continue
             for decided in lines:
                 yield _finding(rule_id, pattern, decided["value"], _place(decided))
+
+
+def _of_host_devices_to_come(pattern, state):
+    lines = [(_LOADER_NAMES[loader], state["configured"][loader]) for loader, _rule_id in _LOADERS]
+    lines = [(name, line) for name, line in lines if line and line["value"] > 0]
+    if lines:
+        observed = ", ".join("%s under %s" % (line["value"], name) for name, line in lines)
+        yield _finding("RPF031", pattern, observed, _place(lines[0][1]))
+
+
+def _of_uplinks_to_come(facts):
+    for name, device in facts["devices"].items():
+        if device["kind"] != "uplink" or not device["effective"]:
+            continue
+        to_come = horizons.uplink_to_come(facts, device)
+        lost = {loader: to_come[when] for loader, when in _LOSES.items() if to_come[when]["value"] == 0}
+        if lost:
+            lines = [line for each in lost.values() for line in each["lines"]]
+            evidence = _place(lines[0]) if lines else _evidence("no line of a loader sets it", value=0)
+            when = " and ".join(_LOADER_NAMES[loader] for loader in lost)
+            yield _finding("RPF030", name, "0 under %s" % when, evidence)
 
 
 def _filters_to_come(facts, routes):
@@ -458,7 +504,9 @@ def _of_lines(facts):
     if loader.get("version") == 245:
         for line in facts["globs_without_dash"]:
             if line["matches"] is not None and set(line["matches"]) <= {"cilium"}:
-                yield _finding("RPF019", line["key"], "no dash", _place(line))
+                found = _finding("RPF019", line["key"], "no dash", _place(line))
+                command = "sed --in-place '%ds/^/-/' %s" % (line["line"], shlex.quote(line["path"]))
+                yield dict(found, remedy={"variable": "", "command": command})
     for line in facts["repeated_lines"]:
         name = plan.name_of(line["key"])
         name = name and sysctl_d.canonical_glob(name)
@@ -515,21 +563,60 @@ def _of_marked_devices(marks):
         if (every["src_valid_mark"] or own["src_valid_mark"]) and not own["accept_local"]
     )
     if marked:
-        named = ", ".join(marked[:_NAMED]) + (", …" if len(marked) > _NAMED else "")
-        text = "src_valid_mark without accept_local on %s (%d in all)" % (named, len(marked))
+        text = "src_valid_mark without accept_local on %s (%d in all)" % (_some(marked), len(marked))
         yield _finding("RPF025", "src_valid_mark", 1, _evidence(text, value=1, counter=len(marked)))
 
 
-def _of_others(facts):
-    if facts["reload_on_add"] is None:
-        yield _finding("RPF013", "udev", "none", _evidence("no rule in udev's folders calls systemd-sysctl"))
+def _of_other_devices(facts):
+    bare = sorted(
+        name
+        for name, device in facts["devices"].items()
+        if device["kind"] == "other" and device["effective"] == 0 and takes_packets(name, device)
+    )
+    if bare:
+        text = "%s (%d in all)" % (_some(bare), len(bare))
+        yield _finding("RPF033", "other devices", "%d at 0" % len(bare), _evidence(text, value=0, counter=len(bare)))
+
+
+def takes_packets(name, device):
+    """Whether packets from elsewhere can come in by a device."""
+    return name != "lo" and device["link_kind"] != "dummy"
+
+
+def _some(names):
+    return ", ".join(names[:_NAMED]) + (", …" if len(names) > _NAMED else "")
+
+
+def _of_netfilter(facts, routes):
+    names = {name for name, device in facts["devices"].items() if device["kind"] == "cilium"}
+    names.update(devices.to_come(pattern) for pattern in facts["patterns"])
+    has_no_ipv6 = bool(routes and routes["endpoints"]) and not any(each["ipv6"] for each in routes["endpoints"])
     for rule in facts["netfilter"]:
+        if rule["ipv6_only"] and has_no_ipv6 or not any(_is_for(rule, name) for name in names):
+            continue
         where = "%s %s %s" % (rule["family"], rule["table"], rule["chain"])
         yield _finding("RPF008", where, "a rule", _evidence(rule["rule"]))
+
+
+def _is_for(rule, name):
+    is_meant = rule["only_on"] is None or devices.matches(name, rule["only_on"])
+    return is_meant and not devices.matches(name, rule["not_on"])
+
+
+def _of_other_writers(facts):
+    if facts["reload_on_add"] is None:
+        yield _finding("RPF013", "udev", "none", _evidence("no rule in udev's folders calls systemd-sysctl"))
     for writer in facts["other_writers"]:
         text = "%s:%d %s" % (writer["path"], writer["line"], writer["text"])
         evidence = _evidence(text, writer["path"], writer["line"], writer["value"])
-        yield _finding("RPF009", writer["by"], writer["value"] or "a line", evidence)
+        severity = "high" if _filters_pods(writer, facts) else None
+        yield _finding("RPF009", writer["by"], writer["value"] or "a line", evidence, severity=severity)
+
+
+def _filters_pods(writer, facts):
+    name, value = writer["name"], sysctl_d.kernel_integer(writer["value"] or "")
+    is_meant = name == "all" or name is not None and devices.matches(name, list(facts["patterns"]))
+    return bool(value) and is_meant
 
 
 def _of_loaders(facts):

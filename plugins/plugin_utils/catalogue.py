@@ -43,7 +43,8 @@ _RULES = (
         "The reverse-path filter is on for a device that Cilium made. The kernel drops what comes in by it unless the "
         "route back leaves by the same device.",
         "The effective value (the larger of `all` and the device's own) of a device of Cilium is not 0. A pod's device "
-        "by which the host also reaches the pod (endpoint routes) is left out, since its replies pass.",
+        "by which the host also reaches the pod (endpoint routes) is left out, since its replies pass. A device "
+        "`cilium_*` is RPF026 with endpoint routes, and RPF031 where there are none.",
         "The device's own value and that of `all`; path and line where a line that a loader reads gives that value.",
     ),
     Rule(
@@ -137,7 +138,8 @@ _RULES = (
         "nft --handle list ruleset",
         "nft(8): fib; iptables-extensions(8): rpfilter; firewalld.conf(5): IPv6_rpfilter",
         "A firewall does the same check by itself. Take the rule out, or let it leave out Cilium's devices.",
-        "The ruleset has nft's `fib saddr . iif oif` or the match `rpfilter` of iptables.",
+        "The ruleset has nft's `fib saddr . iif oif` or the match `rpfilter` of iptables. A rule for other devices "
+        "than Cilium's is left out, and one for IPv6 where endpoints are known and none has an IPv6 address.",
         "The rule as it stands.",
     ),
     Rule(
@@ -151,7 +153,7 @@ _RULES = (
         "systemd.network(5), ufw(8), tuned(8), NetworkManager.conf(5)",
         "systemd-networkd, ufw, tuned or NetworkManager writes the filter too, and neither loader knows. Take the line "
         "out there, or have it say what the drop-in says.",
-        "A line in one of their files sets it.",
+        "A line in one of their files sets it. It is of severity high where it filters `all` or a device of Cilium.",
         "Path, line and text of what sets it.",
     ),
     Rule(
@@ -191,7 +193,7 @@ _RULES = (
         "ansible-playbook -i INVENTORY nodeward.cilium.audit --extra-vars nodes_become=true",
         "the facts' own unread",
         "A file, a socket or a program did not say what was asked. Most of it needs root.",
-        "The facts name it in `unread`.",
+        "The facts name it in `unread`. What tells of endpoints is left out on a node without a device of Cilium.",
         "Why it could not be read.",
     ),
     Rule(
@@ -285,7 +287,7 @@ _RULES = (
         "sysctl.d(5); Cilium's issue 21146",
         "systemd-sysctl.service will have failed after the next boot. The line is applied later all the same.",
         "systemd-sysctl is of version 245, and a glob for rp_filter has no dash before it and matches nothing but "
-        "Cilium's devices.",
+        "Cilium's devices. The remedy of a finding names file and line.",
         "Path, line and key of the glob.",
     ),
     Rule(
@@ -427,6 +429,63 @@ _RULES = (
         "collection, or something cut them. Gather them anew.",
         "The facts are held against the shape that the modules document.",
         "What is there instead.",
+    ),
+    Rule(
+        "RPF030",
+        "medium",
+        "An uplink will lose its protection",
+        "packets with a pod's or the node's own addresses can come in by it from then on",
+        "1 or 2",
+        "rp_filter_uplinks",
+        _HARDEN,
+        _SYSCTL_D,
+        "The filter is on for a device by which packets enter the node, and the next boot, or the next `sysctl "
+        "--system`, turns it off.",
+        "The effective value of an uplink is not 0 now, and what a loader gives it (the larger of `all` and its own) "
+        "is. Left out for the boot where another program sets the filter too.",
+        _WINNER + " Without a line, that there is none.",
+    ),
+    Rule(
+        "RPF031",
+        "low",
+        "A host device of Cilium is filtered, or will be",
+        "as soon as endpoint routes are on, it cuts pods off from those on other nodes",
+        "0",
+        "rp_filter_state",
+        _HARDEN,
+        _CILIUM_ROUTES,
+        "The filter is on for a device `cilium_*`, or the next one will get it. While the host reaches all pods by "
+        "`cilium_host`, that drops nothing.",
+        "As for RPF001 to RPF004, for the devices `cilium_*` alone, where no endpoint has a route of its own and the "
+        "agent is not known to be configured for such routes.",
+        "The device's own value and that of `all`, or path and line of the assignment that decides.",
+    ),
+    Rule(
+        "RPF032",
+        "medium",
+        "What may decide the filter could not be read",
+        "whatever stands there may turn the filter on or off, so no finding does not mean that all is well",
+        "readable",
+        "",
+        "ansible-playbook -i INVENTORY nodeward.cilium.audit --extra-vars nodes_become=true",
+        "the facts' own unread",
+        "A file that a loader reads, the devices or the rules of netfilter could not be read. Most of it needs root.",
+        "The facts name it in `unread`, with `decides`.",
+        "Why it could not be read.",
+    ),
+    Rule(
+        "RPF033",
+        "low",
+        "A device that is not Cilium's is not filtered",
+        "a baseline that demands the filter for all devices is not met to that extent",
+        "1 or 2",
+        "rp_filter_uplink_devices",
+        _HARDEN,
+        _KERNEL,
+        "The filter is off on a device that is neither Cilium's nor an uplink, such as that of another container "
+        "runtime. List it in `rp_filter_uplink_devices`, with the uplinks, to have it filtered.",
+        "The effective value of such a device is 0. `lo` and dummies are left out, since no packet comes in by them.",
+        "How many there are, and the first of them.",
     ),
 )
 

@@ -33,7 +33,34 @@ class _Unsound(Exception):
 def _one_of(kinds):
     def make(path, _note):
         def take(value):
-            if isinstance(value, kinds):
+            # To Python True is a number, and to a reader of the facts it is none.
+            if isinstance(value, kinds) and (bool in kinds or object in kinds or not isinstance(value, bool)):
+                return value
+            raise _Unsound(path, _name(value))
+
+        return take
+
+    return make
+
+
+def _natural(path, note):
+    """A number from 0: of a line, or of how many there are."""
+    take_it = _number(path, note)
+
+    def take(value):
+        if take_it(value) < 0:
+            raise _Unsound(path, _name(value))
+        return value
+
+    return take
+
+
+def _word(*words):
+    """One of these texts."""
+
+    def make(path, _note):
+        def take(value):
+            if isinstance(value, str) and value in words:
                 return value
             raise _Unsound(path, _name(value))
 
@@ -125,8 +152,9 @@ def _name(value):
 
 
 _text, _number, _any = _one_of(_TEXT), _one_of(_NUMBER), _one_of(_ANY)
+_flag = _one_of(_FLAG)
 _maybe_text, _maybe_number, _maybe_flag = _one_of(_MAYBE_TEXT), _one_of(_MAYBE_NUMBER), _one_of(_MAYBE_FLAG)
-_place = {"path": _text, "line": _number}
+_place = {"path": _text, "line": _natural}
 _winner = _maybe(_members(value=_number, key=_text, **_place))
 _configured = _members(systemd_sysctl=_winner, procps=_winner)
 _reserved = _members(running=_maybe_number, configured=_configured)
@@ -136,7 +164,7 @@ _loader = _maybe(
     )
 )
 _marks = _members(src_valid_mark=_number, accept_local=_number)
-_unread = _list(_members(what=_text, why=_text))
+_verdict = _word("accepted", "dropped", "unknown")
 _NOT_CONFIGURED = {"running": None, "configured": {"systemd_sysctl": None, "procps": None}}
 
 #: member → (shape, what stands for it where it is lacking).
@@ -144,7 +172,16 @@ _RP_FILTER = {
     "all": (_reserved, _NOT_CONFIGURED),
     "default": (_reserved, _NOT_CONFIGURED),
     "devices": (
-        _by_name(_members(kind=_text, running=_number, effective=_number, configured=_configured)),
+        _by_name(
+            _members(
+                optional=("link_kind",),
+                kind=_word("cilium", "uplink", "other"),
+                link_kind=_maybe_text,
+                running=_number,
+                effective=_number,
+                configured=_configured,
+            )
+        ),
         {},
     ),
     "patterns": (_by_name(_members(configured=_configured)), {}),
@@ -160,25 +197,51 @@ _RP_FILTER = {
             present=_maybe_flag,
             format=_maybe_number,
             intact=_maybe_flag,
-            assignments=_list(_members(name=_text, value=_number, line=_number)),
+            assignments=_list(_members(name=_text, value=_number, line=_natural)),
         ),
         None,
     ),
     "globs_without_dash": (_list(_members(value=_any, key=_text, matches=_maybe(_list(_text)), **_place)), []),
     "repeated_lines": (_list(_members(value=_any, key=_text, first=_members(**_place), **_place)), []),
     "source_marks": (_members(all=_maybe(_marks), default=_maybe(_marks), devices=_by_name(_marks)), None),
-    "netfilter": (_list(_members(family=_text, table=_text, chain=_text, rule=_text)), []),
-    "other_writers": (_list(_members(by=_text, text=_text, value=_maybe_text, **_place)), []),
+    "netfilter": (
+        _list(
+            _members(
+                family=_text,
+                table=_text,
+                chain=_text,
+                rule=_text,
+                ipv6_only=_flag,
+                only_on=_maybe(_list(_text)),
+                not_on=_list(_text),
+            )
+        ),
+        [],
+    ),
+    "other_writers": (
+        _list(_members(by=_text, text=_text, name=_maybe_text, value=_maybe_text, **_place)),
+        [],
+    ),
     "counters": (
-        _members(ip_reverse_path_filter=_maybe_number, in_martian_src=_maybe_number, boot_id=_maybe_text),
+        _members(
+            ip_reverse_path_filter=_maybe(_natural), in_martian_src=_maybe(_natural), boot_id=_maybe_text
+        ),
         None,
     ),
-    "unread": (_unread, []),
+    "unread": (_list(_members(what=_text, why=_text, decides=_flag)), []),
 }
+_NO_ROUTES = {"with_route": 0, "without_route": 0, "in_effect": None, "agent": None, "disagreement": None}
 _ROUTES = {
+    "source": (_maybe(_word("agent", "state", "netns", "routes")), None),
     "endpoint_routes": (
-        _members(with_route=_number, without_route=_number, in_effect=_maybe_flag, agent=_maybe_flag),
-        None,
+        _members(
+            with_route=_natural,
+            without_route=_natural,
+            in_effect=_maybe_flag,
+            agent=_maybe_flag,
+            disagreement=_maybe_text,
+        ),
+        _NO_ROUTES,
     ),
     "loosens_uplinks": (_maybe_text, None),
     "agent_options": (
@@ -195,17 +258,21 @@ _ROUTES = {
         _list(
             _members(
                 address=_maybe_text,
+                ipv6=_maybe_text,
                 device=_maybe_text,
                 pod=_maybe_text,
-                verdict=_text,
+                peer=_members(namespace=_maybe_text),
+                route_device=_maybe_text,
+                symmetric=_maybe_flag,
+                verdict=_verdict,
                 reason=_text,
                 dropped_at=_maybe(_list(_number)),
-                leaves=_members(verdict=_text, reason=_text),
+                leaves=_members(device=_maybe_text, verdict=_verdict, reason=_text),
             )
         ),
         [],
     ),
-    "unread": (_unread, []),
+    "unread": (_list(_members(what=_text, why=_text)), []),
 }
 
 

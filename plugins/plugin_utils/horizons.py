@@ -37,7 +37,7 @@ def pattern_of(rp_filter, device):
         if device and fnmatch.fnmatchcase(device, name):
             return patterns[name]
     nothing = {"configured": {"systemd_sysctl": None, "procps": None}}
-    return patterns.get("lxc*") or next(iter(patterns.values()), nothing)
+    return patterns.get("lxc*") or next((patterns[name] for name in sorted(patterns)), nothing)
 
 
 def loads_new_devices(rp_filter):
@@ -76,3 +76,29 @@ def dropped_at_first(endpoint_routes):
     # What the agent is configured for holds for a pod to come, whatever those that were there have.
     has_route = endpoint_routes["agent"] if endpoint_routes["agent"] is not None else endpoint_routes["in_effect"]
     return [] if has_route else [1, 2]
+
+
+def uplink_to_come(rp_filter, device):
+    """What an uplink is filtered with after the next boot and the next `sysctl --system`: {value, lines} for each.
+
+    ``value`` is None where no loader sets it and another program may.
+    """
+    every, default = rp_filter["all"], rp_filter["default"]["configured"]["systemd_sysctl"]
+    # At boot a device begins with `default`, and without any line with 0.
+    own = device["configured"]["systemd_sysctl"] or default
+    at_boot = _of_lines((0, own), (0, every["configured"]["systemd_sysctl"]))
+    if not at_boot["value"] and rp_filter["other_writers"]:
+        at_boot["value"] = None
+    return {
+        "boot": at_boot,
+        "sysctl_system": _of_lines(
+            (device["running"], device["configured"]["procps"]), (every["running"] or 0, every["configured"]["procps"])
+        ),
+    }
+
+
+def _of_lines(*values):
+    """The larger of values, each replaced by its line where there is one, with the lines that give it."""
+    values = [(line["value"] if line else running, line) for running, line in values]
+    largest = max(value for value, _line in values)
+    return {"value": largest, "lines": [line for value, line in values if line and value == largest]}

@@ -36,15 +36,27 @@ def both(line):
     return {"systemd_sysctl": line, "procps": line}
 
 
+def device(kind, running, effective=None, configured=NONE, link_kind=None):
+    effective = running if effective is None else effective
+    return {
+        "kind": kind,
+        "link_kind": link_kind,
+        "running": running,
+        "effective": effective,
+        "configured": configured,
+    }
+
+
 CILIUMS = {"value": 0, "path": "/etc/sysctl.d/99-zzz-override_cilium.conf", "line": 2, "key": plan.key("all")}
 HEALTHY = {
     "all": {"running": 0, "configured": both(ours("all", 21))},
     "default": {"running": 2, "configured": both(ours("default", 12, 2))},
     "devices": {
-        "lxc1": {"kind": "cilium", "running": 0, "effective": 0, "configured": both(ours("[l]xc*", 16))},
-        "cilium_host": {"kind": "cilium", "running": 0, "effective": 0, "configured": both(ours("[c]ilium_*", 17))},
-        "eth0": {"kind": "uplink", "running": 2, "effective": 2, "configured": both(ours("eth0", 19, 2))},
-        "docker0": {"kind": "other", "running": 0, "effective": 0, "configured": NONE},
+        "lxc1": device("cilium", 0, configured=both(ours("[l]xc*", 16)), link_kind="veth"),
+        "cilium_host": device("cilium", 0, configured=both(ours("[c]ilium_*", 17)), link_kind="veth"),
+        "eth0": device("uplink", 2, configured=both(ours("eth0", 19, 2))),
+        "docker0": device("other", 2, link_kind="bridge"),
+        "kube-ipvs0": device("other", 0, link_kind="dummy"),
     },
     "patterns": {
         "lxc*": {"configured": both(ours("[l]xc*", 16)), "effective": 0},
@@ -152,11 +164,6 @@ def told(*arguments, **options):
     return [(finding["id"], finding["subject"]) for finding in judge(*arguments, **options)]
 
 
-def device(kind, running, effective=None, configured=NONE):
-    effective = running if effective is None else effective
-    return {"kind": kind, "running": running, "effective": effective, "configured": configured}
-
-
 def all_filters(value=1):
     """What goes with all=1: every effective value is the larger."""
     facts = {("all", "running"): value}
@@ -181,8 +188,17 @@ L7 = {("agent_options", "l7_proxy"): True}
 STRICT_UPLINK = {("devices", "eth0"): device("uplink", 1, configured=both(ours("eth0", 19, 2)))}
 LOADER = ("loaders", "systemd_sysctl")
 GLOB_245 = {LOADER + ("version",): 245, ("globs_without_dash",): [{**LINE, "matches": ["cilium"]}]}
-NETFILTER = {"family": "ip", "table": "raw", "chain": "PREROUTING", "rule": "-m rpfilter"}
-WRITER = {"by": "ufw", "path": "/etc/ufw/sysctl.conf", "line": 3, "text": "a=1", "value": "1"}
+NETFILTER = {
+    "family": "ip",
+    "table": "raw",
+    "chain": "PREROUTING",
+    "rule": "-m rpfilter",
+    "ipv6_only": False,
+    "only_on": None,
+    "not_on": [],
+}
+WRITER = {"by": "ufw", "path": "/etc/ufw/sysctl.conf", "line": 3, "text": "a=1", "name": "docker0", "value": "1"}
+UNREAD = {"what": "x", "why": "Permission denied", "decides": False}
 REPEATED = {
     **CILIUMS,
     "key": "net.ipv4.conf.lxc*.rp_filter",
@@ -207,7 +223,7 @@ RAISED = {
         {("all", "configured", "systemd_sysctl"): LINE, ("dropin", "assignments"): []},
         {},
         None,
-        [("RPF003", "cilium_*"), ("RPF003", "lxc*")],
+        [("RPF003", "lxc*")],
     ),
     "RPF004": (
         {("patterns", "lxc*", "configured", "procps"): LINE, ("dropin", "assignments"): []},
@@ -220,8 +236,7 @@ RAISED = {
         {},
         None,
         [
-            *(("RPF001", "cilium_host"), ("RPF001", "lxc1"), ("RPF002", "cilium_*"), ("RPF002", "lxc*")),
-            ("RPF005", "all"),
+            *(("RPF001", "lxc1"), ("RPF002", "lxc*"), ("RPF005", "all")),
         ],
     ),
     "RPF006": (BY_FILTER, DROPPED, None, [("RPF001", "lxc1"), ("RPF006", "a/b")]),
@@ -235,13 +250,13 @@ RAISED = {
         [("RPF010", "systemd-sysctl.service")],
     ),
     "RPF011": ({LOADER + ("globs",): False, LOADER + ("version",): 239}, {}, None, [("RPF011", "systemd_sysctl")]),
-    "RPF012": ({("unread",): [{"what": "x", "why": "Permission denied"}]}, {}, None, [("RPF012", "x")]),
+    "RPF012": ({("unread",): [UNREAD]}, {}, None, [("RPF012", "x")]),
     "RPF013": ({("reload_on_add",): None}, {}, None, [("RPF013", "udev")]),
     "RPF014": (
         {("all", "configured", "procps"): LATER},
         {},
         None,
-        [("RPF004", "cilium_*"), ("RPF004", "lxc*"), ("RPF014", "all")],
+        [("RPF004", "lxc*"), ("RPF014", "all")],
     ),
     "RPF015": ({("devices", "eth0", "configured"): both(LATER)}, {}, None, [("RPF015", "eth0")]),
     "RPF016": (
@@ -282,6 +297,15 @@ RAISED = {
         [("RPF002", "lxc*"), ("RPF003", "lxc*"), ("RPF028", "lxc*")],
     ),
     "RPF029": ({("dropin",): ...}, {}, None, [("RPF029", "rp_filter.dropin")]),
+    "RPF030": (
+        {("devices", "eth0", "configured"): both({**LATER, "value": 0}), ("dropin", "assignments"): []},
+        {},
+        None,
+        [("RPF030", "eth0")],
+    ),
+    "RPF031": ({("devices", "cilium_host"): device("cilium", 2)}, {}, None, [("RPF031", "cilium_host")]),
+    "RPF032": ({("unread",): [{**UNREAD, "decides": True}]}, {}, None, [("RPF032", "x")]),
+    "RPF033": ({("devices", "docker0"): device("other", 0)}, {}, None, [("RPF033", "other devices")]),
 }
 
 # What is near to a finding and is none.
@@ -317,6 +341,10 @@ NOT_RAISED = {
     "RPF026": ({("devices", "cilium_host"): device("cilium", 2)}, {}, None),
     "RPF027": ({("devices", "eth0"): device("uplink", 0), ("all", "configured"): both(CILIUMS)}, {}, None),
     "RPF028": ({("repeated_lines",): [REPEATED]}, {}, None),
+    "RPF030": ({("devices", "eth0", "configured"): both(LATER)}, {}, None),
+    "RPF031": ({("devices", "cilium_host"): device("cilium", 2)}, {("endpoint_routes", "agent"): True}, None),
+    "RPF032": ({("unread",): [UNREAD]}, {}, None),
+    "RPF033": ({("devices", "lo"): device("other", 0)}, {}, None),
 }
 
 
@@ -345,7 +373,9 @@ def test_a_finding_carries_what_its_rule_says(rule_id):
     assert set(found) == set(yaml.safe_load(findings.RETURN)["_value"]["contains"])
     assert set(found["evidence"]) == set(yaml.safe_load(findings.RETURN)["_value"]["contains"]["evidence"]["contains"])
     assert (found["severity"], found["title"], found["why"]) == (rule.severity, rule.title, rule.why)
-    assert found["remedy"] == {"variable": rule.variable, "command": rule.command}
+    with_its_line = {"variable": "", "command": "sed --in-place '26s/^/-/' %s" % LINE["path"]}
+    of_rule = {"variable": rule.variable, "command": rule.command}
+    assert found["remedy"] == (with_its_line if rule_id == "RPF019" else of_rule)
     assert found["reference"] == rule.reference
 
 
@@ -421,6 +451,91 @@ def test_a_device_is_spared_only_where_all_its_endpoints_are():
     assert ("RPF001", "lxc1") in told({("devices", "lxc1"): device("cilium", 1)}, {("endpoints",): loose})
 
 
+def test_a_host_device_is_safe_only_where_the_host_is_known_to_reach_pods_by_it():
+    facts = {("devices", "cilium_host"): device("cilium", 2)}
+    routes = ("endpoint_routes", "agent")
+    assert told(facts, {routes: None}) == [("RPF031", "cilium_host")]
+    # Nothing tells of any endpoint, nor what the agent is configured for.
+    unknown = {routes: None, ("endpoint_routes", "without_route"): 0, ("endpoints",): []}
+    assert told(facts, unknown) == told(facts, routes=None) == [("RPF001", "cilium_host")]
+    # By `all` it is filtered with all others, of which that is said already.
+    assert "RPF031" not in dict(told(all_filters()))
+
+
+def test_host_devices_to_come_name_both_loaders():
+    lines = {"systemd_sysctl": LINE, "procps": LATER}
+    facts = {("patterns", "cilium_*", "configured"): lines, ("dropin", "assignments"): []}
+    (found,) = judge(facts)
+    assert (found["id"], found["subject"]) == ("RPF031", "cilium_*")
+    assert found["observed"] == "2 under systemd-sysctl, 1 under sysctl --system"
+    assert (found["evidence"]["path"], found["evidence"]["line"]) == (LINE["path"], 26)
+
+
+def lost(changes, **others):
+    facts = {("dropin", "assignments"): [], **changes, **others}
+    return [(f["subject"], f["observed"], f["evidence"]["path"]) for f in judge(facts) if f["id"] == "RPF030"]
+
+
+def test_an_uplink_that_loses_its_protection_later():
+    zero = {**LATER, "value": 0}
+    eth0 = ("devices", "eth0", "configured")
+    kept = both(ours("eth0", 19, 2))
+    assert lost({eth0: {**kept, "procps": zero}}) == [("eth0", "0 under sysctl --system", zero["path"])]
+    assert lost({eth0: {**kept, "systemd_sysctl": zero}}) == [("eth0", "0 under systemd-sysctl", zero["path"])]
+    # A value that somebody wrote by hand does not outlive the boot, unless `default` gives it again.
+    assert lost({eth0: NONE}) == []
+    bare = {eth0: NONE, ("default", "configured"): NONE}
+    assert lost(bare) == [("eth0", "0 under systemd-sysctl", DROPIN)]
+    assert lost({**bare, ("all", "configured"): NONE}) == [("eth0", "0 under systemd-sysctl", None)]
+    # networkd or the like may set it.
+    assert lost({**bare, ("other_writers",): [WRITER]}) == []
+    assert lost({eth0: both(zero), ("all", "configured"): both(LATER)}) == []
+
+
+@pytest.mark.parametrize("rule, routes, raised", [
+    ({}, {}, True),
+    ({"only_on": ["eth0"]}, {}, False), ({"only_on": ["eth0", "lxc*"]}, {}, True), ({"only_on": ["lxc1"]}, {}, True),
+    # A pod's device to come.
+    ({"not_on": ["lxc1", "cilium_host"]}, {}, True), ({"not_on": ["lxc*", "cilium_*"]}, {}, False),
+    ({"not_on": ["lxc*"]}, {}, True), ({"only_on": ["*"], "not_on": ["lxc*", "cilium_*"]}, {}, False),
+    ({"ipv6_only": True}, {}, False), ({"ipv6_only": True}, {("endpoints", 0, "ipv6"): "fd00::1"}, True),
+    ({"ipv6_only": True}, {("endpoints",): []}, True),
+])  # fmt: skip
+def test_a_rule_of_netfilter_counts_where_it_is_for_pods(rule, routes, raised):
+    found = told({("netfilter",): [{**NETFILTER, **rule}]}, routes)
+    assert found == ([("RPF008", "ip raw PREROUTING")] if raised else [])
+
+
+@pytest.mark.parametrize("name, value, severity", [
+    ("all", "1", "high"), ("lxc*", "2", "high"), ("lxc1", "1", "high"), ("all", "0", "low"), ("default", "1", "low"),
+    ("eth0", "1", "low"), (None, "strict", "low"), ("all", None, "low"), ("all", "x", "low"),
+])  # fmt: skip
+def test_what_filters_pods_past_the_loaders_is_severe(name, value, severity):
+    (found,) = judge({("other_writers",): [{**WRITER, "name": name, "value": value}]})
+    assert (found["id"], found["severity"]) == ("RPF009", severity)
+
+
+def test_where_there_is_no_cilium_nothing_has_to_tell_of_endpoints():
+    no_agent = {("unread",): [{"what": "/var/run/cilium/cilium.sock", "why": "no such socket"}], ("endpoints",): []}
+    bare = {("devices",): {"eth0": HEALTHY["devices"]["eth0"]}}
+    assert told(bare, no_agent) == []
+    assert told((), no_agent) == [("RPF012", "/var/run/cilium/cilium.sock")]
+    # Where no device could be seen, Cilium's may be among them.
+    assert ("RPF012", "/var/run/cilium/cilium.sock") in told({("devices",): {}}, no_agent)
+
+
+def test_other_devices_are_one_finding():
+    facts = {("devices", "veth%d" % number): device("other", 0, link_kind="veth") for number in range(7)}
+    (found,) = judge(facts)
+    assert (found["id"], found["observed"], found["evidence"]["counter"]) == ("RPF033", "7 at 0", 7)
+    assert found["evidence"]["text"] == "veth0, veth1, veth2, veth3, veth4, … (7 in all)"
+
+
+def test_the_file_of_a_glob_is_quoted_for_the_shell():
+    (found,) = judge({**GLOB_245, ("globs_without_dash", 0, "path"): "/etc/sysctl.d/a b;reboot.conf"})
+    assert found["remedy"]["command"] == "sed --in-place '26s/^/-/' '/etc/sysctl.d/a b;reboot.conf'"
+
+
 @pytest.mark.parametrize("facts, changes, command", [
     (BY_FILTER, {}, "harden"),
     ({}, {}, "diagnose"),
@@ -467,7 +582,7 @@ def test_the_drop_in_does_not_beat_itself():
 
 def test_cilium_s_file_takes_protection_only_where_it_turns_all_off():
     assert told({**BARE, ("all", "configured"): {**NONE, "systemd_sysctl": {**CILIUMS, "value": 1}}}) == [
-        *(("RPF003", "cilium_*"), ("RPF003", "lxc*"), ("RPF007", "eth0")),
+        *(("RPF003", "lxc*"), ("RPF007", "eth0")),
     ]
 
 
@@ -660,8 +775,8 @@ def test_each_member_that_is_lacking_is_found_or_does_not_matter(path):
         return
     lacking = [f for f in findings.findings(document["rp_filter"], document["routes"]) if f["id"] == "RPF029"]
     named = re.sub(r"\.\d+", "[]", ".".join(str(part) for part in path)).replace("routes.", "cilium_routes.", 1)
-    unread = {*("effective", "ipv6", "peer", "received", "endpoint_route", "route_device", "symmetric", "source")}
-    unread |= {"unit", "unit_result", "cleared_by", "disagreement", "text", "index", "namespace"}
+    unread = {*("effective", "received", "endpoint_route")}
+    unread |= {"unit", "unit_result", "cleared_by", "disagreement", "text", "index", "namespace", "link_kind"}
     is_entry = isinstance(path[-1], int) or path[-2] in ("devices", "patterns")
     if lacking:
         pattern = [finding["subject"].replace("*", "") for finding in lacking]
@@ -772,10 +887,12 @@ def test_a_real_node_with_the_drop_in(state, tmp_path):
 def test_a_real_node_without_it(state, tmp_path):
     found = findings.findings(filter_of(state, tmp_path, VENDOR), routes_of(state, tmp_path))
     to_come = {"RPF002", "RPF003", "RPF004", "RPF016"}
-    assert {finding["id"] for finding in found} == BROKEN[state] | to_come
+    # The host's own devices matter where the agent gives pods routes of their own.
+    routed = state.startswith("routes")
+    assert {finding["id"] for finding in found} == BROKEN[state] | to_come | ({"RPF031"} if not routed else set())
     patterns = {finding["subject"] for finding in found if finding["id"] == "RPF003"}
     # With its own routes a pod is safe; the host's devices are not.
-    assert patterns == ({"cilium_*"} if state == "routes" else {"lxc*", "cilium_*"})
+    assert patterns == {"broken": {"lxc*"}, "exempt": {"lxc*"}, "routes": {"cilium_*"}}.get(state, {"lxc*", "cilium_*"})
 
 
 @pytest.mark.parametrize("files", ["vendor", "hardened", "all", "procps", "nothing", "by hand"])
