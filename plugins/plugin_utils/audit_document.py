@@ -19,8 +19,8 @@ import re
 
 from ansible.errors import AnsibleFilterError
 from ansible_collections.nodeward.cilium.plugins.filter.diagnosis import diagnosis
-from ansible_collections.nodeward.cilium.plugins.filter.findings import findings
-from ansible_collections.nodeward.cilium.plugins.plugin_utils import commands
+from ansible_collections.nodeward.cilium.plugins.filter.findings import findings, takes_packets
+from ansible_collections.nodeward.cilium.plugins.plugin_utils import commands, facts_shape, horizons
 from ansible_collections.nodeward.cilium.plugins.plugin_utils.catalogue import CATALOGUE, SEVERITIES, remedy, section
 
 SCHEMA = "nodeward.cilium/audit"
@@ -33,6 +33,19 @@ MOST_PATHS = 5
 _NAMED = 5  # names in a sentence; the rest is a number
 _STATE_OF = {"healthy": "fine", "at_risk": "at_risk", "broken": "dropping", "unknown": "unknown"}
 _MODES = {0: "off (0)", 1: "strict (1)", 2: "loose (2)"}
+_LETTER = [
+    "The letter is met as well: all is on, and the kernel uses the larger of all and the device's own value. With",
+    "Cilium that is well only where its pods have routes by their own devices, and cuts nodes apart even then.",
+]
+_NOT_TO_THE_LETTER = [
+    "Why not to the letter: the kernel uses the larger of all and the device's own value, so all = 1 filters the",
+    "devices of Cilium too, by which the replies of pods arrive, and cuts the pods off.",
+]
+_MODES_TOLD = [
+    "What the modes do: strict (1) drops a packet whose source the node would answer by another device, such as one",
+    "with a pod's address; loose (2) drops only a source that the node could not answer at all. Where a default route",
+    "leads to all else, an uplink with that route takes foreign sources in either mode.",
+]
 _TIME = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}Z\Z")
 
 
@@ -69,11 +82,16 @@ def not_judged(name, kind, message):
 def judged(name, rp_filter, routes, gathered_at, today, before=None):
     """A node by its facts. ``before`` are the counters of the baseline; facts that nobody understands judge nothing."""
     try:
+        found = findings(rp_filter, routes, before)
+        # What does not have the shape of the facts is named by a finding, and judged no further.
+        rp_filter, _lacking = facts_shape.sound_rp_filter(rp_filter)
+        routes, _lacking = facts_shape.sound_routes(routes)
         diagnosed = diagnosis(rp_filter, routes, node=name)
+        state, summary = _state(diagnosed, found)
         return {
             "name": name,
-            "state": _state(diagnosed),
-            "summary": _summary(diagnosed),
+            "state": state,
+            "summary": summary,
             "gathered": True,
             "gathered_at": gathered_at,
             "reason": None,
@@ -81,12 +99,10 @@ def judged(name, rp_filter, routes, gathered_at, today, before=None):
             "horizons": _horizons(diagnosed, rp_filter, routes),
             "paths": _paths(diagnosed, rp_filter, routes),
             "uplinks": _uplinks(rp_filter),
-            "findings": [_of_the_node(name, each) for each in findings(rp_filter, routes, before)],
+            "findings": [_of_the_node(name, each) for each in found],
             "gone": [],
-            "attestation": _attestation(name, rp_filter, gathered_at or today),
-            "counters": {
-                key: rp_filter["counters"].get(key) for key in ("ip_reverse_path_filter", "in_martian_src", "boot_id")
-            },
+            "attestation": _attestation(name, rp_filter, gathered_at or today, _hidden(found)),
+            "counters": rp_filter["counters"],
             "cures": [{key: cure[key] for key in ("title", "commands", "variables")} for cure in diagnosed["cures"]],
         }
     except AnsibleFilterError as error:
@@ -97,17 +113,36 @@ def judged(name, rp_filter, routes, gathered_at, today, before=None):
         return not_judged(name, NO_FACTS, told % (type(error).__name__, error))
 
 
-def _state(diagnosed):
+def _state(diagnosed, found):
+    """How the node is, and that in a sentence: by its pods' packets, and by what else was found."""
+    state, summary = _STATE_OF.get(diagnosed["state"]), diagnosed["summary"]
     if diagnosed["state"] == "no_cilium":
         # Judged by what its first pod would meet.
-        return "at_risk" if any(diagnosed["next"][when]["dropped"] for when in HORIZONS) else "fine"
-    return _STATE_OF[diagnosed["state"]]
+        state = "fine"
+        if any(diagnosed["next"][when]["dropped"] for when in HORIZONS):
+            state, summary = "at_risk", summary + "; its first pod will be cut off"
+    if state == "dropping":
+        return state, summary
+    cut_apart = [finding for finding in found if finding["id"] == "RPF026"]
+    if cut_apart:
+        return "dropping", _told(cut_apart)
+    hidden = _hidden(found)
+    if hidden:
+        return "unknown", "%s; of the rest: %s" % (_told(hidden), summary)
+    high = [finding for finding in found if finding["severity"] == "high"]
+    if high and state == "fine":
+        return "at_risk", "%s; of its pods: %s" % (_told(high), summary)
+    return state, summary
 
 
-def _summary(diagnosed):
-    if diagnosed["state"] == "no_cilium" and _state(diagnosed) == "at_risk":
-        return diagnosed["summary"] + "; its first pod will be cut off"
-    return diagnosed["summary"]
+def _hidden(found):
+    """Findings of what was not seen, without which the rest cannot be relied on."""
+    return [finding for finding in found if finding["id"] in ("RPF029", "RPF032")]
+
+
+def _told(found):
+    titles = list(dict.fromkeys(finding["title"] for finding in found))
+    return "%s: %s" % ("; ".join(titles), _names(sorted({finding["subject"] for finding in found})))
 
 
 def _of_the_node(name, finding):
@@ -192,43 +227,42 @@ def _path(story):
 
 def _uplinks(rp_filter):
     return [
-        dict(_at_boot(rp_filter, device), device=name, effective=device["effective"])
+        _uplink(name, device, horizons.uplink_to_come(rp_filter, device))
         for name, device in sorted(rp_filter["devices"].items())
         if device["kind"] == "uplink"
     ]
 
 
-def _at_boot(rp_filter, device):
-    """What systemd-sysctl makes of a device at boot: the larger of what it gives `all` and the device."""
-    every = rp_filter["all"]["configured"]["systemd_sysctl"]
-    # A device begins with `default`, and without any line with 0.
-    own = device["configured"]["systemd_sysctl"] or rp_filter["default"]["configured"]["systemd_sysctl"]
-    lines = [line for line in (own, every) if line]
-    value = max([line["value"] for line in lines] or [0])
-    if not value and rp_filter["other_writers"]:
-        return {"boot": None, "lines": _lines(lines)}
-    return {"boot": value, "lines": _lines([line for line in lines if line["value"] == value])}
+def _uplink(name, device, to_come):
+    return {
+        "device": name,
+        "effective": device["effective"],
+        "boot": to_come["boot"]["value"],
+        "sysctl_system": to_come["sysctl_system"]["value"],
+        "lines": _lines(to_come["boot"]["lines"]),
+    }
 
 
-def _attestation(name, rp_filter, moment):
-    """Whether every uplink is filtered now and after the next boot with Cilium's devices alone exempt, as a text."""
+def _attestation(name, rp_filter, moment, hidden):
+    """Whether every uplink is filtered, now and later, and Cilium's devices alone are exempt, as a text."""
     uplinks = _uplinks(rp_filter)
     exempt, bare = _exempt(rp_filter)
-    unknown = not uplinks or rp_filter["all"]["running"] is None or any(each["boot"] is None for each in uplinks)
-    failing = [each["device"] for each in uplinks if each["effective"] == 0 or each["boot"] == 0]
-    met = False if failing or bare else None if unknown else True
     every = rp_filter["all"]
+    unknown = not uplinks or hidden or every["running"] is None or any(each["boot"] is None for each in uplinks)
+    failing = [each["device"] for each in uplinks if 0 in (each["effective"], each["boot"], each["sysctl_system"])]
+    met = False if failing or bare else None if unknown else True
     text = [
         "Reverse-path filter of %s, as of %s" % (name, moment),
         "",
-        "The requirement: CIS Benchmarks and STIGs require net.ipv4.conf.all.rp_filter = 1.",
-        "Its intent: a packet with a forged source address does not enter the node.",
-        "Why not to the letter: the kernel uses the larger of all and the device's own value, so all = 1 filters the",
-        "devices of Cilium too, by which the replies of pods arrive, and cuts the pods off.",
+        "The requirement: CIS Benchmarks and STIGs require net.ipv4.conf.all.rp_filter = 1 (some take 2 as well).",
+        "Its intent: the kernel checks the source address of every packet that enters the node.",
+    ]
+    text += _LETTER if every["running"] else _NOT_TO_THE_LETTER
+    text += [
         "Here all is %s%s." % (_mode(every["running"]), _by(every["configured"]["systemd_sysctl"])),
         "",
         {
-            True: "The intent is MET by a value for each device:",
+            True: "The intent is MET on every device by which packets enter:",
             False: "The intent is NOT met:",
             None: "It could NOT be seen whether the intent is met:",
         }[met],
@@ -236,10 +270,10 @@ def _attestation(name, rp_filter, moment):
     for each in uplinks:
         boot = "by no line, set by another program" if each["boot"] is None else _mode(each["boot"])
         lines = "".join(" (%s:%d)" % (line["path"], line["line"]) for line in each["lines"])
+        told = (each["device"], _mode(each["effective"]), boot, lines, _mode(each["sysctl_system"]))
         fails = "  <-- NOT protected" if each["device"] in failing else ""
-        text.append(
-            "  uplink %s: %s now, %s after a boot%s%s" % (each["device"], _mode(each["effective"]), boot, lines, fails)
-        )
+        text.append("  uplink %s: %s now, %s after a boot%s, %s after sysctl --system%s" % (told + (fails,)))
+    text += ["  not read: %s (%s)" % (each["subject"], each["evidence"]["text"]) for each in hidden[:_NAMED]]
     if not uplinks:
         text.append("  no uplink is known: no device has a global IPv4 address or a default route")
     text += ["  other device %s: off (0) now  <-- NOT protected, and not of Cilium" % device for device in bare]
@@ -248,15 +282,14 @@ def _attestation(name, rp_filter, moment):
         line = state["configured"]["systemd_sysctl"]
         if line and line["value"] == 0:
             text.append("  %s by %s:%d" % (pattern, line["path"], line["line"]))
-    text.append("Strict (1) and loose (2) drop sources that have no way back; strict also those with another way back.")
-    return {"met": met, "text": "\n".join(text)}
+    return {"met": met, "text": "\n".join(text + _MODES_TOLD)}
 
 
 def _exempt(rp_filter):
-    """Devices that are not filtered: Cilium's, and others that are no uplink. Packets on lo come from the node."""
-    off = [(name, device["kind"]) for name, device in sorted(rp_filter["devices"].items()) if not device["effective"]]
-    cilium = [name for name, kind in off if kind == "cilium"]
-    return cilium, [name for name, kind in off if kind not in ("cilium", "uplink") and name != "lo"]
+    """Devices that are not filtered: Cilium's, and others that are no uplink."""
+    off = [(name, device) for name, device in sorted(rp_filter["devices"].items()) if not device["effective"]]
+    cilium = [name for name, device in off if device["kind"] == "cilium"]
+    return cilium, [name for name, device in off if device["kind"] == "other" and takes_packets(name, device)]
 
 
 def _names(names):

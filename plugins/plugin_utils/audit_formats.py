@@ -40,11 +40,16 @@ def as_json(document):
     yield "{\n"
     for key, value in document.items():
         if key != "nodes":
-            yield "%s: %s,\n" % (json.dumps(key), json.dumps(value, separators=(",", ":")))
+            yield "%s: %s,\n" % (_json(key), _json(value))
     yield '"nodes": ['
     for number, node in enumerate(document["nodes"]):
-        yield ("," if number else "") + "\n" + json.dumps(node, separators=(",", ":"))
+        yield ("," if number else "") + "\n" + _json(node)
     yield "\n]\n}\n"
+
+
+def _json(value):
+    # NaN and Infinity, which Python would write, are no JSON.
+    return json.dumps(value, separators=(",", ":"), allow_nan=False)
 
 
 # ---- JUnit XML -------------------------------------------------------------------------------------------------------
@@ -174,7 +179,7 @@ def as_sarif(document):
     between = ""
     for node in document["nodes"]:
         for result in _results(node, order, document["baseline"] is not None):
-            yield between + "\n" + json.dumps(result, separators=(",", ":"))
+            yield between + "\n" + _json(result)
             between = ","
     yield "\n]\n}]\n}\n"
 

@@ -117,7 +117,7 @@ def escaped(text):
 
 def embedded(value):
     """JSON in ASCII that nothing can close: neither a script element nor a comment begins or ends in it."""
-    text = json.dumps(value, separators=(",", ":"), sort_keys=True, ensure_ascii=True)
+    text = json.dumps(value, separators=(",", ":"), sort_keys=True, ensure_ascii=True, allow_nan=False)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 

@@ -40,7 +40,7 @@ class Nodes(object):
 def write_lines(nodes, path):
     with open(path, "w", encoding="ascii") as lines:
         for node in nodes:
-            lines.write(json.dumps(node, separators=(",", ":")) + "\n")
+            lines.write(json.dumps(node, separators=(",", ":"), allow_nan=False) + "\n")
 
 
 def write_pieces(pieces, path):

@@ -1,14 +1,21 @@
 """Facts of nodes in, the audit's document out: states, horizons, attestation, waivers, baseline, verdict."""
 
+import contextlib
 import datetime
+import functools
 import json
 
 import jsonschema
 import pytest
 from ansible_collections.nodeward.cilium.plugins.plugin_utils import audit_document as audit
-from audit_nodes import MOMENT, SCHEMA, TODAY, document, facts, node, three
+from ansible_collections.nodeward.cilium.plugins.plugin_utils.audit_formats import FORMATS
+from ansible_collections.nodeward.cilium.plugins.plugin_utils.audit_page import page
+from audit_nodes import FACTS, MOMENT, SCHEMA, TODAY, document, facts, node, three
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
+MEMBERS = ("rp_filter", "cilium_routes")
 SEVERE = {"hosts": "*", "justification": "agreed"}
 
 
@@ -80,13 +87,69 @@ def test_a_node_without_cilium_is_judged_by_its_first_pod(kind, state):
         for name in ("lxc3c160d6c7aa0", "cilium_host", "cilium_net"):
             del known["rp_filter"]["devices"][name]
         known["cilium_routes"]["endpoints"] = []
-        known["cilium_routes"]["source"] = "none"
+        known["cilium_routes"]["source"] = None
         known["cilium_routes"]["unread"] = []
 
     made = node("node1", kind, change=bare)
     assert made["state"] == state, made["summary"]
     assert made["endpoints"]["total"] == 0
     assert ("its first pod will be cut off" in made["summary"]) == (state == "at_risk")
+
+
+def findings_of(made):
+    return {each["id"] for each in made["findings"]}
+
+
+def test_no_node_is_fine_beside_a_high_finding():
+    rule = {"family": "ip", "table": "raw", "chain": "PREROUTING", "rule": "-m rpfilter"}
+
+    def filtered(known):
+        known["rp_filter"]["netfilter"] = [dict(rule, ipv6_only=False, only_on=None, not_on=[])]
+
+    made = node(change=filtered)
+    assert made["state"] == "at_risk"
+    title = "A netfilter rule checks the reverse path"
+    assert made["summary"].startswith(title + ": ip raw PREROUTING; of its pods: healthy")
+
+
+def with_routes(known):
+    known["cilium_routes"]["endpoint_routes"].update(agent=True, in_effect=True, with_route=1, without_route=0)
+    known["cilium_routes"]["endpoints"][0].update(route_device="lxc3c160d6c7aa0", symmetric=True, dropped_at=[])
+
+
+@pytest.mark.parametrize("name", ["cilium_host", "all"])
+def test_nodes_that_are_cut_apart_are_dropping(name):
+    def cut(known):
+        with_routes(known)
+        if name == "all":
+            known["rp_filter"]["all"]["running"] = 1
+            for device in known["rp_filter"]["devices"].values():
+                device["effective"] = max(1, device["running"])
+        else:
+            known["rp_filter"]["devices"][name].update(running=2, effective=2)
+
+    made = node(change=cut)
+    assert (made["state"], findings_of(made) & {"RPF026"}) == ("dropping", {"RPF026"})
+    assert made["summary"] == "Traffic between nodes is dropped with endpoint routes on: %s" % name
+    assert node(change=with_routes)["state"] == "fine"
+
+
+def unread(known):
+    what = {"what": "/etc/sysctl.d/99-zz-cis.conf", "why": "Permission denied", "decides": True}
+    known["rp_filter"]["unread"].append(what)
+
+
+def test_what_could_not_be_read_is_no_pass():
+    made = node(change=unread)
+    assert made["state"] == "unknown"
+    assert made["summary"].startswith(
+        "What may decide the filter could not be read: /etc/sysctl.d/99-zz-cis.conf; of the rest: healthy"
+    )
+    assert made["attestation"]["met"] is None
+    assert "  not read: /etc/sysctl.d/99-zz-cis.conf (Permission denied)" in made["attestation"]["text"].splitlines()
+    assert not document([made], fail_on="none")["verdict"]["passed"]
+    # What is dropped now is dropped all the same.
+    assert node("node1", "broken", change=unread)["state"] == "dropping"
 
 
 def test_at_most_five_ways_the_dropped_ones_first():
@@ -117,8 +180,13 @@ def test_at_most_five_ways_the_dropped_ones_first():
 ])  # fmt: skip
 def test_facts_that_nobody_understands_judge_nothing(change):
     made = node("node1", change=change)
-    assert (made["state"], made["gathered"]) == ("unknown", False)
-    assert made["reason"].startswith("no facts: ")
+    assert made["state"] == "unknown"
+    assert made["attestation"]["met"] is None
+    if made["gathered"]:
+        assert "RPF029" in {each["id"] for each in made["findings"]}
+        assert made["summary"].startswith("The facts are incomplete: ")
+    else:
+        assert made["reason"].startswith("no facts: ")
     VALIDATOR.validate(document([made]))
 
 
@@ -130,8 +198,49 @@ def test_the_intent_is_met_by_lines_that_are_named():
     assert told["met"] is True
     assert "The intent is MET" in told["text"]
     assert "uplink eth0: loose (2) now, loose (2) after a boot (" in told["text"]
+    assert "), loose (2) after sysctl --system\n" in told["text"]
     assert "Exempt, as devices of Cilium: cilium_host, cilium_net, lxc3c160d6c7aa0." in told["text"]
     assert "/etc/sysctl.d/99-override_cilium_rp_filter.conf:17" in told["text"]
+
+
+def test_a_node_on_which_all_is_on_meets_the_letter():
+    def letter(known):
+        known["rp_filter"]["all"]["running"] = 1
+        for device in known["rp_filter"]["devices"].values():
+            device["effective"] = max(1, device["running"])
+
+    text = node(change=letter)["attestation"]["text"]
+    assert "The letter is met as well: all is on" in text
+    assert "Why not to the letter" not in text
+    assert "Why not to the letter" in node()["attestation"]["text"]
+
+
+@pytest.mark.parametrize("change, met", [
+    (lambda device: device.update(kind="other", link_kind="dummy"), True),
+    (lambda device: device.update(kind="other", link_kind="veth"), False),
+    (lambda device: device.update(kind="cilium"), True),
+])  # fmt: skip
+def test_only_devices_by_which_packets_come_in_must_be_filtered(change, met):
+    def bare(known):
+        device = json.loads(json.dumps(known["rp_filter"]["devices"]["eth0"]))
+        device.update(running=0, effective=0)
+        change(device)
+        known["rp_filter"]["devices"]["bare0"] = device
+
+    assert node(change=bare)["attestation"]["met"] is met
+
+
+def test_sysctl_system_may_strip_an_uplink_too():
+    def later(known):
+        known["rp_filter"]["devices"]["eth0"]["configured"]["procps"] = {
+            "key": "net.ipv4.conf.eth0.rp_filter", "line": 1, "path": "/etc/sysctl.conf", "value": 0
+        }  # fmt: skip
+
+    made = node(change=later)
+    assert made["attestation"]["met"] is False
+    assert "off (0) after sysctl --system  <-- NOT protected" in made["attestation"]["text"]
+    assert made["uplinks"][0]["sysctl_system"] == 0
+    assert "RPF030" in findings_of(made)
 
 
 @pytest.mark.parametrize("kind", ["uplink", "other"])
@@ -154,6 +263,7 @@ def test_an_uplink_that_a_boot_strips_of_its_filter_does_not_meet_it():
     [line] = [line for line in told["text"].splitlines() if "uplink eth0" in line]
     assert "loose (2) now, off (0) after a boot (" in line
     assert "(/etc/sysctl.d/zz.conf:1)" in line and line.endswith("<-- NOT protected")
+    assert "RPF030" in findings_of(node(change=later))
 
 
 def test_without_any_uplink_it_cannot_be_said():
@@ -343,6 +453,54 @@ def test_a_node_stands_once():
 def test_a_damaged_node_is_named():
     with pytest.raises(audit.AuditError, match="node 'a' of the document is damaged"):
         document([{"name": "a"}])
+
+
+# --- facts that a node made up ---
+
+
+def paths_of(value, path=()):
+    entries = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, entry in entries:
+        yield path + (key,)
+        yield from paths_of(entry, path + (key,))
+
+
+PATHS = [(kind,) + path for kind in FACTS for path in paths_of({key: FACTS[kind][key] for key in MEMBERS})]
+NAN, INFINITE = float("nan"), float("inf")
+ODD = [..., None, "", "x", "dropped", -1, 3, 2**70, True, 1.5, NAN, INFINITE, [], {}, [None], {"x": None}, [[]]]
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from(PATHS), st.sampled_from(ODD)), min_size=1, max_size=4))
+def test_whatever_a_node_says_the_document_fits_its_schema(mutations):
+    kind = mutations[0][0][0]
+    known = facts(kind)
+    for (_kind, *path), odd in sorted(mutations, key=str, reverse=True):
+        with contextlib.suppress(KeyError, IndexError, TypeError):
+            inner = functools.reduce(lambda value, key: value[key], path[:-1], known)
+            if odd is ...:
+                del inner[path[-1]]
+            else:
+                inner[path[-1]] = odd
+    made = document([audit.judged("node1", *(known.get(member) for member in MEMBERS), MOMENT, MOMENT)])
+    VALIDATOR.validate(json.loads(json.dumps(made, allow_nan=False)))
+    for _file, make in FORMATS.values():
+        "".join(make(made))
+    page(made)
+    if "RPF029" in findings_of(made["nodes"][0]):
+        assert made["nodes"][0]["state"] in ("unknown", "dropping")
+
+
+@pytest.mark.parametrize("odd", [NAN, INFINITE, 1.5, "0", True])
+def test_a_number_that_is_none_is_not_taken(odd):
+    def changed(known):
+        known["rp_filter"]["counters"]["in_martian_src"] = odd
+        known["rp_filter"]["devices"]["eth0"]["effective"] = odd
+
+    made = node(change=changed)
+    assert made["state"] == "unknown"
+    assert made["attestation"]["met"] is None
+    assert made["counters"] is None
 
 
 def test_the_order_of_facts_does_not_matter():
