@@ -20,7 +20,7 @@ import re
 from ansible.errors import AnsibleFilterError
 from ansible_collections.nodeward.cilium.plugins.filter.diagnosis import diagnosis
 from ansible_collections.nodeward.cilium.plugins.filter.findings import findings, takes_packets
-from ansible_collections.nodeward.cilium.plugins.plugin_utils import commands, facts_shape, horizons
+from ansible_collections.nodeward.cilium.plugins.plugin_utils import audit_schema, commands, facts_shape, horizons
 from ansible_collections.nodeward.cilium.plugins.plugin_utils.catalogue import CATALOGUE, SEVERITIES, remedy, section
 
 SCHEMA = "nodeward.cilium/audit"
@@ -390,15 +390,29 @@ def parsed(text, name):
     check_head(read, name)
     if "nodes" not in read:
         raise AuditError("%s: has no nodes; expected a document that the audit wrote" % name)
+    read.pop("nodes")
+    _fits(name, "", audit_schema.head(), read)
     nodes = next(value for key, value in _members(text) if key == "nodes")
-    return read, _checked(nodes, name)
+    return read, _checked(nodes, read["rules"], name)
 
 
-def _checked(nodes, name):
-    for node in nodes:
-        if not isinstance(node, dict) or not isinstance(node.get("name"), str):
-            raise AuditError("%s: expected a node with its name, found %.80r" % (name, node))
+def _checked(nodes, known_rules, name):
+    for number, node in enumerate(nodes):
+        told = "node '%.80s': " % node["name"] if isinstance(node, dict) and "name" in node else "nodes[%d]: " % number
+        _fits(name, told, audit_schema.node(), node)
+        for rule_id in {each["id"] for each in node["findings"] + node["gone"]}.difference(known_rules):
+            raise AuditError("%s: %shas the finding %s, which is none of its rules" % (name, told, rule_id))
         yield node
+
+
+def _fits(name, told, check, value):
+    try:
+        check(value)
+    except audit_schema.Unfit as error:
+        raise AuditError(
+            "%s: %s%s. It was changed, or another version of nodeward.cilium wrote it: make a new one"
+            % (name, told, error)
+        ) from None
 
 
 def check_head(head, name):
@@ -476,16 +490,14 @@ class Baseline(object):
     @classmethod
     def read(cls, text, name="audit_baseline"):
         head, nodes = parsed(text, name)
-        try:
-            kept = {
-                node["name"]: {
-                    "findings": {(each["id"], each["subject"]): each["severity"] for each in node["findings"]},
-                    "counters": node["counters"],
-                }
-                for node in nodes
+        kept = {
+            node["name"]: {
+                "findings": {(each["id"], each["subject"]): each["severity"] for each in node["findings"]},
+                "counters": node["counters"],
+                "is_known": node["state"] != "unknown",
             }
-        except (KeyError, TypeError) as error:
-            raise AuditError("%s: a node of it is damaged (%r)" % (name, error)) from None
+            for node in nodes
+        }
         return cls(head["generated"], kept)
 
     def counters(self, host):
@@ -493,18 +505,17 @@ class Baseline(object):
 
     def compare(self, node):
         """Mark a node's findings as new or unchanged, and name those that are gone."""
-        before = self.nodes.get(node["name"], {"findings": {}})["findings"]
-        now = set()
+        earlier = self.nodes.get(node["name"])
+        if earlier and not (earlier["is_known"] and node["state"] != "unknown"):
+            # What could not be seen is neither gone nor new.
+            self.not_compared.append(node["name"])
+            return
+        before, now = earlier["findings"] if earlier else {}, set()
         for finding in node["findings"]:
             key = finding["id"], finding["subject"]
             now.add(key)
             finding["change"] = "unchanged" if key in before else "new"
             self.sums[finding["change"]] += 1
-        if node["state"] == "unknown":
-            # What could not be seen is not gone.
-            if before:
-                self.not_compared.append(node["name"])
-            return
         node["gone"] = [
             {"id": rule_id, "severity": before[rule_id, subject], "subject": subject}
             for rule_id, subject in sorted(set(before) - now)
@@ -578,18 +589,15 @@ class Sums(object):
 def annotated(nodes, waivers, baseline, sums):
     """Each node with today's waivers and the comparison, counted. What an earlier audit said of both is forgotten."""
     for node in nodes:
-        try:
-            if node["name"] in sums.names:
-                raise AuditError("node '%.80s' stands twice in the document" % node["name"])
-            node["gone"] = []
-            for finding in node["findings"]:
-                finding["change"] = None
-                finding["waived"] = waivers.of(node["name"], finding["id"])
-            if baseline:
-                baseline.compare(node)
-            sums.add(node)
-        except (KeyError, TypeError) as error:
-            raise AuditError("node '%.80s' of the document is damaged (%r)" % (node.get("name"), error)) from None
+        if node["name"] in sums.names:
+            raise AuditError("node '%.80s' stands twice in the document" % node["name"])
+        node["gone"] = []
+        for finding in node["findings"]:
+            finding["change"] = None
+            finding["waived"] = waivers.of(node["name"], finding["id"])
+        if baseline:
+            baseline.compare(node)
+        sums.add(node)
         yield node
 
 

@@ -1,0 +1,184 @@
+# Copyright (c) 2026, nodeward.cilium contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whether a saved document is such as the audit writes, by the very schema that is published.
+
+A controller need not have a validator of JSON Schema. This one knows the words that our schema uses and no others; the
+tests hold it against a complete one.
+"""
+
+from __future__ import absolute_import, division, print_function
+
+__metaclass__ = type
+
+import functools
+import json
+import re
+from pathlib import Path
+
+PATH = Path(__file__).resolve().parents[2] / "roles" / "audit" / "files" / "audit.schema.json"
+#: Words that say nothing of a value.
+_TOLD = {"$schema", "$id", "$defs", "title", "description"}
+
+
+class Unfit(ValueError):
+    """A value that the schema does not take; the message says where, what was expected and what was found."""
+
+    def __init__(self, where, expected, value):
+        found = "nothing" if value is _NOTHING else "%.60r" % (value,)
+        super(Unfit, self).__init__("%sexpected %s, found %s" % (where and where + ": ", expected, found))
+
+
+_NOTHING = object()
+_TYPES = {
+    "null": lambda value: value is None,
+    "boolean": lambda value: isinstance(value, bool),
+    "integer": lambda value: isinstance(value, int) and not isinstance(value, bool),
+    "string": lambda value: isinstance(value, str),
+    "array": lambda value: isinstance(value, list),
+    "object": lambda value: isinstance(value, dict),
+}
+
+
+@functools.lru_cache(maxsize=None)
+def head():
+    """A function of a document without its nodes that raises Unfit where it is none."""
+    whole = _schema()
+    members = {name: inner for name, inner in whole["properties"].items() if name != "nodes"}
+    return _Compiled(whole).of(dict(whole, properties=members, required=list(members)))
+
+
+@functools.lru_cache(maxsize=None)
+def node():
+    """The same for one of its nodes."""
+    return _Compiled(_schema()).of({"$ref": "#/$defs/node"})
+
+
+@functools.lru_cache(maxsize=None)
+def _schema():
+    return json.loads(PATH.read_text(encoding="utf-8"))
+
+
+class _Compiled(object):
+    """Makes functions of schemas, so that thousands of nodes are checked without reading the schema for each."""
+
+    def __init__(self, whole):
+        self._whole = whole
+        self._known = {}
+
+    def of(self, schema):
+        checks = [getattr(self, "_" + word.lstrip("$"))(schema) for word in schema if word not in _TOLD | _WITH_OTHERS]
+
+        def check(value, where=""):
+            for each in checks:
+                each(value, where)
+
+        return check
+
+    def _ref(self, schema):
+        name = schema["$ref"].rpartition("/")[2]
+        if name not in self._known:
+            self._known[name] = self.of(self._whole["$defs"][name])
+        return self._known[name]
+
+    def _type(self, schema):
+        names = [schema["type"]] if isinstance(schema["type"], str) else schema["type"]
+        tests, told = [_TYPES[name] for name in names], " or ".join(names)
+
+        def check(value, where):
+            if not any(test(value) for test in tests):
+                raise Unfit(where, told, value)
+
+        return check
+
+    def _enum(self, schema):
+        told = "one of %s" % ", ".join(json.dumps(each) for each in schema["enum"])
+
+        def check(value, where):
+            if not any(value == each and type(value) is type(each) for each in schema["enum"]):
+                raise Unfit(where, told, value)
+
+        return check
+
+    def _const(self, schema):
+        return self._enum({"enum": [schema["const"]]})
+
+    def _minimum(self, schema):
+        def check(value, where):
+            if _TYPES["integer"](value) and value < schema["minimum"]:
+                raise Unfit(where, "%d or more" % schema["minimum"], value)
+
+        return check
+
+    def _pattern(self, schema):
+        pattern = re.compile(schema["pattern"])
+
+        def check(value, where):
+            if isinstance(value, str) and not pattern.search(value):
+                raise Unfit(where, "text such as %s" % schema["pattern"], value)
+
+        return check
+
+    def _oneOf(self, schema):
+        """What is there or null: the complaint is of what is there."""
+        first, null = schema["oneOf"]
+        if null != {"type": "null"}:
+            raise NotImplementedError("oneOf, but for what may be null")
+        check_it = self.of(first)
+        return lambda value, where: None if value is None else check_it(value, where)
+
+    def _items(self, schema):
+        check_it = self.of(schema["items"])
+
+        def check(value, where):
+            for number, entry in enumerate(value if isinstance(value, list) else ()):
+                check_it(entry, "%s[%d]" % (where, number))
+
+        return check
+
+    def _maxItems(self, schema):
+        def check(value, where):
+            if isinstance(value, list) and len(value) > schema["maxItems"]:
+                raise Unfit(where, "at most %d entries" % schema["maxItems"], value)
+
+        return check
+
+    def _propertyNames(self, schema):
+        check_it = self.of(schema["propertyNames"])
+
+        def check(value, where):
+            for name in value if isinstance(value, dict) else ():
+                check_it(name, where)
+
+        return check
+
+    def _required(self, schema):
+        def check(value, where):
+            for name in schema["required"] if isinstance(value, dict) else ():
+                if name not in value:
+                    raise Unfit(_inner(where, name), "a value", _NOTHING)
+
+        return check
+
+    def _additionalProperties(self, schema):
+        # With `properties` in one go: each member is of one or of the other.
+        known = {name: self.of(inner) for name, inner in schema.get("properties", {}).items()}
+        other = schema["additionalProperties"]
+        check_other = self.of(other) if isinstance(other, dict) else None
+
+        def check(value, where):
+            for name, entry in value.items() if isinstance(value, dict) else ():
+                check_it = known.get(name, check_other)
+                if check_it:
+                    check_it(entry, _inner(where, name))
+                elif other is False:
+                    raise Unfit(_inner(where, name), "no such member", entry)
+
+        return check
+
+
+_WITH_OTHERS = {"properties"}
+
+
+def _inner(where, name):
+    return "%s.%.40s" % (where, name) if where else "%.40s" % name

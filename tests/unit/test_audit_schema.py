@@ -1,0 +1,91 @@
+"""Our reading of the published schema, against a complete validator."""
+
+import copy
+import functools
+import json
+
+import jsonschema
+import pytest
+from ansible_collections.nodeward.cilium.plugins.plugin_utils import audit_document as audit
+from ansible_collections.nodeward.cilium.plugins.plugin_utils import audit_schema
+from audit_nodes import SCHEMA, document, node, three
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+WAIVER = {"id": "RPF003", "hosts": "*", "justification": "agreed", "expires": "2026-12-31"}
+EARLIER = json.dumps(document([node("broken"), node("healthy", "broken")]))
+WHOLE = json.loads(json.dumps(three(waivers=[WAIVER], baseline=audit.Baseline.read(EARLIER))))
+VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
+ODD = [..., None, "", "x", "high", -1, 0, 2**70, True, 1.5, [], {}, [None], {"x": 1}, [1] * 6]
+
+
+def paths_of(value, path=()):
+    entries = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, entry in entries:
+        yield path + (key,)
+        yield from paths_of(entry, path + (key,))
+
+
+# Of the rules one does for all.
+PATHS = [path for path in paths_of(WHOLE) if path[0] != "rules" or path[1:2] in ((), ("RPF001",))]
+
+
+def changed(path, odd):
+    made = copy.deepcopy(WHOLE)
+    inner = functools.reduce(lambda value, key: value[key], path[:-1], made)
+    if odd is ...:
+        del inner[path[-1]]
+    else:
+        inner[path[-1]] = odd
+    return made
+
+
+def is_taken(made):
+    try:
+        _head, nodes = audit.parsed(json.dumps(made), "earlier.json")
+        list(nodes)
+    except audit.AuditError as error:
+        assert str(error).startswith("earlier.json: "), error
+        return False
+    return True
+
+
+def test_what_the_audit_writes_is_taken():
+    assert is_taken(WHOLE)
+
+
+@settings(max_examples=1500, deadline=None)
+@given(st.sampled_from(PATHS), st.sampled_from(ODD))
+def test_it_takes_what_a_complete_validator_takes(path, odd):
+    made = changed(path, odd)
+    if VALIDATOR.is_valid(made):
+        # Beyond the schema: a finding is of a rule that the document has.
+        assert is_taken(made) or path[0] == "rules" or path[-1] == "id"
+    else:
+        assert not is_taken(made)
+
+
+@pytest.mark.parametrize("path, odd, told", [
+    (("nodes", 0, "findings", 0, "severity"), "severe",
+     "node 'broken': findings[0].severity: expected one of \"high\", \"medium\", \"low\", found 'severe'. It was"),
+    (("nodes", 0, "endpoints", "cut_off"), ..., "node 'broken': endpoints.cut_off: expected a value, found nothing"),
+    (("totals", "fine"), -1, "totals.fine: expected 0 or more, found -1"),
+    (("nodes", 1, "odd"), 1, "node 'healthy': odd: expected no such member, found 1"),
+    (("nodes", 1), 7, "nodes[1]: expected object, found 7"),
+    (("nodes", 0, "findings", 0, "id"), "RPF999", "node 'broken': has the finding RPF999, which is none of its rules"),
+    (("totals", "fine"), "1", "totals.fine: expected integer, found '1'"),
+    (("odd",), 1, "odd: expected no such member, found 1"),
+    (("nodes", 0, "gathered_at"), "noon", "gathered_at: expected text such as ^[0-9]{4}-"),
+])  # fmt: skip
+def test_it_says_where_and_what(path, odd, told):
+    with pytest.raises(audit.AuditError) as raised:
+        list(audit.parsed(json.dumps(changed(path, odd)), "earlier.json")[1])
+    assert str(raised.value).startswith("earlier.json: ")
+    assert told in str(raised.value)
+
+
+def test_a_word_that_it_does_not_know_is_no_pass():
+    with pytest.raises(AttributeError):
+        audit_schema._Compiled({}).of({"maximum": 1})
+    with pytest.raises(NotImplementedError):
+        audit_schema._Compiled({}).of({"oneOf": [{"type": "string"}, {"type": "integer"}]})
