@@ -68,14 +68,22 @@ def _attribute(text):
 
 
 def as_junit(document):
-    """A suite for each node, a case for each rule: any finding that is not waived fails it, of whatever severity."""
-    totals = Counter()
+    """A suite for each node, a case for each rule. What fails the audit fails a case; what else is found skips it.
+
+    So whoever reads it alone comes to the verdict of the document.
+    """
+    totals, fails = Counter(), _failing(document["options"]["fail_on"])
     for node in document["nodes"]:
-        totals.update(_case_counts(node, document["rules"]))
+        totals.update(_case_counts(node, document["rules"], fails))
     yield '<?xml version="1.0" encoding="UTF-8"?>\n<testsuites name="nodeward.cilium audit"%s>\n' % _counts(totals)
     for node in document["nodes"]:
-        yield "".join(_suite(node, document))
+        yield "".join(_suite(node, document, fails))
     yield "</testsuites>\n"
+
+
+def _failing(fail_on):
+    """The severities that fail an audit."""
+    return SEVERITIES[: SEVERITIES.index(fail_on) + 1] if fail_on in SEVERITIES else ()
 
 
 def _counts(counts):
@@ -89,21 +97,22 @@ def _by_rule(node):
     return found
 
 
-def _case_counts(node, rules):
+def _case_counts(node, rules, fails):
     found = _by_rule(node)
     if not node["gathered"]:
         return {"tests": 1, "errors": 1}
+    failures = sum(any(each["severity"] in fails for each in counting) for counting, _waived in found.values())
     return {
         "tests": 1 + len(rules),
         "errors": int(node["state"] == "unknown"),
-        "failures": sum(bool(counting) for counting, _waived in found.values()),
-        "skipped": sum(not counting for counting, _waived in found.values()),
+        "failures": failures,
+        "skipped": len(found) - failures,
     }
 
 
-def _suite(node, document):
+def _suite(node, document, fails):
     name = _attribute(node["name"])
-    counts = Counter(_case_counts(node, document["rules"]))
+    counts = Counter(_case_counts(node, document["rules"], fails))
     yield "<testsuite name=%s timestamp=%s%s>\n" % (
         name,
         _attribute(document["generated"].rstrip("Z")),
@@ -122,11 +131,11 @@ def _suite(node, document):
         found = _by_rule(node)
         for rule_id, rule in document["rules"].items():
             case = "<testcase classname=%s name=%s" % (name, _attribute("%s %s" % (rule_id, rule["title"])))
-            yield case + _outcome(found.get(rule_id), rule)
+            yield case + _outcome(found.get(rule_id), rule, fails)
     yield "</testsuite>\n"
 
 
-def _outcome(found, rule):
+def _outcome(found, rule, fails):
     if not found:
         return "/>\n"
     counting, waived = found
@@ -136,11 +145,15 @@ def _outcome(found, rule):
     message = "%s: %s" % (rule["title"], ", ".join(each["subject"] for each in counting[:5]))
     if len(counting) > 5:
         message += " and %d more" % (len(counting) - 5)
+    worst = min((each["severity"] for each in counting), key=SEVERITIES.index)
+    if worst not in fails:
+        told = "of severity %s, which does not fail this audit: %s" % (worst, message)
+        return "><skipped message=%s/></testcase>\n" % _attribute(told)
     lines = [sentence(each) for each in counting]
     lines += ["waived (%s): %s" % (each["waived"]["justification"], sentence(each)) for each in waived]
     lines += ["why: %s" % rule["why"]] + ["remedy: %s" % rule["remedy"]["command"]] * bool(rule["remedy"]["command"])
     return "><failure type=%s message=%s>%s</failure></testcase>\n" % (
-        _attribute(counting[0]["severity"]),
+        _attribute(worst),
         _attribute(message),
         _xml("\n".join(lines)),
     )
@@ -212,9 +225,9 @@ _SARIF_NOT_JUDGED = {
 
 
 def _message(text):
-    """As SARIF reads a message: [text](target) is a link, and {0} stands for an argument."""
+    """As SARIF reads a message: [text](target) is a link, and braces stand for an argument unless they are doubled."""
     text = written(text).replace("\\", "\\\\").replace("](", "]\\(") if "](" in text else written(text)
-    return re.sub(r"\{(\d+)\}", r"{{\1}}", text)
+    return text.replace("{", "{{").replace("}", "}}")
 
 
 def _results(node, order, has_baseline):
