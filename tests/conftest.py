@@ -7,7 +7,7 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parent.parent
 FIXTURES = REPOSITORY / "tests" / "fixtures"
 
-_collections = Path(tempfile.mkdtemp(prefix="nodeward-collections-"))
+COLLECTIONS = _collections = Path(tempfile.mkdtemp(prefix="nodeward-collections-"))
 (_collections / "ansible_collections" / "nodeward").mkdir(parents=True)
 (_collections / "ansible_collections" / "nodeward" / "cilium").symlink_to(REPOSITORY)
 sys.path.insert(0, str(_collections))

@@ -15,7 +15,18 @@ from ansible.errors import AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
 from ansible_collections.nodeward.cilium.plugins.plugin_utils import audit_run
 
-MODULES = ("nodeward.cilium.rp_filter_facts", "nodeward.cilium.route_facts")
+#: The facts modules, the one fact that each may give, and the options that it takes of ours.
+#: Nothing else that a node returns is taken: Ansible makes variables of facts, which would beat those of the inventory.
+MODULES = {
+    "nodeward.cilium.rp_filter_facts": ("rp_filter", ("timeout", "exempt", "uplink_devices", "dropin_path")),
+    "nodeward.cilium.route_facts": ("cilium_routes", ("timeout",)),
+}
+SPEC = {
+    "timeout": {"type": "float", "default": 5},
+    "exempt": {"type": "list", "elements": "str"},
+    "uplink_devices": {"type": "list", "elements": "str"},
+    "dropin_path": {"type": "path"},
+}
 
 
 class ActionModule(ActionBase):
@@ -29,7 +40,7 @@ class ActionModule(ActionBase):
 
     def run(self, tmp=None, task_vars=None):
         result = super(ActionModule, self).run(tmp, task_vars)
-        _validated, options = self.validate_argument_spec(argument_spec={"timeout": {"type": "float", "default": 5}})
+        _validated, options = self.validate_argument_spec(argument_spec=SPEC)
         with tempfile.TemporaryDirectory(prefix="nodeward-audit-") as folder:
             paths = {name: os.path.join(folder, name) for name in MODULES}
             audit_run.in_processes(
@@ -42,7 +53,9 @@ class ActionModule(ActionBase):
             raise AnsibleConnectionFailure(lost[0])
         facts, warnings, failures = {}, [], []
         for name, each in found.items():
-            facts.update(each.get("ansible_facts") or {})
+            fact = MODULES[name][0]
+            if fact in (each.get("ansible_facts") or {}):
+                facts[fact] = each["ansible_facts"][fact]
             warnings += each.get("warnings") or []
             if each.get("failed"):
                 told = " ".join(str(each[key]) for key in ("msg", "module_stderr") if each.get(key))
@@ -55,8 +68,11 @@ class ActionModule(ActionBase):
         return result
 
     def _gather(self, name, options, task_vars, path):
+        arguments = {option: options[option] for option in MODULES[name][1] if options[option] is not None}
         try:
-            found = self._execute_module(module_name=name, module_args=dict(options), task_vars=task_vars)
+            found = self._execute_module(module_name=name, module_args=arguments, task_vars=task_vars)
+            # Of the folder on the node that was made for it, nobody but this process knows.
+            self.cleanup()
         except AnsibleConnectionFailure as error:
             found = {"lost": str(error)}
         with open(path, "w", encoding="utf-8") as file:

@@ -55,7 +55,7 @@ class ActionModule(ActionBase):
             baseline = None
             if options["baseline"]:
                 baseline = audit_document.Baseline.read(_text(options["baseline"], "audit_baseline"), _named(options))
-            _check_directory(options["directory"])
+            _check(options)
             if options["options_only"]:
                 return dict(result, changed=False)
             with tempfile.TemporaryDirectory(prefix="nodeward-audit-") as folder:
@@ -67,15 +67,15 @@ class ActionModule(ActionBase):
 
     def _written(self, document, options, folder):
         made = {name: os.path.join(folder, file) for name, (file, _make) in ALL_FORMATS.items()}
-        # The document itself says whether anything changed, also where it is not asked for.
+        # The document itself is always among them: it says whether anything changed, and the others are cut from it.
         formats = sorted(set(options["formats"]) | {"json"})
         audit_run.in_processes(
             functools.partial(lambda name: audit_run.write_pieces(ALL_FORMATS[name][1](document), made[name]), name)
             for name in formats
         )
         directory = os.path.abspath(options["directory"])
-        files = {name: os.path.join(directory, ALL_FORMATS[name][0]) for name in sorted(set(options["formats"]))}
-        kept = os.path.join(directory, ALL_FORMATS["json"][0])
+        files = {name: os.path.join(directory, ALL_FORMATS[name][0]) for name in formats}
+        kept = files["json"]
         result = {
             "changed": not all(os.path.exists(path) for path in files.values())
             or audit_run.digest(kept) != audit_run.digest(made["json"]),
@@ -105,7 +105,8 @@ def _document(options, now, waivers, baseline, hostvars, folder):
     generated = now.strftime(_MOMENT)
     saved_rules, source = None, options["source"]
     if source == "document":
-        saved, nodes = audit_document.parsed(_text(options["document"], "audit_document"), options["document"])
+        name = "audit_document: %s" % options["document"]
+        saved, nodes = audit_document.parsed(_text(options["document"], "audit_document"), name)
         saved_rules = saved.get("rules")
     else:
         nodes = _judged(options, now, baseline, hostvars, folder)
@@ -188,8 +189,12 @@ def _named(options):
     return "audit_baseline: %s" % options["baseline"]
 
 
-def _check_directory(directory):
-    """What can be made, stands in a folder that is there, or is there."""
+def _check(options):
+    directory = options["directory"]
+    if not options["formats"]:
+        raise AuditError("audit_formats: expected some of %s, found none" % ", ".join(sorted(ALL_FORMATS)))
+    if not options["max_age"] >= 0:
+        raise AuditError("audit_max_age: expected hours from 0, found %g" % options["max_age"])
     if not directory:
         raise AuditError("audit_directory: expected the folder for the report, found nothing")
     if os.path.exists(directory) and not os.path.isdir(directory):

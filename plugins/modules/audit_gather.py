@@ -21,6 +21,17 @@ options:
     description: The longest that each step of each of both may take, in seconds.
     type: float
     default: 5
+  exempt:
+    description: As in M(nodeward.cilium.rp_filter_facts).
+    type: list
+    elements: str
+  uplink_devices:
+    description: As in M(nodeward.cilium.rp_filter_facts).
+    type: list
+    elements: str
+  dropin_path:
+    description: As in M(nodeward.cilium.rp_filter_facts).
+    type: path
 attributes:
   check_mode:
     description: Can run in check mode.
@@ -29,6 +40,7 @@ attributes:
     description: Changes nothing, so there is no difference to show.
     support: none
 notes:
+  - Takes these two facts of a node, and nothing else that it returns.
   - Fails where one of both does, and says which and why. The facts of the other are returned all the same.
 seealso:
   - module: nodeward.cilium.rp_filter_facts

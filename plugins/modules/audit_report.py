@@ -44,7 +44,7 @@ options:
   formats:
     description:
       - What to write. C(audit.json) is the document, which its JSON Schema describes (C(files/audit.schema.json) of the
-        role); all others are rendered of it.
+        role); all others are rendered of it, and it is always written.
       - V(html) is a page that needs nothing else, V(junit) is for CI, V(sarif) is SARIF 2.1.0, V(csv) is for
         spreadsheets (RFC 4180), and V(openmetrics) is for the textfile collector of Prometheus' node exporter.
     type: list
@@ -70,7 +70,8 @@ options:
   baseline:
     description:
       - An earlier document. The report then says what is new, gone and unchanged, and whether drop counters have grown
-        since (after a boot they begin at 0).
+        since (after a boot they begin at 0). A finding is the same where its id and subject are.
+      - A host that could not be judged then or now is not compared.
     type: path
     default: ''
   max_age:
@@ -80,7 +81,7 @@ options:
     type: float
     default: 24
   options_only:
-    description: Only look at the options, waivers and baseline; judge and write nothing.
+    description: Only look at the options, waivers and baseline, and fail where they are wrong; judge and write nothing.
     type: bool
     default: false
 attributes:
