@@ -3,9 +3,11 @@
 import hashlib
 import json
 
+from ansible_collections.nodeward.cilium.plugins.plugin_utils import audit_document as audit
 from conftest import FIXTURES
 
 SAMPLE = FIXTURES / "audit" / "sample.json"
+MOMENT, TODAY = "2026-11-24T10:00:00Z", "2026-11-24"
 VENDOR = {"path": "/usr/lib/sysctl.d/50-default.conf", "line": 26, "key": "net.ipv4.conf.*.rp_filter", "value": 2}
 DROP_IN = {
     "path": "/etc/sysctl.d/99-override_cilium_rp_filter.conf",
@@ -19,34 +21,25 @@ FILTERED = {"effective": 2, "dropped": True, "lines": [VENDOR]}
 EXEMPT = {"effective": 0, "dropped": False, "lines": [DROP_IN]}
 OVERRULED = {"effective": 1, "dropped": True, "lines": [BASELINE]}
 LOOSE = "loose (2) on %s, which has no IPv4 address, and the route back leaves by cilium_host"
-STATES = ("dropping", "at_risk", "unknown", "fine")
 
 
 def sample():
     return json.loads(SAMPLE.read_text(encoding="utf-8"))
 
 
-def document(nodes):
-    """The sample with other nodes, and totals that fit."""
-    made = sample()
-    made["nodes"] = sorted(nodes, key=lambda node: node["name"])
-    counting = [each["severity"] for node in nodes for each in node["findings"] if not each["waived"]]
-    states = [node["state"] for node in nodes]
-    made["totals"] = {
-        "nodes": len(nodes),
-        **{state: states.count(state) for state in STATES},
-        "findings": {severity: counting.count(severity) for severity in ("high", "medium", "low")},
-        "waived": sum(each["waived"] is not None for node in nodes for each in node["findings"]),
-        "spoof_protection": {
-            word: sum(node["attestation"]["met"] is met for node in nodes)
-            for word, met in (("met", True), ("not_met", False), ("unknown", None))
-        },
-    }
-    made["verdict"] = {
-        "passed": set(states) <= {"fine"},
-        "reasons": [] if set(states) <= {"fine"} else ["not all are fine"],
-    }
-    return made
+def document(nodes, waivers=(), compared=True):
+    """A document that the audit itself would make of such nodes, and of a baseline that had what is not new."""
+    given = audit.Waivers(list(waivers), TODAY)
+    kept = {each["name"]: {"findings": _before(each), "counters": each["counters"]} for each in nodes}
+    baseline = audit.Baseline("2026-11-23T10:00:00Z", kept) if compared else None
+    sums = audit.Sums()
+    laid = list(audit.annotated(sorted(nodes, key=lambda each: each["name"]), given, baseline, sums))
+    return dict(audit.head(sums, given, baseline, "high", "run", MOMENT, "0.1.0"), nodes=laid)
+
+
+def _before(node):
+    known = [each for each in node["findings"] if each["change"] != "new"] + node["gone"]
+    return {(each["id"], each["subject"]): each["severity"] for each in known}
 
 
 def fleet(size=2000, devices=100):
@@ -140,7 +133,7 @@ def node(name, state, summary, **more):
         "state": state,
         "summary": summary,
         "gathered": True,
-        "gathered_at": "2026-11-24T10:00:00Z",
+        "gathered_at": MOMENT,
         "reason": None,
         "endpoints": {"total": 0, "accepted": 0, "dropped": 0, "unknown": 0, "cut_off": 0},
         "horizons": {"now": EXEMPT, "pod": EXEMPT, "boot": EXEMPT, "sysctl_system": EXEMPT},

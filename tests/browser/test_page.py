@@ -136,10 +136,11 @@ def test_without_scripts_the_answer_and_the_nodes_stand_there(opened):
 
 
 def test_all_fine_has_nothing_to_show_and_says_so(opened):
-    page = opened({**fleet.document([]), "baseline": None, "waivers": []})
+    page = opened(fleet.document([], compared=False))
     shows(page, "No node was audited.")
-    well = fleet.node("node-1", "fine", "healthy: there is no pod yet")
-    page = opened({**fleet.document([well]), "baseline": None, "waivers": []})
+    assert page.locator(".verdict").inner_text() == "Failed"
+    well = fleet.node("node-1", "fine", "Cilium is here and has no endpoint yet")
+    page = opened(fleet.document([well], compared=False))
     shows(page, "The node is fine.")
     assert page.locator(".verdict").inner_text() == "Passed"
     assert "Nothing was found on any node." in page.locator("#overview").inner_text()
@@ -550,9 +551,9 @@ def test_what_cannot_be_seen_is_not_copied(opened):
 # --- names that others chose ---
 
 
-def hostile_document():
+def hostile_document(*more):
     """Each hostile string as the name of a host, a device, a pod, a file, and in every text of a finding."""
-    made = []
+    made = list(more)
     for text in HOSTILE:
         node = fleet.dropping(text)
         node["summary"] = "summary " + text
@@ -577,16 +578,14 @@ def hostile_document():
                 1,
                 text,
                 remedy={"variable": text, "command": text},
-                waived={"justification": text, "expires": None} if len(text) % 2 else None,
             )
         ]
         node["gone"] = [{"id": "RPF002", "severity": "high", "subject": text}]
         made.append(node)
-    document = fleet.document(made)
-    document["waivers"] = [
-        {"id": "RPF001", "hosts": text, "justification": text, "expires": None, "expired": False, "matched": 1}
-        for text in HOSTILE
+    waivers = [
+        {"id": "RPF001" if len(text) % 2 else "RPF009", "hosts": text, "justification": text} for text in HOSTILE
     ]
+    document = fleet.document(made, waivers)
     document["baseline"] = {**document["baseline"], "not_compared": HOSTILE, "missing": HOSTILE}
     document["verdict"]["reasons"] = list(HOSTILE)
     document["rules"]["RPF001"].update(
@@ -619,7 +618,8 @@ def planted(page):
     """What no name may make of itself: elements that the page never has, handlers, styles, addresses that run."""
     return page.evaluate("""() => [...document.querySelectorAll('header *, main *, footer *')].flatMap((one) => [
       ...(one.matches('img, iframe, object, embed, script, style, form, base, [srcdoc]') ? [one.tagName] : []),
-      ...[...one.attributes].filter(({name, value}) => /^on|^style$/.test(name) || /^javascript:/.test(value)).map(({name}) => name),
+      ...[...one.attributes].filter(({name, value}) => /^on|^style$/.test(name) || /^javascript:/.test(value))
+        .map(({name}) => name),
     ])""")
 
 
@@ -766,9 +766,7 @@ def test_nothing_is_wider_than_the_window(opened, width, address):
 
 @pytest.mark.parametrize("width", [320, 1280])
 def test_long_and_hostile_names_do_not_widen_it(opened, width):
-    document = hostile_document()
-    long = fleet.dropping("w" * 200)
-    document["nodes"].append(long)
+    document = hostile_document(fleet.dropping("w" * 200))
     page = opened(document, viewport={"width": width, "height": 800})
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     page.goto(page.url.split("#")[0] + "#node=" + "w" * 200)
