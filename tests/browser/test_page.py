@@ -244,6 +244,25 @@ def test_sorts_by_any_column_both_ways(opened):
     assert page.locator("[aria-sort]").count() == 1
 
 
+def test_cells_tell_how_many_and_how_severe(opened):
+    page = opened(address="#sort=name")
+    row = page.locator(".matrix tbody tr", has_text="node1")
+    assert row.locator("td").nth(1).inner_text() == "2 / 3", "pods cut off, of all"
+    told = row.locator(".amount").evaluate_all("(all) => all.map((one) => [one.className, one.textContent])")
+    high, medium = "amount high", "amount medium"
+    assert told == [[high, "2"], [high, "1"], [high, "1"], [high, "2"], [medium, "1"]]
+    low = page.locator(".matrix tbody tr", has_text="edge-7").locator(".amount").last
+    assert low.get_attribute("class") == "amount low"
+    looks = {
+        severity: page.locator(".matrix .amount.%s" % severity).first.evaluate(
+            "(one) => (({backgroundColor, color, borderTopColor}) => backgroundColor + color + borderTopColor)"
+            "(getComputedStyle(one))"
+        )
+        for severity in ("high", "medium", "low")
+    }
+    assert len(set(looks.values())) == 3
+
+
 def test_columns_are_those_ids_that_occur(opened):
     page = opened()
     assert page.locator(".matrix thead .digits").all_inner_texts() == [
@@ -372,6 +391,21 @@ def test_every_node_has_a_link_that_opens_it(opened):
         shows(page, re.compile("^15 of 15"))
 
 
+def test_back_in_the_list_one_is_where_one_was(opened, many):
+    page = opened(many, viewport={"width": 1280, "height": 500})
+    link = page.locator(".matrix tbody a").nth(30)
+    link.scroll_into_view_if_needed()
+    name, before = link.inner_text(), page.evaluate("scrollY")
+    assert before > 0
+    link.click()
+    shows(page, name)
+    assert page.evaluate("scrollY") == 0
+    page.locator("a.back").click()
+    shows(page, re.compile("of 250 nodes"))
+    assert page.evaluate("scrollY") == before
+    assert focused(page) == name
+
+
 # --- a node ---
 
 
@@ -397,6 +431,40 @@ def test_the_drawing_says_where_the_packet_dies_and_whose_line_it_was(opened):
     assert "/usr/lib/sysctl.d/50-default.conf:26" in described
     assert drawing.get_attribute("role") == "img"
     assert drawing.locator(".sign.dropping path").count() == 2, "a stop sign with a cross"
+
+
+@pytest.mark.parametrize("width", [320, 1280])
+def test_an_arrow_leads_from_the_line_to_the_device_that_it_filters(opened, width):
+    page = opened(address="#node=node1", viewport={"width": width, "height": 800})
+    start, end, line, device = page.evaluate("""() => {
+      const box = (name) => (({x, y, width, height}) => [x, y, x + width, y + height])(
+        document.querySelector(`.box.${name} .shape`).getBBox());
+      const points = document.querySelector('.arrow.blame .trunk').getAttribute('d').slice(1).split('L');
+      const tip = document.querySelector('.arrow.blame .head').getAttribute('d').slice(1).split('L')[0];
+      return [points[0].split(' ').map(Number), tip.split(' ').map(Number), box('culprit'), box('device')];
+    }""")
+    assert page.locator(".arrow.blame").count() == 1
+
+    def touches(point, box):
+        return all(box[axis] - 5 <= point[axis] <= box[axis + 2] + 5 for axis in (0, 1))
+
+    assert touches(start, line)
+    assert touches(end, device)
+
+
+@pytest.mark.parametrize("width", [320, 1280])
+def test_beyond_the_drop_no_packet_goes(opened, width):
+    def dashes(page, kind):
+        return page.locator(".arrow.%s .trunk" % kind).evaluate_all(
+            "(all) => all.map((one) => getComputedStyle(one).strokeDasharray)"
+        )
+
+    page = opened(address="#node=node1", viewport={"width": width, "height": 800})
+    assert set(dashes(page, "reply")) == {"none"}
+    [beyond] = dashes(page, "never")
+    assert beyond != "none"
+    page = opened(address="#node=node2", viewport={"width": width, "height": 800})
+    assert dashes(page, "never") == []
 
 
 def test_the_drawing_of_what_is_accepted(opened):
@@ -480,6 +548,55 @@ def test_the_horizons_stand_side_by_side(opened):
     assert len({box["y"] for box in (cards.nth(place).bounding_box() for place in range(4))}) == 1
 
 
+def test_each_horizon_tells_the_filter(opened):
+    told = opened(address="#node=node3").locator(".horizon-list .filter").all_inner_texts()
+    assert told == ["filter off (0)", "filter off (0)", "filter strict (1)", "filter strict (1)"]
+
+
+def test_the_packets_dropped_since_boot_are_counted(opened):
+    assert "412 packets dropped by the filter since boot" in opened(address="#node=node1").locator("#node").inner_text()
+    assert "\n0 packets dropped" in opened(address="#node=node2").locator("#node").inner_text()
+
+
+def test_endpoints_are_counted_by_what_becomes_of_them(opened):
+    assert opened(address="#node=node1").locator("section.endpoints p").first.inner_text() == (
+        "3 endpoints: 1 accepted, 2 dropped."
+    )
+
+
+def test_uplinks_are_called_what_they_are(opened):
+    well = fleet.fine("node-1")
+    [uplink] = well["uplinks"]
+    well["uplinks"] = [
+        {**uplink, "device": "eth%d" % number, "effective": now, "boot": boot}
+        for number, (now, boot) in enumerate([(0, 1), (1, 2), (2, 0), (None, None)])
+    ]
+    page = opened(fleet.document([well]), "#node=node-1")
+    rows = page.locator("section.uplinks tbody tr")
+    assert [row.locator("td").all_inner_texts()[:2] for row in rows.all()] == [
+        ["off (0): no protection", "strict (1): protected"],
+        ["strict (1): protected", "loose (2): protected, loosely"],
+        ["loose (2): protected, loosely", "off (0): no protection"],
+        ["not known: not known", "no line decides it"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("node", "state", "told"),
+    [
+        ("node1", "fine", "The intent of the control is met"),
+        ("node3", "dropping", "The intent of the control is not met"),
+        ("node-down", "unknown", "Not known whether the intent of the control is met"),
+    ],
+)
+def test_the_auditor_is_told_whether_the_intent_is_met(opened, node, state, told):
+    page = opened(address="#node=" + node)
+    mark = page.locator("section.attestation > .state")
+    assert mark.inner_text() == told
+    assert mark.locator("use").get_attribute("href") == "#mark-" + state
+    assert mark.get_attribute("class") == "state " + state
+
+
 def test_a_node_that_was_not_reached_says_why(opened):
     text = opened(address="#node=node-down").locator("#node").inner_text()
     assert "unknown" in text
@@ -492,6 +609,7 @@ def test_findings_have_evidence_why_remedy_and_waiver(opened):
     waived = page.locator(".finding-group", has_text="RPF007").inner_text()
     for told in (
         "bond0",
+        "Packets with a pod's or the node's own addresses can come in by it.",
         "observed 0, expected 1 or 2",
         "waived",
         "NET-118",
@@ -538,6 +656,18 @@ def test_copies_where_there_is_no_clipboard_for_pages(opened):
     page.locator("#search").focus()
     page.keyboard.press("Control+V")
     assert page.locator("#search").input_value() == "ansible-playbook nodeward.cilium.diagnose"
+
+
+def test_what_the_browser_does_not_copy_is_not_called_copied(opened):
+    page = opened(address="#node=node1")
+    page.evaluate(
+        "Object.defineProperty(navigator, 'clipboard', {value: undefined}); document.execCommand = () => false"
+    )
+    button = page.locator("section.cures .copy").first
+    button.click()
+    assert button.inner_text().startswith("Press Ctrl+C")
+    assert "did not let it be copied" in page.locator("#said").inner_text()
+    assert page.evaluate("String(getSelection())").startswith("ansible-playbook -i INVENTORY"), "it is selected"
 
 
 def test_what_cannot_be_seen_is_not_copied(opened):
@@ -694,6 +824,9 @@ def test_keyboard_alone(opened):
         if focused(page) == "<script>alert(1)</script>":
             break
     page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowDown")
+    assert focused(page) == "node3"
+    page.keyboard.press("ArrowUp")
     assert focused(page) == "node1"
     page.keyboard.press("Enter")
     shows(page, "node1")
@@ -757,6 +890,43 @@ def test_dark_and_light_by_system_and_by_hand(opened):
     assert brightness(page) > 600
 
 
+def test_the_theme_is_remembered(opened):
+    page = opened(color_scheme="light")
+    button = page.locator("#tools button", has_text="Theme")
+    button.click()
+    button.click()
+    page.reload()
+    assert "dark" in button.inner_text()
+    assert brightness(page) < 150
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_axe_finds_no_violation_in_the_theme_chosen_by_hand(opened, theme):
+    page = opened(bypass_csp=True, color_scheme={"light": "dark", "dark": "light"}[theme])
+    button = page.locator("#tools button", has_text="Theme")
+    while theme not in button.inner_text():
+        button.click()
+    assert (brightness(page) > 600) == (theme == "light")
+    assert chromium.axe_violations(page) == []
+    page.goto(page.url.split("#")[0] + "#node=node1")
+    shows(page, "node1")
+    assert chromium.axe_violations(page) == []
+
+
+def test_forced_colours_still_show_what_is_pressed_and_how_severe(opened):
+    page = opened(address="#state=dropping&id=RPF001&severity=high", forced_colors="active")
+    outlines = page.locator("button[aria-pressed]").evaluate_all(
+        "(all) => all.map((one) => [one.getAttribute('aria-pressed'), getComputedStyle(one).outlineStyle])"
+    )
+    assert {style for pressed, style in outlines if pressed == "true"} == {"solid"}
+    assert {style for pressed, style in outlines if pressed == "false"} == {"none"}
+    ink = page.evaluate("getComputedStyle(document.body).color")
+    edges = page.locator(".matrix .amount").evaluate_all(
+        "(all) => all.map((one) => getComputedStyle(one).borderTopColor)"
+    )
+    assert set(edges) == {ink}
+
+
 @pytest.mark.parametrize("width", [320, 768, 1024, 1440])
 @pytest.mark.parametrize("address", ["", "#node=node1", "#node=node3", "#node=node-down", "#node=edge-7"])
 def test_nothing_is_wider_than_the_window(opened, width, address):
@@ -783,6 +953,19 @@ def test_a_matrix_of_many_columns_scrolls_within_itself(opened, width):
     page.keyboard.press("ArrowRight")
     page.wait_for_timeout(300)  # it scrolls smoothly, and the policy refuses a script that waits for it
     assert page.locator(".matrix").evaluate("(one) => one.scrollLeft") > 0
+
+
+def test_the_names_and_the_heads_stay_while_the_matrix_scrolls(opened):
+    document = many_kinds()
+    page = opened(document, viewport={"width": 768, "height": 320})
+    matrix = page.locator(".matrix")
+    matrix.evaluate("(one) => one.scrollTo(300, 30)")
+    assert matrix.evaluate("(one) => [one.scrollLeft, one.scrollTop]") == [300, 30]
+    frame = matrix.bounding_box()
+    for name in page.locator(".matrix tbody th.node").all():
+        assert abs(name.bounding_box()["x"] - frame["x"]) <= 1.5
+    for head in page.locator(".matrix thead th").all():
+        assert abs(head.bounding_box()["y"] - frame["y"]) <= 1.5
 
 
 def test_narrow_nodes_are_cards(opened):
@@ -812,6 +995,13 @@ def test_prints_all_nodes_black_on_white_without_controls(opened, many, tmp_path
     page.goto(page.url.split("#")[0] + "#node=" + many["nodes"][0]["name"])
     assert page.locator(".copy").first.is_hidden()
     assert page.locator("svg.way-drawing").is_visible()
+
+
+def test_printed_is_what_is_folded_too(opened):
+    page = opened(many_kinds())
+    assert page.locator(".rules tbody tr:visible").count() == 10
+    page.emulate_media(media="print")
+    assert page.locator(".rules tbody tr:visible").count() == 23
 
 
 def test_states_and_severities_are_never_told_by_colour_alone(opened):
