@@ -140,7 +140,7 @@ def answer(totals):
     if totals["fine"] == nodes:
         return "The node is fine." if nodes == 1 else "All %s nodes are fine." % number(nodes)
     says = {
-        "dropping": ("drops pods' replies now", "drop pods' replies now"),
+        "dropping": ("drops pods' packets now", "drop pods' packets now"),
         "at_risk": ("is at risk", "are at risk"),
         "unknown": ("could not be judged", "could not be judged"),
     }

@@ -94,7 +94,7 @@ def test_documents_follow_the_schema(many):
 
 def test_opens_with_the_answer(opened):
     page = opened()
-    shows(page, "2 of 7 nodes drop pods' replies now, 1 is at risk and 2 could not be judged.")
+    shows(page, "2 of 7 nodes drop pods' packets now, 1 is at risk and 2 could not be judged.")
     assert page.locator(".verdict").inner_text() == "Failed"
     assert "9 findings of severity high on 3 nodes" in page.locator(".reasons").inner_text()
     assert [figure(page, state).inner_text().split() for state in ("dropping", "at_risk", "unknown", "fine")] == [
@@ -127,7 +127,7 @@ def test_nodes_left_out_of_the_comparison_are_named(opened):
 def test_without_scripts_the_answer_and_the_nodes_stand_there(opened):
     page = opened(java_script_enabled=False)
     text = page.locator("body").inner_text()
-    assert "2 of 7 nodes drop pods' replies now" in text
+    assert "2 of 7 nodes drop pods' packets now" in text
     assert "Scripts are off" in text
     rows = page.locator("#plain tbody tr").all_inner_texts()
     assert len(rows) == 5
@@ -510,6 +510,84 @@ def test_the_drawing_with_endpoint_routes(opened):
     assert "pod of unknown name" in page.locator("svg.way-drawing").text_content()
 
 
+def only_outward(name, reply, symmetric=None, by=None):
+    """A node of which one pod's packets to the world die, and nothing else does."""
+    node = fleet.dropping(name, 3)
+    accepted = fleet.way(name, 1, dropped=False, symmetric=True)
+    why = {"accepted": "the route back leaves by the same device", "unknown": "cilium_host has no IPv4 address"}[reply]
+    path = {**fleet.way(name, 0, dropped=True), "verdict": reply, "reason": why, "symmetric": symmetric}
+    path["leaves"]["device"] = by
+    path["route_device"] = path["device"] if symmetric else None
+    node["paths"] = [path, accepted]
+    node["findings"] = node["findings"][-1:]
+    node["findings"][0]["observed"] = "dropped on the way to the world"
+    counts = {"total": 3, "accepted": 2, "dropped": 0, "unknown": 0, "cut_off": 1}
+    node["endpoints"] = {**counts, reply: counts[reply] + 1}
+    node["summary"] = "1 of 3 endpoints is cut off"
+    return node
+
+
+@pytest.mark.parametrize("width", [320, 1280])
+@pytest.mark.parametrize("reply", ["accepted", "unknown"])
+def test_where_only_packets_to_the_world_die_that_is_drawn(opened, reply, width):
+    word = {"accepted": "accepted", "unknown": "not known"}[reply]
+    document = fleet.document([only_outward("node-1", reply, by="eth7")])
+    page = opened(document, "#node=node-1", viewport={"width": width, "height": 800})
+    drawing = page.locator("svg.way-drawing")
+    text = " ".join(drawing.locator("text").all_text_contents())
+    for told in ("Its packet arrives on", "dropped here", "The world", "eth7", "hears nothing"):
+        assert told in text, told
+    assert "host and beyond" not in text
+    assert drawing.locator(".sign.dropping").count() == 1
+    assert drawing.locator(".arrow.never").count() == 1
+    assert page.locator("#way-title").text_content() == "The way of a packet to the world: dropped here"
+    assert page.locator("#way-desc").text_content().startswith("A packet to the world of team-")
+    told = [" ".join(each.split()) for each in page.locator(".way-figure figcaption p").all_inner_texts()]
+    assert told[0].startswith("dropped to the world by eth7: the filter is loose (2) on lxc")
+    assert told[1].startswith(word + " reply to the host: ")
+    assert len(told) == 2
+    picked = page.locator("#path option").all_text_contents()
+    assert picked[0].endswith(": reply %s, to the world dropped" % word)
+    assert picked[1].endswith(": accepted")
+
+
+def test_both_verdicts_stand_under_endpoints(opened):
+    half = fleet.dropping("node-3", 1)
+    half["paths"][0]["leaves"] = {"device": "eth9", "verdict": "accepted", "reason": "the route is its own"}
+    page = opened(fleet.document([only_outward("node-1", "unknown"), only_outward("node-2", "accepted", True), half]))
+
+    def rows(node):
+        page.goto(page.url.split("#")[0] + "#node=" + node)
+        shows(page, node)
+        return [
+            [" ".join(cell.split()) for cell in row.locator("td").all_inner_texts()[2:]]
+            for row in page.locator("section.endpoints tbody tr").all()
+        ]
+
+    assert rows("node-1")[0] == ["not known", "not known", "dropped"]
+    assert rows("node-1")[1][1:] == ["accepted", "accepted by eth0"]
+    way_back = "Where would a packet|not known|The way back|not known"
+    drawn = page.locator("svg.way-drawing text").all_text_contents()
+    assert [text for text in drawn if text in way_back.split("|")] == way_back.split("|")
+    assert page.locator("section.endpoints p").first.inner_text() == (
+        "3 endpoints, 1 cut off. Replies to the host: 2 accepted, 0 dropped, 1 not known."
+    )
+    assert rows("node-2")[0][1:] == ["accepted", "dropped"]
+    assert rows("node-3") == [["cilium_host", "dropped", "accepted by eth9"]]
+    told = page.locator(".way-figure figcaption p").all_inner_texts()
+    assert "dropped here" in page.locator("svg.way-drawing").text_content()
+    assert [" ".join(each.split()) for each in told][1] == "accepted to the world by eth9: the route is its own."
+
+
+def test_the_matrix_counts_and_sorts_by_those_cut_off(opened):
+    more = fleet.dropping("node-3", 2)
+    page = opened(fleet.document([fleet.fine("node-1"), only_outward("node-2", "accepted", True), more]))
+    column(page, "cut off").click()
+    rows = page.locator(".matrix tbody tr")
+    assert names(page) == ["node-3", "node-2", "node-1"]
+    assert [row.locator("td").nth(1).inner_text() for row in rows.all()] == ["2 / 2", "1 / 3", "0 / 3"]
+
+
 def test_another_pod_can_be_drawn(opened):
     page = opened(address="#node=node1")
     page.locator("#path").select_option("1")
@@ -560,7 +638,7 @@ def test_the_packets_dropped_since_boot_are_counted(opened):
 
 def test_endpoints_are_counted_by_what_becomes_of_them(opened):
     assert opened(address="#node=node1").locator("section.endpoints p").first.inner_text() == (
-        "3 endpoints: 1 accepted, 2 dropped."
+        "3 endpoints, 2 cut off. Replies to the host: 1 accepted, 2 dropped."
     )
 
 

@@ -258,10 +258,10 @@ def test_of_many_lines_the_rest_is_counted():
         (0, 0, 0, 0, "No node was audited."),
         (1, 0, 0, 0, "The node is fine."),
         (2000, 0, 0, 0, "All 2,000 nodes are fine."),
-        (0, 0, 1, 0, "The node drops pods' replies now."),
+        (0, 0, 1, 0, "The node drops pods' packets now."),
         (1, 1, 0, 0, "1 of 2 nodes is at risk."),
         (1, 2, 0, 1, "2 of 4 nodes are at risk and 1 could not be judged."),
-        (0, 1, 2, 3, "2 of 6 nodes drop pods' replies now, 1 is at risk and 3 could not be judged."),
+        (0, 1, 2, 3, "2 of 6 nodes drop pods' packets now, 1 is at risk and 3 could not be judged."),
         (0, 0, 0, 5, "5 of 5 nodes could not be judged."),
     ],
 )

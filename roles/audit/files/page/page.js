@@ -258,7 +258,7 @@ const weight = (node, rule) => {
 };
 function sortKey(column) {
   if (column === 'name') return (node) => node.rank;
-  if (column === 'pods') return (node) => (node.endpoints ? node.endpoints[2] : -1);
+  if (column === 'pods') return (node) => (node.endpoints ? node.endpoints[4] : -1);
   if (column === 'new') return (node) => node.fresh + (node.gone ? node.gone.length / 1e6 : 0);
   const rule = audit.ids.indexOf(column);
   if (rule >= 0) return (node) => weight(node, rule);
@@ -446,7 +446,7 @@ function buildMatrix() {
   const row = element('tr', {},
     columnHead('name', 'Node', null, 'node', false),
     columnHead('state', 'State', 'Worst first', 'state-column', false),
-    columnHead('pods', ['Pods', element('br'), 'cut off'], 'Endpoints whose reply is dropped, of all', 'number', true),
+    columnHead('pods', ['Pods', element('br'), 'cut off'], 'Endpoints whose packets are dropped, of all', 'number', true),
     audit.baseline && columnHead('new', ['New', element('br'), 'and gone'], 'Findings that the baseline has not, and those that it had', 'number', true),
     occurring.map((rule) => {
       const known = audit.rules[rule];
@@ -500,9 +500,9 @@ function cell(node, rule) {
 
 function pods(node) {
   if (!node.endpoints) return element('span', {class: 'nil'}, 'unknown');
-  const [total, , dropped] = node.endpoints;
+  const [total, , , , cutOff] = node.endpoints;
   if (!total) return element('span', {class: 'nil'}, 'none');
-  return [dropped ? element('b', {}, count(dropped)) : element('span', {class: 'nil'}, '0'), element('span', {class: 'of'}, ` / ${count(total)}`)];
+  return [cutOff ? element('b', {}, count(cutOff)) : element('span', {class: 'nil'}, '0'), element('span', {class: 'of'}, ` / ${count(total)}`)];
 }
 
 function changes(node) {
@@ -637,6 +637,21 @@ function buildNode(node) {
 const total = (node) => node.counts.reduce((sum, each) => sum + each.counting + each.waived, 0);
 
 const OUTCOMES = {true: ['dropping', 'dropped'], false: ['fine', 'accepted'], null: ['unknown', 'not known']};
+const VERDICTS = {dropped: OUTCOMES.true, accepted: OUTCOMES.false, unknown: OUTCOMES.null};
+
+const replyOf = (path) => ({outward: false, verdict: path[5], reason: path[6], by: null});
+const outwardOf = ([,,,,,,,,,,, [by, verdict, reason]]) => ({outward: true, verdict, reason, by});
+/** The packet that is drawn is one that dies: a reply to the host, or one to the world where only those do. */
+const isOutward = (path) => path[5] !== 'dropped' && outwardOf(path).verdict === 'dropped';
+const drawnOf = (path) => (isOutward(path) ? outwardOf(path) : replyOf(path));
+const otherOf = (path) => (isOutward(path) ? replyOf(path) : outwardOf(path));
+const wayBack = (path) => path[3] || (path[4] === false ? 'no route' : 'not known');
+
+/** What becomes of both, in one word where they fare alike. */
+function fareOf(path) {
+  const [reply, outward] = [replyOf(path), outwardOf(path)].map(({verdict}) => VERDICTS[verdict][1]);
+  return reply === outward ? reply : `reply ${reply}, to the world ${outward}`;
+}
 
 function lineList(lines, nothing) {
   if (!lines.length) return element('p', {class: 'note'}, nothing);
@@ -658,28 +673,28 @@ function buildHorizons(horizons) {
 }
 
 function buildEndpoints(node) {
-  const [all, accepted, dropped, unknown] = node.endpoints;
+  const [all, accepted, dropped, unknown, cutOff] = node.endpoints;
   if (!all) return [element('p', {class: 'empty'}, 'No pods are here; the first one meets what stands under "Next pod".')];
   const paths = node.paths || [];
   const rows = paths.map((path) => element('tr', {},
     element('th', {scope: 'row'}, foreign(podName(path))),
     element('td', {}, foreign(path[1] || 'unknown', 'span', 'mono')),
     element('td', {}, foreign(path[2] || 'unknown', 'span', 'mono')),
-    element('td', {}, foreign(path[3] || 'no route', 'span', 'mono')),
-    element('td', {}, verdictMark(path[5]))));
+    element('td', {}, foreign(wayBack(path), 'span', 'mono')),
+    element('td', {}, verdictMark(path[5])),
+    element('td', {}, verdictMark(outwardOf(path).verdict), outwardOf(path).by ? [' by ', foreign(outwardOf(path).by, 'span', 'mono')] : null)));
   const parts = [`${count(accepted)} accepted`, `${count(dropped)} dropped`, unknown ? `${count(unknown)} not known` : ''];
   return [
-    element('p', {}, `${counted(all, 'endpoint')}: ${parts.filter(Boolean).join(', ')}.`),
+    element('p', {}, `${counted(all, 'endpoint')}, ${count(cutOff)} cut off. Replies to the host: ${parts.filter(Boolean).join(', ')}.`),
     rows.length ? element('div', {class: 'scroll', role: 'region', tabindex: '0', 'aria-label': 'Endpoints, as a table'},
-      element('table', {}, heads(['Pod'], ['Address'], ['Device'], ['Route by'], ['Reply']), element('tbody', {}, rows))) : null,
+      element('table', {}, heads(['Pod'], ['Address'], ['Device'], ['Route by'], ['Reply'], ['To the world']), element('tbody', {}, rows))) : null,
     all > paths.length ? element('p', {class: 'note'}, `${count(all - paths.length)} more. The audit keeps the ways of at most five, `
-      + 'those that are dropped first; every dropped one is a finding.') : null,
+      + 'those that are cut off first; each of these is a finding.') : null,
   ].filter(Boolean);
 }
 
 const stateWord = (state, word) => element('span', {class: `state ${state}`}, icon(state), word);
-const verdictMark = (verdict) =>
-  stateWord(...OUTCOMES[{dropped: true, accepted: false, unknown: null}[verdict]]);
+const verdictMark = (verdict) => stateWord(...VERDICTS[verdict]);
 
 const strength = (value) => ({0: 'no protection', 1: 'protected', 2: 'protected, loosely'}[value] || 'not known');
 
@@ -792,21 +807,29 @@ function buildWay(node) {
   }
   const figure = element('figure', {class: 'way-figure'});
   const draw = (path) => figure.replaceChildren(drawing(path, DRAWING_WIDE.matches),
-    element('figcaption', {}, element('p', {}, verdictMark(path[5]), ' ', foreign(sentence(path[6]))), later(path)));
+    element('figcaption', {}, tellFates(drawnOf(path), otherOf(path)), later(path)));
   figure.redraw = () => draw(paths[figure.chosen]);
   figure.chosen = 0;
   figure.redraw();
   if (paths.length === 1) return [figure];
   const choice = element('select', {id: 'path'}, paths.map((path, index) =>
-    element('option', {value: index}, visible(`${podName(path)}, ${path[1] || 'address unknown'}: ${path[5]}`))));
+    element('option', {value: index}, visible(`${podName(path)}, ${path[1] || 'address unknown'}: ${fareOf(path)}`))));
   choice.addEventListener('change', () => { figure.chosen = Number(choice.value); figure.redraw(); });
-  return [element('div', {class: 'field pick'}, element('label', {for: 'path'}, 'Follow the reply of'), choice), figure];
+  return [element('div', {class: 'field pick'}, element('label', {for: 'path'}, 'Follow a packet of'), choice), figure];
+}
+
+/** Of both packets where they do not fare alike, else of that which is drawn. */
+function tellFates(drawn, other) {
+  if (drawn.verdict === other.verdict) return element('p', {}, verdictMark(drawn.verdict), ' ', foreign(sentence(drawn.reason)));
+  return [drawn, other].map(({outward, verdict, reason, by}) => element('p', {}, verdictMark(verdict), ' ',
+    outward ? ['to the world', by ? [' by ', foreign(by, 'code')] : null] : 'reply to the host', ': ', foreign(reason), '.'));
 }
 
 /** What of it will be otherwise, and by whose line. */
 function later(path) {
   const next = pooled(path[10]);
-  return HORIZONS.slice(1).filter(([key]) => next[key].dropped !== null && next[key].dropped !== (path[5] === 'dropped') && path[5] !== 'unknown')
+  const {verdict} = drawnOf(path);
+  return HORIZONS.slice(1).filter(([key]) => next[key].dropped !== null && next[key].dropped !== (verdict === 'dropped') && verdict !== 'unknown')
     .map(([key, word]) => element('p', {}, stateWord(...OUTCOMES[next[key].dropped]), ' ',
       key === 'sysctl_system' ? ['after the next ', element('code', {}, word)] : {pod: 'for the next pod', boot: 'after the next boot'}[key],
       next[key].lines.length ? [', by ', ...names(next[key].lines.map(place))] : ''));
@@ -900,8 +923,9 @@ function sign(x, y, state) {
 }
 
 function partsOf(path) {
-  const [, address, device, routeDevice, symmetric, verdict, , effective, decidedBy, setBy] = path;
-  const state = {dropped: 'dropping', accepted: 'fine', unknown: 'unknown'}[verdict];
+  const [, address, device, routeDevice, symmetric, , , effective, decidedBy, setBy] = path;
+  const {outward, verdict, by: uplink} = drawnOf(path);
+  const [state] = VERDICTS[verdict];
   const whose = {own: 'its own value', all: 'the value of all', both: 'its own value and that of all'}[decidedBy];
   const lines = setBy.map(([key, number]) => [key, pooled(number)]);
   const culprits = lines.map(([key, by]) => (by.path
@@ -911,23 +935,25 @@ function partsOf(path) {
     state,
     word: {dropped: 'dropped here', accepted: 'accepted', unknown: 'not known'}[verdict],
     pod: {kind: 'pod', shape: 'round', label: 'Pod', title: [podName(path)], notes: [address || 'address unknown']},
-    device: {kind: 'device', label: 'Its reply arrives on', title: [device || 'device unknown'],
+    device: {kind: 'device', label: outward ? 'Its packet arrives on' : 'Its reply arrives on', title: [device || 'device unknown'],
       notes: [`filter ${mode(effective)}`, ...(whose ? [whose] : [])]},
     check: {kind: 'check', shape: 'check', label: 'Route lookup (FIB)', plain: true,
       title: [address ? 'Where would a packet' : 'Where would it'], notes: [`to ${address || 'the pod'} leave?`,
         {true: 'by the same device', false: 'by another device', null: 'not known'}[symmetric], ...(effective === 0 ? ['not asked: the filter is off'] : [])]},
-    back: {kind: `back ${symmetric ? 'same' : 'other'}`, label: 'The way back', title: [routeDevice || (verdict === 'unknown' ? 'not known' : 'no route')],
+    back: {kind: `back ${symmetric ? 'same' : 'other'}`, label: 'The way back', title: [wayBack(path)],
       notes: [{true: 'the device it came in by: both ways are the same', false: routeDevice ? 'not the device it came in by' : 'the host has no route to it',
         null: ''}[symmetric]].filter(Boolean)},
-    host: {kind: `host ${state}`, shape: 'double', label: 'The host and beyond', plain: true,
-      title: [{dropped: 'hears nothing', accepted: 'hears the reply', unknown: 'not known'}[verdict]], notes: ['probes of the kubelet, services']},
+    host: {kind: `host ${state}`, shape: 'double', label: outward ? 'The world' : 'The host and beyond', plain: true,
+      title: [{dropped: 'hears nothing', accepted: 'hears the reply', unknown: 'not known'}[verdict]],
+      notes: [!outward ? 'probes of the kubelet, services' : uplink ? `the way out: ${uplink}` : 'whatever is not in the cluster']},
     culprits: culprits.map((each) => ({kind: 'culprit', shape: 'note', label: state === 'fine' ? 'Set by' : 'Whose line', ...each})),
   };
 }
 
 function tellDrawing(path, parts) {
-  const [, address, device, , , , reason] = path;
-  const told = [`The reply of ${podName(path)} (${address || 'address unknown'}) arrives on ${device || 'an unknown device'}.`,
+  const [, address, device] = path;
+  const {outward, reason} = drawnOf(path);
+  const told = [`${outward ? 'A packet to the world' : 'The reply'} of ${podName(path)} (${address || 'address unknown'}) arrives on ${device || 'an unknown device'}.`,
     `The way back: ${[...parts.back.title, ...parts.back.notes].join(', ')}.`,
     `The packet is ${parts.word}: ${reason}.`,
     ...parts.culprits.map((each) => `${each.label}: ${[...each.title, ...each.notes].map((one) => one.text || one).join(', ')}.`)];
@@ -938,7 +964,7 @@ function drawing(path, wide) {
   const parts = partsOf(path);
   const {height, content, width} = (wide ? layWide : layTall)(parts);
   return drawn('svg', {class: `way-drawing ${wide ? 'wide' : 'tall'}`, viewBox: `0 0 ${width} ${height}`, role: 'img', 'aria-labelledby': 'way-title way-desc'},
-    drawn('title', {id: 'way-title'}, `The way of a packet: ${parts.word}`),
+    drawn('title', {id: 'way-title'}, `The way of a ${drawnOf(path).outward ? 'packet to the world' : 'reply'}: ${parts.word}`),
     drawn('desc', {id: 'way-desc'}, tellDrawing(path, parts)),
     content);
 }
