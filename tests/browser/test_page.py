@@ -370,6 +370,37 @@ def test_an_address_opens_what_it_names(opened):
     assert page.locator("#search").input_value() == "node"
 
 
+def test_a_node_that_is_not_here_is_told_and_gone_from_the_address(opened):
+    page = opened(many_kinds(), "#node=not-\u202ethere&state=fine", viewport={"width": 1280, "height": 400})
+    message = page.locator("#missing")
+    assert message.inner_text() == "There is no node called not-⟨U+202E⟩there here."
+    assert message.bounding_box()["y"] < 400, "in the window"
+    assert "There is no node called" in page.locator("#said").inner_text()
+    assert page.url.endswith("#state=fine")
+    page.locator(".choices button").first.scroll_into_view_if_needed()
+    before = page.locator(".choices button").first.bounding_box()["y"]
+    assert page.evaluate("scrollY") > 0
+    page.locator(".choices button").first.click()
+    assert message.is_hidden()
+    after = page.locator(".choices button").first.bounding_box()["y"]
+    assert after == pytest.approx(before, abs=1), "no node was left: nobody is taken back"
+    assert focused(page).endswith("high")
+    page.evaluate("location.hash = '#node=neither'")
+    expect(message).to_have_text("There is no node called neither here.")
+    page.locator("#search").fill("node1")
+    page.locator(".matrix a").click()
+    shows(page, "node1")
+    page.locator("a.back").click()
+    shows(page, re.compile("^2 of 7"))
+    assert message.is_hidden()
+    page.go_back()
+    shows(page, "node1")
+    page.evaluate("location.hash = '#node=nor-this'")
+    expect(message).to_be_visible()
+    assert message.bounding_box()["y"] >= 0
+    assert focused(page).startswith("2 of 7 nodes")
+
+
 @pytest.mark.parametrize(
     "address", ["#node=not-there", "#state=wrong&id=RPF999&sort=__proto__&page=-5&severity=%00", "#%E0%A4%A", "#="]
 )

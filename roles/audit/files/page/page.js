@@ -178,10 +178,9 @@ let view = readAddress();
 /** Goes to a changed state. A step that one wants to come back to is an entry of the history. */
 function go(change) {
   noteDown();
-  const before = view;
   view = {...view, page: 1, ...change};
   history.pushState(null, '', addressOf(view));
-  show(before);
+  show();
 }
 
 let writing = 0;
@@ -1035,30 +1034,46 @@ function layTall(parts) {
 // --- showing ---
 
 let listScroll = 0;
+let shown = null;
 
-function show(before) {
-  const node = view.node === null ? null : byAddress.get(inAddress(view.node));
-  const wasNode = before && before.node !== null;
-  if (!wasNode && node && before) listScroll = scrollY;
+function show(isFirst = false) {
+  const node = (view.node !== null && byAddress.get(inAddress(view.node))) || null;
+  const left = shown;
+  if (!left && node && !isFirst) listScroll = scrollY;
+  shown = node;
   find('list').hidden = Boolean(node);
   find('node').hidden = !node;
+  const missing = node ? null : view.node;
+  tellMissing(missing);
   if (node) {
     find('node').replaceChildren(...buildNode(node));
     document.title = `${visible(node.name)}: ${STATE_WORDS[node.state]}`;
-    if (before) { scrollTo(0, 0); find('node-name').focus({preventScroll: true}); }
+    if (!isFirst) { scrollTo(0, 0); find('node-name').focus({preventScroll: true}); }
     return;
   }
   document.title = listTitle;
   find('node').replaceChildren();
   renderMatrix();
-  if (view.node !== null) announce(`There is no node called ${visible(view.node)} here.`);
-  if (wasNode) {
+  if (missing !== null) {
+    scrollTo(0, 0);
+    if (left) find('answer').focus({preventScroll: true});
+  } else if (left) {
     // Back where one was: on the link that was followed.
     scrollTo(0, listScroll);
-    const left = byAddress.get(inAddress(before.node));
-    const link = left && [...document.querySelectorAll('.matrix a, .cards a')].find((each) => each.getAttribute('href') === linkTo(left));
+    const link = [...document.querySelectorAll('.matrix a, .cards a')].find((each) => each.getAttribute('href') === linkTo(left));
     (link || find('answer')).focus({preventScroll: true});
   }
+}
+
+/** A node that the address names and that is not here is told, once: the address then is that of the list. */
+function tellMissing(name) {
+  const message = find('missing');
+  message.hidden = name === null;
+  if (name === null) return;
+  message.replaceChildren('There is no node called ', foreign(name, 'code'), ' here.');
+  announce(message.textContent);
+  view = {...view, node: null};
+  history.replaceState(null, '', addressOf(view));
 }
 
 function onKey(event) {
@@ -1100,14 +1115,14 @@ find('plain').remove();
 document.body.append(element('div', {id: 'said', class: 'offscreen', role: 'status'}));
 buildTools();
 buildList();
-show(null);
+show(true);
 document.documentElement.setAttribute('data-ready', '');
 
 // Not every browser has it; the first search then takes a little longer.
 if (window.requestIdleCallback) requestIdleCallback((deadline) => prepareSearch(deadline));
 addEventListener('click', noteDown, true);
 addEventListener('keydown', onKey);
-addEventListener('hashchange', () => { const before = view; view = readAddress(); show(before); });
+addEventListener('hashchange', () => { view = readAddress(); show(); });
 SMALL.addEventListener('change', () => renderMatrix());
 DRAWING_WIDE.addEventListener('change', () => document.querySelectorAll('.way-figure').forEach((figure) => figure.redraw()));
 addEventListener('beforeprint', () => { printing = true; document.querySelectorAll('details.more').forEach((each) => { each.open = true; }); renderMatrix(); });
