@@ -247,7 +247,7 @@ def test_sorts_by_any_column_both_ways(opened):
 def test_cells_tell_how_many_and_how_severe(opened):
     page = opened(address="#sort=name")
     row = page.locator(".matrix tbody tr", has_text="node1")
-    assert row.locator("td").nth(1).inner_text() == "2 / 3", "pods cut off, of all"
+    assert row.locator("td.pods").inner_text() == "2 / 3", "pods cut off, of all"
     told = row.locator(".amount").evaluate_all("(all) => all.map((one) => [one.className, one.textContent])")
     high, medium = "amount high", "amount medium"
     assert told == [[high, "2"], [high, "1"], [high, "1"], [high, "2"], [medium, "1"]]
@@ -616,7 +616,7 @@ def test_the_matrix_counts_and_sorts_by_those_cut_off(opened):
     column(page, "cut off").click()
     rows = page.locator(".matrix tbody tr")
     assert names(page) == ["node-3", "node-2", "node-1"]
-    assert [row.locator("td").nth(1).inner_text() for row in rows.all()] == ["2 / 2", "1 / 3", "0 / 3"]
+    assert rows.locator("td.pods").all_inner_texts() == ["2 / 2", "1 / 3", "0 / 3"]
 
 
 def test_another_pod_can_be_drawn(opened):
@@ -686,7 +686,7 @@ def test_uplinks_are_called_what_they_are(opened):
         ["off (0): no protection", "strict (1): protected"],
         ["strict (1): protected", "loose (2): protected, loosely"],
         ["loose (2): protected, loosely", "off (0): no protection"],
-        ["not known: not known", "no line decides it"],
+        ["not known", "no line decides it"],
     ]
 
 
@@ -711,6 +711,38 @@ def test_a_node_that_was_not_reached_says_why(opened):
     assert "unknown" in text
     assert "No route to host" in text
     assert "no facts of this node are there" in text
+
+
+def test_no_pod_is_not_told_of_a_node_of_which_none_could_be_seen(opened):
+    blind = fleet.node("node-1", "unknown", "Cilium is here, but nothing tells of its endpoints")
+    empty = fleet.node("node-2", "fine", "Cilium is here and has no endpoint yet")
+    unasked = fleet.fine("node-3")
+    unasked.update(state="unknown", summary="it could not be seen whether 3 pods are cut off")
+    unasked["endpoints"] = {"total": 3, "accepted": 0, "dropped": 0, "unknown": 3, "cut_off": 0}
+    nowhere = {"effective": None, "dropped": None, "lines": []}
+    for node in (blind, empty):
+        node["horizons"] = {**node["horizons"], "now": nowhere}
+    page = opened(fleet.document([blind, empty, unasked]), "#sort=name")
+    cells = page.locator(".matrix tbody td.pods").all_inner_texts()
+    assert cells == ["unknown", "none", "unknown"]
+    column(page, "cut off").click()
+    assert names(page)[0] == "node-2", "none cut off is more than not known"
+
+    def told(node):
+        page.goto(page.url.split("#")[0] + "#node=" + node)
+        shows(page, node)
+        return page.locator("#node").inner_text()
+
+    text = told("node-1")
+    assert "Which pods are here could not be seen." in text
+    assert "No drawing: which pods are on this node could not be seen." in text
+    assert "no pod" not in text.lower()
+    assert "not known" in page.locator(".horizon-list > li").first.inner_text()
+    text = told("node-2")
+    assert "No pod is here." in text
+    assert "no pod is here" in page.locator(".horizon-list > li").first.inner_text()
+    assert "could not be seen" not in text
+    assert "not known" not in page.locator(".horizon-list").inner_text()
 
 
 def test_findings_have_evidence_why_remedy_and_waiver(opened):

@@ -257,7 +257,7 @@ const weight = (node, rule) => {
 };
 function sortKey(column) {
   if (column === 'name') return (node) => node.rank;
-  if (column === 'pods') return (node) => (node.endpoints ? node.endpoints[4] : -1);
+  if (column === 'pods') return (node) => (knowsPods(node) ? node.endpoints[4] : -1);
   if (column === 'new') return (node) => node.fresh + (node.gone ? node.gone.length / 1e6 : 0);
   const rule = audit.ids.indexOf(column);
   if (rule >= 0) return (node) => weight(node, rule);
@@ -497,8 +497,12 @@ function cell(node, rule) {
     sums.waived ? element('span', {class: 'amount excused'}, count(sums.waived), element('span', {class: 'offscreen'}, ' waived')) : null);
 }
 
+/** Whether anything is known of its pods: none where nothing could be seen is not none. */
+const knowsPods = (node) => Boolean(node.endpoints) && (node.state !== 'unknown' || node.endpoints[4] > 0);
+const hasNoPods = (node) => knowsPods(node) && node.endpoints[0] === 0;
+
 function pods(node) {
-  if (!node.endpoints) return element('span', {class: 'nil'}, 'unknown');
+  if (!knowsPods(node)) return element('span', {class: 'nil'}, 'unknown');
   const [total, , , , cutOff] = node.endpoints;
   if (!total) return element('span', {class: 'nil'}, 'none');
   return [cutOff ? element('b', {}, count(cutOff)) : element('span', {class: 'nil'}, '0'), element('span', {class: 'of'}, ` / ${count(total)}`)];
@@ -514,7 +518,7 @@ function row(node) {
   return element('tr', {},
     element('th', {scope: 'row', class: 'node'}, element('a', {href: linkTo(node)}, foreign(node.name))),
     element('td', {class: 'state-column'}, stateMark(node.state)),
-    element('td', {class: 'number'}, pods(node)),
+    element('td', {class: 'number pods'}, pods(node)),
     audit.baseline && element('td', {class: 'number'}, changes(node)),
     occurring.map((rule) => cell(node, rule)));
 }
@@ -622,7 +626,7 @@ function buildNode(node) {
         node.counters && node.counters.in_martian_src
           ? element('li', {}, `${counted(node.counters.in_martian_src, 'packet')} refused for a martian source`) : null)),
     held('The packet\'s way', 'way', ...buildWay(node)),
-    node.horizons !== undefined ? held('Now, and what comes next', 'horizons', buildHorizons(pooled(node.horizons))) : null,
+    node.horizons !== undefined ? held('Now, and what comes next', 'horizons', buildHorizons(pooled(node.horizons), hasNoPods(node))) : null,
     node.cures ? held('Ways out', 'cures', ...buildCures(node)) : null,
     held(node.findings ? `Findings: ${count(total(node))}` : 'Findings', 'node-findings', ...buildFindings(node)),
     node.endpoints ? held('Endpoints', 'endpoints', ...buildEndpoints(node)) : null,
@@ -658,8 +662,12 @@ function lineList(lines, nothing) {
     foreign(place(line), 'span', 'path'), foreign(`${line.key} = ${line.value}`, 'span', 'line'))));
 }
 
-function buildHorizons(horizons) {
+function buildHorizons(horizons, isEmpty) {
   return element('ol', {class: 'horizon-list'}, HORIZONS.map(([key, word]) => {
+    if (key === 'now' && isEmpty) {
+      return element('li', {}, element('h3', {}, word), element('p', {class: 'outcome'}, 'no pod is here'),
+        element('p', {class: 'note'}, 'The first one meets what stands under "Next pod".'));
+    }
     const horizon = horizons[key];
     const [state, outcome] = OUTCOMES[horizon.dropped];
     const off = horizon.effective === 0 ? 'No line sets it: off, as Cilium left it.' : 'No line sets it.';
@@ -673,7 +681,7 @@ function buildHorizons(horizons) {
 
 function buildEndpoints(node) {
   const [all, accepted, dropped, unknown, cutOff] = node.endpoints;
-  if (!all) return [element('p', {class: 'empty'}, 'No pods are here; the first one meets what stands under "Next pod".')];
+  if (!all) return [element('p', {class: 'empty'}, hasNoPods(node) ? 'No pod is here.' : 'Which pods are here could not be seen.')];
   const paths = node.paths || [];
   const rows = paths.map((path) => element('tr', {},
     element('th', {scope: 'row'}, foreign(podName(path))),
@@ -695,7 +703,8 @@ function buildEndpoints(node) {
 const stateWord = (state, word) => element('span', {class: `state ${state}`}, icon(state), word);
 const verdictMark = (verdict) => stateWord(...VERDICTS[verdict]);
 
-const strength = (value) => ({0: 'no protection', 1: 'protected', 2: 'protected, loosely'}[value] || 'not known');
+const strength = (value) => (value === null ? 'not known'
+  : `${mode(value)}: ${{0: 'no protection', 1: 'protected'}[value] || 'protected, loosely'}`);
 
 function buildUplinks(uplinks) {
   if (!uplinks.length) return element('p', {class: 'empty'}, 'No uplink was found.');
@@ -703,8 +712,8 @@ function buildUplinks(uplinks) {
     heads(['Uplink'], ['Now'], ['After the next boot'], ['By']),
     element('tbody', {}, uplinks.map((uplink) => element('tr', {},
       element('th', {scope: 'row'}, foreign(uplink.device, 'span', 'mono')),
-      element('td', {}, `${mode(uplink.effective)}: ${strength(uplink.effective)}`),
-      element('td', {}, uplink.boot === null ? 'no line decides it' : `${mode(uplink.boot)}: ${strength(uplink.boot)}`),
+      element('td', {}, strength(uplink.effective)),
+      element('td', {}, uplink.boot === null ? 'no line decides it' : strength(uplink.boot)),
       element('td', {}, lineList(uplink.lines, 'no line')))))));
 }
 
@@ -801,7 +810,8 @@ function buildWay(node) {
   const paths = node.paths || [];
   if (!paths.length) {
     const why = node.horizons === undefined ? 'No drawing: no facts of this node are there.'
-      : 'No drawing: there is no pod on this node whose packet could be followed.';
+      : hasNoPods(node) ? 'No drawing: there is no pod on this node whose packet could be followed.'
+        : 'No drawing: which pods are on this node could not be seen.';
     return [element('p', {class: 'empty'}, why)];
   }
   const figure = element('figure', {class: 'way-figure'});
