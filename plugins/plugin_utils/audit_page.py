@@ -165,6 +165,9 @@ def about(document, oldest=None):
         'Made <time datetime="%s">%s</time>, %s' % (escaped(made), escaped(moment(made)), source),
         "Fails on %s" % FAILS_ON.get(fail_on, "severity %s or worse" % escaped(fail_on)),
     ]
+    told = protection(document["totals"]["spoof_protection"])
+    if told:
+        says.append("Spoof protection " + told)
     waived = document["totals"]["waived"]
     if waived:
         says.append("%s waived" % counted(waived, "finding"))
@@ -184,6 +187,15 @@ def about(document, oldest=None):
             )
         )
     return "".join("<li>%s</li>" % each for each in says)
+
+
+def protection(totals):
+    """On how many nodes the uplinks are filtered; where not, that is what one looks for."""
+    words = (("met", "met on %s"), ("not_met", "<strong>not met on %s</strong>"), ("unknown", "not known of %s"))
+    told = [(word, totals[key]) for key, word in words if totals[key]]
+    return ", ".join(
+        word % (number(count) if place else counted(count, "node")) for place, (word, count) in enumerate(told)
+    )
 
 
 def moment(stamp):

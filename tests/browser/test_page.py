@@ -107,6 +107,7 @@ def test_opens_with_the_answer(opened):
     assert "2026-11-24 10:00 UTC" in about
     assert "5 new, 1 gone, 11 unchanged" in about
     assert "1 waiver expired" in about
+    assert "Spoof protection met on 3 nodes, not met on 2, not known of 2" in about
     assert page.title().startswith("Failed: 2 of 7 nodes")
 
 
@@ -188,6 +189,40 @@ def test_filters_by_id_severity_new_and_waiver_hold_for_the_same_finding(opened)
     assert names(page) == ["node3"]
 
 
+def test_nodes_without_spoof_protection_are_filtered_and_sorted(opened):
+    page = opened()
+    words = page.locator(".matrix tbody td.protection")
+    by_name = dict(zip(names(page), words.all_inner_texts()))
+    assert by_name["node1"] == "met"
+    assert by_name["node3"] == by_name["edge-7"] == "not met"
+    assert by_name["node-down"] == "not known"
+    column(page, "Spoof").click()
+    assert words.all_inner_texts() == ["not met"] * 2 + ["not known"] * 2 + ["met"] * 3
+    column(page, "Spoof").click()
+    assert words.all_inner_texts()[0] == "met"
+    assert "sort=-protection" in page.url
+    buttons = page.locator(".protections button")
+    assert buttons.all_inner_texts() == ["not met", "not known", "met"]
+    buttons.first.click()
+    assert page.url.endswith("#protection=not&sort=-protection")
+    assert buttons.first.get_attribute("aria-pressed") == "true"
+    assert sorted(names(page)) == ["edge-7", "node3"]
+    assert tally(page) == "2 of 7 nodes: spoof protection not met"
+    buttons.nth(1).click()
+    assert len(names(page)) == 4
+    page.locator(".under button", has_text="Clear filters").click()
+    assert len(names(page)) == 7
+    assert names(opened(address="#protection=unknown&q=down")) == ["node-down"]
+
+
+def test_cards_tell_spoof_protection(opened):
+    page = opened(viewport={"width": 320, "height": 800})
+    told = [card.inner_text() for card in page.locator(".card").all()]
+    assert ["Spoof protection not met" in text for text in told if text.startswith(("node3", "node1"))] == [False, True]
+    page.locator("#sort").select_option("protection")
+    assert page.locator(".card").first.locator(".protection").inner_text() == "Spoof protection not met"
+
+
 @pytest.mark.parametrize(
     ("text", "found"),
     [
@@ -238,7 +273,7 @@ def test_sorts_by_any_column_both_ways(opened):
     assert names(page)[0] == "node1"
     column(page, "and gone").click()
     assert names(page)[:3] == ["<script>alert(1)</script>", "node1", "node2"], "three new, two new, one gone"
-    assert page.locator(".matrix tbody tr").nth(2).locator("td").nth(2).inner_text() == "\u22121"
+    assert page.locator(".matrix tbody tr").nth(2).locator("td").nth(3).inner_text() == "\u22121"
     column(page, "cut off").click()
     assert names(page)[0] == "node1"
     assert page.locator("[aria-sort]").count() == 1

@@ -6,6 +6,8 @@ const audit = JSON.parse(document.getElementById('audit').textContent);
 const STATES = ['dropping', 'at_risk', 'unknown', 'fine'];
 const STATE_WORDS = {dropping: 'dropping', at_risk: 'at risk', unknown: 'unknown', fine: 'fine'};
 const SEVERITIES = ['high', 'medium', 'low'];
+const PROTECTIONS = ['not', 'unknown', 'met'];
+const PROTECTION_WORDS = {not: 'not met', unknown: 'not known', met: 'met'};
 const CHANGES = [null, 'new', 'unchanged'];
 const MODES = {0: 'off (0)', 1: 'strict (1)', 2: 'loose (2)'};
 const HORIZONS = [['now', 'Now'], ['pod', 'Next pod'], ['boot', 'Next boot'], ['sysctl_system', 'sysctl --system']];
@@ -117,6 +119,7 @@ const nodes = audit.nodes.map((node, index) => ({
   ...node,
   index,
   state: STATES[node.state],
+  protection: {true: 'met', false: 'not', null: 'unknown'}[node.attestation[0]],
   counts: (node.counts || []).map(([rule, severity, ...sums]) => ({
     rule, severity, sums, counting: sums[0] + sums[1], waived: sums[2] + sums[3], fresh: sums[1], freshWaived: sums[3],
   })),
@@ -145,6 +148,7 @@ function readAddress() {
   return {
     node: given.get('node'),
     states: wordsOf(given.get('state'), STATES),
+    protections: wordsOf(given.get('protection'), PROTECTIONS),
     severities: wordsOf(given.get('severity'), SEVERITIES),
     rule: audit.ids.indexOf(given.get('id')),
     fresh: given.get('new') === '1',
@@ -161,6 +165,7 @@ function addressOf(wanted) {
   const put = (name, value) => { if (value) told.set(name, value); };
   put('node', wanted.node);
   put('state', [...wanted.states].join(','));
+  put('protection', [...wanted.protections].join(','));
   put('severity', [...wanted.severities].join(','));
   put('id', wanted.rule >= 0 && audit.ids[wanted.rule]);
   put('new', wanted.fresh && '1');
@@ -172,7 +177,7 @@ function addressOf(wanted) {
   return `#${told}`;
 }
 
-const NOTHING = {states: new Set(), severities: new Set(), rule: -1, fresh: false, waived: '', text: '', page: 1};
+const NOTHING = {states: new Set(), protections: new Set(), severities: new Set(), rule: -1, fresh: false, waived: '', text: '', page: 1};
 let view = readAddress();
 
 /** Goes to a changed state. A step that one wants to come back to is an entry of the history. */
@@ -243,6 +248,7 @@ function chosen() {
   const byFinding = view.rule >= 0 || view.severities.size || view.fresh || view.waived === 'only';
   return nodes.filter((node) =>
     (!view.states.size || view.states.has(node.state))
+    && (!view.protections.size || view.protections.has(node.protection))
     && (!byFinding || node.counts.some((each) => found(node, each)))
     && terms.every((term) => haystack(node).includes(term)));
 }
@@ -257,6 +263,7 @@ const weight = (node, rule) => {
 };
 function sortKey(column) {
   if (column === 'name') return (node) => node.rank;
+  if (column === 'protection') return (node) => PROTECTIONS.indexOf(node.protection);
   if (column === 'pods') return (node) => (knowsPods(node) ? node.endpoints[4] : -1);
   if (column === 'new') return (node) => node.fresh + (node.gone ? node.gone.length / 1e6 : 0);
   const rule = audit.ids.indexOf(column);
@@ -401,6 +408,13 @@ function buildBaseline() {
     element('p', {class: 'note'}, 'Their findings are not counted as gone.'));
 }
 
+/** Buttons of which each lets more through. */
+const choices = (label, member, words, mark) =>
+  element('div', {class: `field ${member}`, role: 'group', 'aria-label': label},
+    element('span', {class: 'label', 'aria-hidden': 'true'}, label),
+    element('div', {class: 'choices'}, words.map((word) =>
+      filterButton(mark(word), () => view[member].has(word), () => ({[member]: toggled(view[member], word)})))));
+
 let searchField, waivedChoice, sortChoice, clearButton, matrixHolder, pager, tally;
 const columnHeads = new Map();
 
@@ -411,7 +425,7 @@ function buildFilters() {
   const options = [['', 'counted and waived'], ['without', 'not waived'], ['only', 'waived only']];
   waivedChoice = element('select', {id: 'waived'}, options.map(([value, word]) => element('option', {value}, word)));
   waivedChoice.addEventListener('change', () => go({waived: waivedChoice.value}));
-  const sorts = [['state', 'worst first'], ['name', 'name'], ['-pods', 'pods cut off'], ['-new', 'new and gone'],
+  const sorts = [['state', 'worst first'], ['name', 'name'], ['protection', 'spoof protection'], ['-pods', 'pods cut off'], ['-new', 'new and gone'],
     ...occurring.map((rule) => [`-${audit.ids[rule]}`, audit.ids[rule]])];
   sortChoice = element('select', {id: 'sort'}, sorts.map(([value, word]) => element('option', {value}, word)));
   sortChoice.addEventListener('change', () =>
@@ -419,10 +433,8 @@ function buildFilters() {
   clearButton = element('button', {type: 'button', class: 'quiet', click: () => { go(NOTHING); searchField.focus(); }}, 'Clear filters');
   return element('div', {class: 'filters', role: 'search', 'aria-label': 'Nodes'},
     element('div', {class: 'field grow'}, element('label', {for: 'search'}, 'Search ', element('kbd', {'aria-hidden': 'true'}, '/')), searchField),
-    element('div', {class: 'field', role: 'group', 'aria-label': 'Severity'},
-      element('span', {class: 'label', 'aria-hidden': 'true'}, 'Severity'),
-      element('div', {class: 'choices'}, SEVERITIES.map((severity) => filterButton(severityMark(severity),
-        () => view.severities.has(severity), () => ({severities: toggled(view.severities, severity)}))))),
+    choices('Severity', 'severities', SEVERITIES, severityMark),
+    choices('Spoof protection', 'protections', PROTECTIONS, (word) => PROTECTION_WORDS[word]),
     audit.baseline && element('div', {class: 'field'}, element('span', {class: 'label', 'aria-hidden': 'true'}, 'Since baseline'),
       filterButton('New only', () => view.fresh, () => ({fresh: !view.fresh}))),
     audit.totals.waived || audit.waivers.length
@@ -445,6 +457,7 @@ function buildMatrix() {
   const row = element('tr', {},
     columnHead('name', 'Node', null, 'node', false),
     columnHead('state', 'State', 'Worst first', 'state-column', false),
+    columnHead('protection', ['Spoof', element('br'), 'protection'], 'Whether every uplink is filtered, now and after the next boot', null, false),
     columnHead('pods', ['Pods', element('br'), 'cut off'], 'Endpoints whose packets are dropped, of all', 'number', true),
     audit.baseline && columnHead('new', ['New', element('br'), 'and gone'], 'Findings that the baseline has not, and those that it had', 'number', true),
     occurring.map((rule) => {
@@ -518,6 +531,7 @@ function row(node) {
   return element('tr', {},
     element('th', {scope: 'row', class: 'node'}, element('a', {href: linkTo(node)}, foreign(node.name))),
     element('td', {class: 'state-column'}, stateMark(node.state)),
+    element('td', {class: `protection ${node.protection}`}, PROTECTION_WORDS[node.protection]),
     element('td', {class: 'number pods'}, pods(node)),
     audit.baseline && element('td', {class: 'number'}, changes(node)),
     occurring.map((rule) => cell(node, rule)));
@@ -534,11 +548,13 @@ function card(node) {
   return element('li', {class: 'card'},
     element('p', {class: 'head'}, element('a', {href: linkTo(node)}, foreign(node.name)), stateMark(node.state)),
     element('p', {}, foreign(sentence(node.summary))),
+    element('p', {class: `protection ${node.protection}`}, `Spoof protection ${PROTECTION_WORDS[node.protection]}`),
     told.length ? element('ul', {class: 'ids'}, told) : null);
 }
 
 function filterWords() {
   const words = [...view.states].map((state) => STATE_WORDS[state]);
+  words.push(...[...view.protections].map((word) => `spoof protection ${PROTECTION_WORDS[word]}`));
   words.push(...[...view.severities].map((severity) => `severity ${severity}`));
   if (view.rule >= 0) words.push(audit.ids[view.rule]);
   if (view.fresh) words.push('new');
