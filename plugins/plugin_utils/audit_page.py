@@ -259,22 +259,32 @@ class Pool:
 def compact(document):
     """What the page holds, and the nodes that are not fine by state: (name, state, what is wrong, ids)."""
     pool, ids = Pool(), sorted(document["rules"])
-    lines, texts, unwell, nodes = Counter(), {}, {}, []
+    lines, texts, unwell, nodes, behind = Counter(), {}, {}, [], []
+    worst = {}
     for node in document["nodes"]:
         nodes.append(compact_node(node, ids, pool))
-        lines.update({_place(each["evidence"]) for each in node["findings"] if not each["waived"]} - {None})
+        behind.append(_lines_behind(node["findings"]))
+        lines.update(behind[-1].keys())
+        for place, severity in behind[-1].items():
+            worst[place] = min(severity, worst.get(place, severity))
         for line in (line for name in HORIZONS for line in (node["horizons"] or {}).get(name, {"lines": ()})["lines"]):
             texts.setdefault(_place(line), "%s = %s" % (line["key"], line["value"]))
         if node["state"] != "fine" and len(unwell.setdefault(node["state"], [])) < MOST_PLAIN:
             found = sorted({each["id"] for each in node["findings"] if not each["waived"]})
             unwell[node["state"]].append((node["name"], node["state"], node["reason"] or node["summary"], found))
-    most = sorted(lines.items(), key=lambda item: (-item[1], item[0]))
+    most = sorted(lines, key=lambda place: (worst[place], -lines[place], place))
+    told = {place: number for number, place in enumerate(most[:MOST_LINES])}
+    for node, places in zip(nodes, behind):
+        numbers = sorted(told[place] for place in places if place in told)
+        if numbers:
+            node["lines"] = numbers
     held = {key: document[key] for key in ("generated", "source", "totals", "waivers", "baseline")}
     held.update(
         ids=ids,
         rules=[document["rules"][each] for each in ids],
         pool=pool.values,
-        lines=[[place, texts.get(place), count] for place, count in most[:MOST_LINES]],
+        # Path, line, what stands there where that is known, how many nodes, and the worst that it is behind.
+        lines=[[*place, texts.get(place), lines[place], worst[place]] for place in told],
         more_lines=max(len(most) - MOST_LINES, 0),
         limits={"full": IN_FULL, "named": BY_NAME},
         oldest=min((node["gathered_at"] for node in nodes if "gathered_at" in node), default=None),
@@ -284,7 +294,18 @@ def compact(document):
 
 
 def _place(line):
-    return "%s:%s" % (line["path"], line["line"]) if line["path"] and line["line"] is not None else None
+    return (line["path"], line["line"]) if line["path"] and line["line"] is not None else None
+
+
+def _lines_behind(findings):
+    """The lines behind findings that count, each with the worst severity."""
+    behind = {}
+    for each in findings:
+        place = None if each["waived"] else _place(each["evidence"])
+        if place:
+            severity = SEVERITIES.index(each["severity"])
+            behind[place] = min(severity, behind.get(place, severity))
+    return behind
 
 
 def compact_node(node, ids, pool):

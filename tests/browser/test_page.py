@@ -227,19 +227,41 @@ def test_cards_tell_spoof_protection(opened):
     ("text", "found"),
     [
         ("node3", ["node3"]),
-        ("50-default.conf:26", ["node1"]),
+        ("50-default.conf:26", ["<script>alert(1)</script>", "node1"]),
         ("coredns", ["node1"]),
         ("LXC91f0b62", ["node1"]),
         ("10.9.8.7", ["node-down"]),
         ("rpf003 cis", ["node3"]),
         ("nowhere", []),
+        # Lines that no finding names: of a horizon, of an uplink, of what set a value.
+        ("99-override_cilium_rp_filter.conf:16", ["edge-7", "node2"]),
+        ("99-override_cilium_rp_filter.conf:18", ["node2"]),
+        ("net.ipv4.conf.eth0.rp_filter", ["node2"]),
+        ("99-systemd.rules:72", ["<script>alert(1)</script>", "node1"]),
+        ("BOND0", ["edge-7"]),
+        ('"protection not met"', ["edge-7", "node3"]),
+        ('"not met" edge', ["edge-7"]),
+        ('"not known"', ["node-down", '"onload="x\' ⟨U+202E⟩;rm -rf']),
+        ('"onload="x', ['"onload="x\' ⟨U+202E⟩;rm -rf']),
         ("\u202e", ["<script>alert(1)</script>", '"onload="x\' ⟨U+202E⟩;rm -rf']),
     ],
 )
 def test_search(opened, text, found):
     page = opened()
     page.locator("#search").fill(text)
-    assert names(page) == found
+    assert sorted(names(page)) == sorted(found)
+
+
+def test_two_words_are_searched_each_for_itself(opened):
+    page = opened()
+    page.locator("#search").fill("met not")
+    assert {"edge-7", "node3"} <= set(names(page))
+
+
+def test_the_page_says_what_a_search_sees(opened):
+    told = opened().locator(".nodes").inner_text()
+    assert "pods that are well, and their devices, are in audit.json only" in told
+    assert "220 findings" in told
 
 
 def test_a_finding_left_out_in_full_is_found_by_its_subject(opened, many):
@@ -254,8 +276,37 @@ def test_a_line_shows_the_nodes_that_it_is_behind(opened, many):
     line = page.locator("button.where", has_text="/usr/lib/sysctl.d/50-default.conf:26")
     assert "net.ipv4.conf.*.rp_filter = 2" in line.inner_text()
     line.click()
-    assert tally(page).startswith("25 of 250 nodes")
+    assert tally(page) == "25 of 250 nodes: /usr/lib/sysctl.d/50-default.conf:26"
     assert line.get_attribute("aria-pressed") == "true"
+    assert page.url.endswith("#line=%2Fusr%2Flib%2Fsysctl.d%2F50-default.conf%3A26")
+    page.reload()
+    assert tally(page).startswith("25 of 250 nodes")
+    line.click()
+    assert tally(page) == "250 nodes"
+
+
+def test_every_line_shows_as_many_nodes_as_it_says(opened):
+    """Also where a search for it finds more: those on which what it is behind is waived, or only threatens."""
+    page = opened()
+    told = [" ".join(each.split()) for each in page.locator(".lines li").all_inner_texts()]
+    assert told == [
+        "/etc/sysctl.d/<script>alert(1)</script>.conf:1 H high 1 node",
+        "/etc/sysctl.d/zz-cis.conf:4 net.ipv4.conf.all.rp_filter = 1 H high 1 node",
+        "/usr/lib/sysctl.d/50-default.conf:26 net.ipv4.conf.*.rp_filter = 2 H high 1 node",
+        "/etc/systemd/network/10-bond.network:9 L low 1 node",
+    ]
+    for line in page.locator("button.where").all():
+        line.click()
+        assert tally(page).startswith("1 of 7 nodes")
+
+
+def test_a_line_behind_findings_that_are_cut_shows_all_its_nodes(opened):
+    node = fleet.dropping("node-1", 40)
+    for each in node["findings"][20:40]:
+        each["evidence"] = {**each["evidence"], "path": "/etc/later.conf", "line": 7}
+    page = opened(fleet.document([node, fleet.fine("node-2")]))
+    page.locator("button.where", has_text="/etc/later.conf:7").click()
+    assert names(page) == ["node-1"]
 
 
 def test_sorts_by_any_column_both_ways(opened):

@@ -222,11 +222,30 @@ def test_the_page_says_what_it_leaves_out():
     assert "in audit.json" in audit_page.page(SAMPLE)
 
 
-def test_lines_are_ordered_by_the_nodes_that_they_are_behind():
+def test_lines_are_ordered_by_the_worst_that_they_are_behind_and_then_by_nodes():
     held, _unwell = audit_page.compact(SAMPLE)
-    counts = [count for _place, _text, count in held["lines"]]
-    assert counts == sorted(counts, reverse=True)
-    assert ["/etc/sysctl.d/zz-cis.conf:4", "net.ipv4.conf.all.rp_filter = 1", 1] in held["lines"]
+    assert ["/etc/sysctl.d/zz-cis.conf", 4, "net.ipv4.conf.all.rp_filter = 1", 1, 0] in held["lines"]
+
+    def node(name, *lines):
+        found = [
+            finding(severity=severity, evidence={"path": path, "line": 1, "text": "", "value": None, "counter": None})
+            for severity, path in lines
+        ]
+        return {**copy.deepcopy(SAMPLE["nodes"][4]), "name": name, "findings": found}
+
+    nodes = [
+        node("a", ("low", "/common"), ("low", "/worse"), ("high", "/rare"), ("medium", "/often")),
+        node("b", ("low", "/common"), ("high", "/worse"), ("low", "/often")),
+        node("c", ("low", "/common"), ("medium", "/often")),
+    ]
+    held, _unwell = audit_page.compact(changed(nodes=nodes))
+    assert [[line[0], *line[3:]] for line in held["lines"]] == [
+        ["/worse", 2, 0],
+        ["/rare", 1, 0],
+        ["/often", 3, 1],
+        ["/common", 3, 2],
+    ]
+    assert [each["lines"] for each in held["nodes"]] == [[0, 1, 2, 3], [0, 2, 3], [2, 3]]
 
 
 def test_a_line_behind_nothing_but_what_is_waived_is_not_named():

@@ -140,6 +140,7 @@ const occurring = [...new Set(nodes.flatMap((node) => node.counts.map((each) => 
 const inAddress = (name) => new URLSearchParams([['n', name]]).get('n');
 const byAddress = new Map(nodes.map((node) => [inAddress(node.name), node]));
 
+const LINES = audit.lines.map(([path, line]) => inAddress(place({path, line})));
 const wordsOf = (text, allowed) => new Set((text || '').split(',').filter((word) => allowed.includes(word)));
 
 function readAddress() {
@@ -151,6 +152,7 @@ function readAddress() {
     protections: wordsOf(given.get('protection'), PROTECTIONS),
     severities: wordsOf(given.get('severity'), SEVERITIES),
     rule: audit.ids.indexOf(given.get('id')),
+    line: LINES.indexOf(given.get('line')),
     fresh: given.get('new') === '1',
     waived: ['only', 'without'].includes(given.get('waived')) ? given.get('waived') : '',
     text: given.get('q') || '',
@@ -168,6 +170,7 @@ function addressOf(wanted) {
   put('protection', [...wanted.protections].join(','));
   put('severity', [...wanted.severities].join(','));
   put('id', wanted.rule >= 0 && audit.ids[wanted.rule]);
+  put('line', wanted.line >= 0 && LINES[wanted.line]);
   put('new', wanted.fresh && '1');
   put('waived', wanted.waived);
   put('q', wanted.text);
@@ -177,7 +180,7 @@ function addressOf(wanted) {
   return `#${told}`;
 }
 
-const NOTHING = {states: new Set(), protections: new Set(), severities: new Set(), rule: -1, fresh: false, waived: '', text: '', page: 1};
+const NOTHING = {states: new Set(), protections: new Set(), severities: new Set(), rule: -1, line: -1, fresh: false, waived: '', text: '', page: 1};
 let view = readAddress();
 
 /** Goes to a changed state. A step that one wants to come back to is an entry of the history. */
@@ -213,24 +216,57 @@ function toggled(set, word) {
 
 // --- which nodes, in which order ---
 
-function haystack(node) {
-  if (node.haystack === undefined) {
-    const words = [node.name, node.summary, node.reason || ''];
-    for (const path of node.paths || []) words.push(path[0] || '', path[1] || '', path[2] || '');
+// A search looks through a node's own words and through what it shares with others, which is looked at once for all.
+function ownWords(node) {
+  if (node.words === undefined) {
+    const words = [node.name, node.summary, node.reason, `spoof protection ${PROTECTION_WORDS[node.protection]}`];
+    node.shares = [node.horizons, node.uplinks];
+    for (const [pod, address, device, back, , , , , , setBy] of node.paths || []) {
+      words.push(pod, address, device, back);
+      node.shares.push(...setBy.map(([, number]) => number));
+    }
     for (const finding of node.findings || []) {
-      const evidence = pooled(finding[5]);
-      words.push(audit.ids[finding[0]], finding[2], evidence.path ? place(evidence) : '', evidence.text);
+      words.push(audit.ids[finding[0]], finding[2]);
+      node.shares.push(finding[5]);
     }
     for (const [, names] of node.cut || []) words.push(...names);
-    node.haystack = words.join('\n').toLowerCase();
+    node.shares = [...new Set(node.shares)].filter((number) => number !== undefined);
+    node.words = words.filter(Boolean).join('\n').toLowerCase();
   }
-  return node.haystack;
+  return node.words;
+}
+
+const wordsShared = [];
+function sharedWords(number) {
+  if (wordsShared[number] === undefined) wordsShared[number] = wordsIn(pooled(number)).join('\n').toLowerCase();
+  return wordsShared[number];
+}
+
+/** All texts in a value, path and line as one, key and value as well. */
+function wordsIn(value) {
+  if (typeof value === 'string') return [value];
+  if (value === null || typeof value !== 'object') return [];
+  return [value.path && place(value), value.key && `${value.key} = ${value.value}`, ...Object.values(value).flatMap(wordsIn)]
+    .filter(Boolean);
+}
+
+/** Whether a node has a term. */
+function searched(term) {
+  const known = new Map();
+  const isShared = (number) => {
+    if (!known.has(number)) known.set(number, sharedWords(number).includes(term));
+    return known.get(number);
+  };
+  return (node) => ownWords(node).includes(term) || node.shares.some(isShared);
 }
 
 /** What a search looks through is made ready while nothing else is to do. */
 function prepareSearch(deadline, from = 0) {
   let next = from;
-  while (next < nodes.length && deadline.timeRemaining() > 1) haystack(nodes[next++]);
+  while (next < nodes.length && deadline.timeRemaining() > 1) {
+    ownWords(nodes[next]);
+    nodes[next++].shares.forEach(sharedWords);
+  }
   if (next < nodes.length) requestIdleCallback((later) => prepareSearch(later, next));
 }
 
@@ -244,13 +280,15 @@ function found(node, each) {
 }
 
 function chosen() {
-  const terms = view.text.toLowerCase().split(/\s+/).filter(Boolean);
+  // Words in quotes belong together.
+  const terms = (view.text.toLowerCase().match(/"[^"]+"(?!\S)|\S+/g) || []).map((term) => searched(term.replace(/^"(.+)"$/, '$1')));
   const byFinding = view.rule >= 0 || view.severities.size || view.fresh || view.waived === 'only';
   return nodes.filter((node) =>
     (!view.states.size || view.states.has(node.state))
     && (!view.protections.size || view.protections.has(node.protection))
+    && (view.line < 0 || (node.lines || []).includes(view.line))
     && (!byFinding || node.counts.some((each) => found(node, each)))
-    && terms.every((term) => haystack(node).includes(term)));
+    && terms.every((has) => has(node)));
 }
 
 const collator = new Intl.Collator('en', {numeric: true});
@@ -360,14 +398,14 @@ function buildRules() {
 }
 
 function buildLines() {
-  const items = audit.lines.map(([where, text, among]) => element('li', {},
+  const items = audit.lines.map(([path, line, text, among, worst], index) => element('li', {},
     filterButton(
-      [foreign(where, 'bdi', 'path'), text && foreign(text, 'bdi', 'line')],
-      () => view.text === where,
-      () => ({text: view.text === where ? '' : where}),
+      [foreign(place({path, line}), 'bdi', 'path'), text && foreign(text, 'bdi', 'line')],
+      () => view.line === index,
+      () => ({line: view.line === index ? -1 : index}),
       'where',
     ),
-    element('span', {class: 'among'}, counted(among, 'node'))));
+    element('span', {class: 'among'}, severityMark(SEVERITIES[worst]), ' ', counted(among, 'node'))));
   return element('section', {'aria-labelledby': 'lines'},
     element('h2', {id: 'lines'}, 'Whose lines'),
     items.length ? element('ol', {class: 'lines'}, items)
@@ -557,6 +595,7 @@ function filterWords() {
   words.push(...[...view.protections].map((word) => `spoof protection ${PROTECTION_WORDS[word]}`));
   words.push(...[...view.severities].map((severity) => `severity ${severity}`));
   if (view.rule >= 0) words.push(audit.ids[view.rule]);
+  if (view.line >= 0) words.push(visible(LINES[view.line]));
   if (view.fresh) words.push('new');
   if (view.waived) words.push(view.waived === 'only' ? 'waived only' : 'not waived');
   if (view.text) words.push(`matching "${visible(view.text)}"`);
@@ -609,7 +648,10 @@ function buildList() {
       buildPager(),
       element('p', {class: 'note keys'}, element('kbd', {}, '/'), ' searches, ', element('kbd', {}, 'Esc'), ' clears, ',
         element('kbd', {}, '↑'), ' ', element('kbd', {}, '↓'), ' go from node to node, ', element('kbd', {}, 'Enter'),
-        ` opens one. Printed are all nodes that the filters leave. A search sees at most ${audit.limits.full + audit.limits.named} findings of the same kind on a node.`)),
+        ' opens one. Printed are all nodes that the filters leave.'),
+      element('p', {class: 'note'}, 'A search looks through names, summaries, spoof protection ("not met" in quotes), findings, lines of files and uplinks, '
+        + `and through the pods and devices that are cut off. Of one kind it sees ${audit.limits.full + audit.limits.named} findings on a node; `
+        + 'pods that are well, and their devices, are in audit.json only, but for the one that is drawn.')),
     buildWaivers(),
     buildBaseline(),
   ].filter(Boolean));
