@@ -1195,6 +1195,35 @@ def test_the_names_and_the_heads_stay_while_the_matrix_scrolls(opened):
         assert abs(head.bounding_box()["y"] - frame["y"]) <= 1.5
 
 
+@pytest.mark.parametrize("width", [640, 768])
+def test_what_has_the_focus_in_the_matrix_is_not_behind_heads_or_names(opened, many, width):
+    document = many_kinds()
+    document["nodes"][0]["name"] = "a-node-whose-name-takes-as-much-room-as-there-is.example.net"
+    page = opened(document, viewport={"width": width, "height": 320})
+    names_end = page.locator(".matrix thead th.node").bounding_box()
+    names_end = names_end["x"] + names_end["width"]
+    heads = page.locator(".matrix thead button")
+    assert heads.count() == 23 + 5
+    heads.last.focus()
+    for _step in range(heads.count() - 2):
+        page.keyboard.press("Shift+Tab")
+        box = page.evaluate("(({left, right}) => [left, right])(document.activeElement.getBoundingClientRect())")
+        assert box[0] >= names_end - 1, focused(page)
+        assert box[1] <= width
+    page.keyboard.press("Shift+Tab")
+    assert focused(page) == "Node"
+    page = opened(many, viewport={"width": width, "height": 320})
+    page.locator(".matrix tbody a").nth(20).focus()
+    for _step in range(20):
+        page.keyboard.press("ArrowUp")
+        heads_end, top = page.evaluate("""[document.querySelector('.matrix thead th').getBoundingClientRect().bottom,
+          document.activeElement.getBoundingClientRect().top]""")
+        assert top >= heads_end - 1, focused(page)
+    page.locator(".matrix").evaluate("(one) => one.scrollTo(100, 0)")
+    page.keyboard.press("ArrowDown")
+    assert page.locator(".matrix").evaluate("(one) => one.scrollLeft") == 100, "names are where they are"
+
+
 def test_narrow_nodes_are_cards(opened):
     page = opened(viewport={"width": 320, "height": 800})
     assert page.locator(".cards .card").count() == 7

@@ -516,6 +516,10 @@ function buildMatrix() {
     element('table', {}, element('caption', {class: 'offscreen'}, 'Nodes and the number of findings of each kind. The heads sort.'),
       element('thead', {}, row), matrixHolder.body));
   matrixHolder.body.addEventListener('keydown', walkRows);
+  // Browsers leave alone what is to be seen in part.
+  matrixHolder.region.addEventListener('focusin', ({target}) => {
+    if (target.matches(':is(a, button):focus-visible')) target.scrollIntoView({block: 'nearest', inline: 'nearest'});
+  });
   return [matrixHolder.region, matrixHolder.cards, matrixHolder.empty];
 }
 
