@@ -223,6 +223,20 @@ def test_cards_tell_spoof_protection(opened):
     assert page.locator(".card").first.locator(".protection").inner_text() == "Spoof protection not met"
 
 
+def test_cards_tell_severities_by_letters(opened):
+    page = opened(viewport={"width": 320, "height": 800})
+    told = page.locator(".card", has_text="node1").locator(".ids li")
+    assert [" ".join(each.split()) for each in told.all_inner_texts()] == [
+        "H high RPF001 2",
+        "H high RPF002 1",
+        "H high RPF003 1",
+        "H high RPF006 2",
+        "M medium RPF004 1",
+    ]
+    assert told.first.locator("[aria-hidden]").inner_text() == "H", "and the word is for those who hear it"
+    assert told.first.locator("[aria-hidden]").is_visible()
+
+
 @pytest.mark.parametrize(
     ("text", "found"),
     [

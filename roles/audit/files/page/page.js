@@ -68,6 +68,8 @@ const stateMark = (state) => element('span', {class: `state ${state}`}, icon(sta
 const severityMark = (severity) =>
   element('span', {class: `severity ${severity}`}, element('span', {'aria-hidden': 'true'}, severity[0].toUpperCase()),
     element('span', {class: 'full'}, severity));
+const letterMark = (severity, ...words) => element('span', {class: `severity ${severity} bare`},
+  element('span', {'aria-hidden': 'true'}, severity[0].toUpperCase()), element('span', {class: 'offscreen'}, ` ${severity}`, ...words));
 const tag = (kind, ...words) => element('span', {class: `tag ${kind}`}, ...words);
 const mode = (value) => (value === null || value === undefined ? 'not known' : MODES[value] || String(value));
 const place = (line) => (line.line === null ? line.path : `${line.path}:${line.line}`);
@@ -502,8 +504,7 @@ function buildMatrix() {
       const known = audit.rules[rule];
       return columnHead(audit.ids[rule],
         [element('span', {class: 'prefix'}, audit.ids[rule].slice(0, 3)), element('span', {class: 'digits'}, audit.ids[rule].slice(3)),
-          element('span', {class: `severity ${known.severity} bare`}, element('span', {'aria-hidden': 'true'}, known.severity[0].toUpperCase()),
-            element('span', {class: 'offscreen'}, ` ${known.severity}: ${visible(known.title)}`))],
+          letterMark(known.severity, `: ${visible(known.title)}`)],
         `${visible(known.title)} (${known.severity})`, 'finding', true);
     }));
   matrixHolder = {
@@ -582,9 +583,8 @@ function row(node) {
 function card(node) {
   const told = occurring.filter((rule) => node.byRule.has(rule)).map((rule) => {
     const {counting, waived} = node.byRule.get(rule);
-    return element('li', {}, element('span', {class: 'id'}, audit.ids[rule]), ' ',
-      counting ? element('span', {class: `amount ${audit.rules[rule].severity}`}, count(counting),
-        element('span', {class: 'offscreen'}, ` ${audit.rules[rule].severity}`)) : null,
+    return element('li', {}, letterMark(audit.rules[rule].severity), ' ', element('span', {class: 'id'}, audit.ids[rule]), ' ',
+      counting ? element('b', {}, count(counting)) : null,
       waived ? element('span', {class: 'amount excused'}, count(waived), element('span', {}, ' waived')) : null);
   });
   return element('li', {class: 'card'},
