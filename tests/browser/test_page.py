@@ -1184,6 +1184,106 @@ def test_long_and_hostile_names_do_not_widen_it(opened, width):
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
+MARKS = "zalgo" + "\u0301\u0323\u0308\u20dd" * 25
+
+
+@pytest.mark.parametrize("scripts", [True, False], ids=["scripts", "no-scripts"])
+@pytest.mark.parametrize("width", [320, 768, 1280])
+def test_names_of_many_marks_do_not_widen_it(opened, width, scripts):
+    node = fleet.dropping(MARKS)
+    node["summary"] = node["reason"] = MARKS
+    node["paths"][0].update(pod="a/" + MARKS, device=MARKS)
+    node["findings"][0].update(subject=MARKS)
+    node["cures"][0]["commands"] = [MARKS]
+    for horizon in node["horizons"]:
+        node["horizons"][horizon] = {**fleet.FILTERED, "lines": [{**fleet.VENDOR, "path": "/etc/" + MARKS}]}
+    document = fleet.document([node, fleet.dropping("node-2"), fleet.dropping("node-3")])
+    document["verdict"]["reasons"].append(MARKS)
+    page = opened(document, viewport={"width": width, "height": 800}, java_script_enabled=scripts)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    if scripts:
+        page.locator("a", has_text="zalgo").first.click()
+        expect(page.locator("#node")).to_be_visible()
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        page.locator("a.back").click()
+        page.locator("a", has_text="node-3").click()
+        expect(page.locator(".siblings", has_text="zalgo")).to_be_visible()
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.parametrize("width", [320, 768, 1280])
+def test_without_scripts_names_are_whole_where_there_is_room(opened, width):
+    document = fleet.document([fleet.dropping("worker-0010.rack00.example.net"), fleet.unreachable("w" * 200)])
+    page = opened(document, viewport={"width": width, "height": 800}, java_script_enabled=False)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    lines = page.locator("#plain tbody th bdi").evaluate_all("(all) => all.map((one) => one.getClientRects().length)")
+    assert lines[0] == 1
+    assert lines[1] > 1
+    told = page.locator("#plain tbody td bdi").first
+    assert told.inner_text() == "3 of 3 endpoints are cut off"
+    words = told.evaluate("""(one) => [...one.firstChild.data.matchAll(/\\S+/g)].map(({0: word, index}) => {
+      const range = document.createRange();
+      range.setStart(one.firstChild, index);
+      range.setEnd(one.firstChild, index + word.length);
+      return range.getClientRects().length;
+    })""")
+    assert set(words) == {1}, "no word is broken"
+
+
+@pytest.mark.parametrize("width", [320, 1280])
+def test_the_line_stands_behind_a_path_that_is_written_from_the_right(opened, width):
+    hebrew = {**fleet.VENDOR, "path": "/etc/sysctl.d/99-\u05d0\u05d1\u05d2", "line": 12}
+    node = fleet.dropping("node-1")
+    node["paths"][0]["set_by"][0].update(path=hebrew["path"], line=12)
+    node["findings"][0]["evidence"].update(path=hebrew["path"], line=12)
+    node["horizons"] = {name: {**fleet.FILTERED, "lines": [hebrew]} for name in node["horizons"]}
+    node["horizons"]["boot"]["lines"] = []
+    node["uplinks"][0]["lines"] = [hebrew]
+    node["paths"][0]["next"]["boot"] = {"effective": 0, "dropped": False, "lines": [hebrew]}
+    page = opened(fleet.document([node]), viewport={"width": width, "height": 800})
+    # Of each ":12" whether the last letter of its path ends where it begins.
+    ends = """() => [...document.querySelectorAll('.path')].filter((one) => one.checkVisibility()).flatMap((one) => {
+      const [path, line] = one.childNodes;
+      if (line?.data !== ':12') return [];
+      const range = document.createRange();
+      range.selectNodeContents(line);
+      const behind = range.getBoundingClientRect();
+      range.selectNodeContents(path);
+      const beside = [...range.getClientRects()].filter(({top}) => Math.abs(top - behind.top) < 9);
+      return [behind.left >= Math.max(...beside.map(({right}) => right)) - 1];
+    })"""
+    assert page.evaluate(ends) == [True]
+    page.goto(page.url.split("#")[0] + "#node=node-1")
+    shows(page, "node-1")
+    assert page.evaluate(ends) == [True] * (3 + 1 + 1 + 1), "horizons, the caption, a finding, an uplink"
+    drawn = page.evaluate("""() => {
+      const text = [...document.querySelectorAll('.box.culprit text')].find((one) => one.textContent.endsWith(':12'));
+      const at = (char) => text.getExtentOfChar(text.textContent.indexOf(char)).x;
+      return [at('9'), at('\u05d2'), at('\u05d1'), at('\u05d0'), text.getExtentOfChar(text.textContent.length - 3).x];
+    }""")
+    assert drawn == sorted(drawn), "99-, three letters from the right, and then the line"
+
+
+def test_of_a_long_path_the_drawing_keeps_the_line(opened):
+    node = fleet.dropping("node-1")
+    node["paths"][0]["set_by"][0].update(path="/etc/sysctl.d/" + "very-long-" * 20 + ".conf", line=4711)
+    page = opened(fleet.document([node]), "#node=node-1", viewport={"width": 320, "height": 800})
+    title = page.locator(".box.culprit .title").all_text_contents()
+    assert title[0].startswith("/etc/sysctl.d/")
+    assert title[-1].startswith("…")
+    assert title[-1].endswith("long-.conf:4711")
+    assert len(title) == 4
+
+
+def test_what_cannot_be_seen_stays_within_its_line(opened):
+    node = fleet.dropping("node-1")
+    line = {**fleet.VENDOR, "path": "/etc/a\u200bb.conf", "line": 3}
+    node["horizons"] = {name: {**fleet.FILTERED, "lines": [line]} for name in node["horizons"]}
+    page = opened(fleet.document([node]), "#node=node-1")
+    mark = page.locator(".horizon-list .unseen").first
+    assert mark.evaluate("(one) => getComputedStyle(one).display") == "inline"
+
+
 @pytest.mark.parametrize("width", [640, 768, 1280])
 def test_a_matrix_of_many_columns_scrolls_within_itself(opened, width):
     page = opened(many_kinds(), viewport={"width": width, "height": 800})

@@ -73,6 +73,8 @@ const letterMark = (severity, ...words) => element('span', {class: `severity ${s
 const tag = (kind, ...words) => element('span', {class: `tag ${kind}`}, ...words);
 const mode = (value) => (value === null || value === undefined ? 'not known' : MODES[value] || String(value));
 const place = (line) => (line.line === null ? line.path : `${line.path}:${line.line}`);
+/** The same to be read: a path that is written from the right does not take the line along. */
+const placed = (line) => element('span', {class: 'path', dir: 'ltr'}, foreign(line.path, 'span'), line.line === null ? null : `:${line.line}`);
 const moment = (stamp) => stamp.replace('T', ' ').replace(/(:00)?Z$/, ' UTC');
 
 // --- copying ---
@@ -402,7 +404,7 @@ function buildRules() {
 function buildLines() {
   const items = audit.lines.map(([path, line, text, among, worst], index) => element('li', {},
     filterButton(
-      [foreign(place({path, line}), 'bdi', 'path'), text && foreign(text, 'bdi', 'line')],
+      [placed({path, line}), text && foreign(text, 'bdi', 'line')],
       () => view.line === index,
       () => ({line: view.line === index ? -1 : index}),
       'where',
@@ -721,7 +723,7 @@ function fareOf(path) {
 function lineList(lines, nothing) {
   if (!lines.length) return element('p', {class: 'note'}, nothing);
   return element('ul', {class: 'deciders'}, lines.map((line) => element('li', {},
-    foreign(place(line), 'span', 'path'), foreign(`${line.key} = ${line.value}`, 'span', 'line'))));
+    placed(line), foreign(`${line.key} = ${line.value}`, 'span', 'line'))));
 }
 
 function buildHorizons(horizons, isEmpty) {
@@ -783,7 +785,7 @@ function evidenceOf(finding) {
   const evidence = pooled(finding[5]);
   const where = evidence.path === null ? null : place(evidence);
   const text = where && evidence.text.startsWith(where) ? evidence.text.slice(where.length).trim() : evidence.text;
-  return [where && foreign(where, 'span', 'path'), text && foreign(text, 'span', where ? 'line' : 'words'),
+  return [where && placed(evidence), text && foreign(text, 'span', where ? 'line' : 'words'),
     evidence.counter === null ? null : element('span', {class: 'words'}, `counter ${count(evidence.counter)}`)];
 }
 
@@ -903,10 +905,13 @@ function later(path) {
   return HORIZONS.slice(1).filter(([key]) => next[key].dropped !== null && next[key].dropped !== (verdict === 'dropped') && verdict !== 'unknown')
     .map(([key, word]) => element('p', {}, stateWord(...OUTCOMES[next[key].dropped]), ' ',
       key === 'sysctl_system' ? ['after the next ', element('code', {}, word)] : {pod: 'for the next pod', boot: 'after the next boot'}[key],
-      next[key].lines.length ? [', by ', ...names(next[key].lines.map(place))] : ''));
+      next[key].lines.map((line, index) => [index ? ', ' : ', by ', placed(line)])));
 }
 
-/** Lines of at most so many characters. A word is cut where it is longer than a line, behind a mark if it has one. */
+/**
+ * Lines of at most so many characters. A word is cut where it is longer than a line, behind a mark if it has one. Of what
+ * takes too many the middle goes: a path ends in its line.
+ */
 function wrapped(text, width, most = 4) {
   const lines = [];
   let line = '';
@@ -923,7 +928,7 @@ function wrapped(text, width, most = 4) {
     else put(spaced);
   });
   if (line.trim()) lines.push(line.trimEnd());
-  return lines.length > most ? [...lines.slice(0, most - 1), `${[...lines[most - 1]].slice(0, width - 1).join('')}…`] : lines;
+  return lines.length > most ? [...lines.slice(0, most - 1), `…${[...lines.join('')].slice(1 - width).join('')}`] : lines;
 }
 
 const MONO = 7.9; // of a character at 13 px, at most
@@ -961,7 +966,10 @@ function drawBox(box) {
   let y = box.y + 12;
   const texts = boxLines(box).map(([text, kind, height]) => {
     y += height;
-    return drawn('text', {x: box.x + (box.shape === 'check' ? 20 : 14), y: y - 4, class: kind, direction: 'ltr'}, document.createTextNode(text));
+    // As in placed(): what a path ends in does not take the line along.
+    const [, path, line] = text.match(/^(.*?)(:\d+)?$/su);
+    return drawn('text', {x: box.x + (box.shape === 'check' ? 20 : 14), y: y - 4, class: kind, direction: 'ltr'},
+      drawn('tspan', {class: 'isolated'}, path), line);
   });
   return drawn('g', {class: `box ${box.kind || ''}`}, outline(box), texts);
 }
