@@ -45,11 +45,12 @@ _value:
   type: dict
 """
 
-from ansible_collections.nodeward.cilium.plugins.plugin_utils import endpoint_routes
+from ansible_collections.nodeward.cilium.plugins.plugin_utils.endpoint_routes import plan
+from ansible_collections.nodeward.cilium.plugins.plugin_utils.endpoint_routes_settings import on_plain
 
 
 class FilterModule(object):
     """The filter of this file."""
 
     def filters(self):
-        return {"endpoint_routes_plan": endpoint_routes.on_plain(endpoint_routes.plan)}
+        return {"endpoint_routes_plan": on_plain(plan)}

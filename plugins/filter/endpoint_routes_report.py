@@ -49,11 +49,12 @@ _value:
   type: dict
 """
 
-from ansible_collections.nodeward.cilium.plugins.plugin_utils import endpoint_routes
+from ansible_collections.nodeward.cilium.plugins.plugin_utils.endpoint_routes_report import report
+from ansible_collections.nodeward.cilium.plugins.plugin_utils.endpoint_routes_settings import on_plain
 
 
 class FilterModule(object):
     """The filter of this file."""
 
     def filters(self):
-        return {"endpoint_routes_report": endpoint_routes.on_plain(endpoint_routes.report)}
+        return {"endpoint_routes_report": on_plain(report)}

@@ -38,11 +38,12 @@ _value:
   elements: dict
 """
 
-from ansible_collections.nodeward.cilium.plugins.plugin_utils import endpoint_routes
+from ansible_collections.nodeward.cilium.plugins.plugin_utils.endpoint_routes_rights import reviews
+from ansible_collections.nodeward.cilium.plugins.plugin_utils.endpoint_routes_settings import on_plain
 
 
 class FilterModule(object):
     """The filter of this file."""
 
     def filters(self):
-        return {"endpoint_routes_reviews": endpoint_routes.on_plain(endpoint_routes.reviews)}
+        return {"endpoint_routes_reviews": on_plain(reviews)}

@@ -45,11 +45,12 @@ _value:
   elements: str
 """
 
-from ansible_collections.nodeward.cilium.plugins.plugin_utils import endpoint_routes
+from ansible_collections.nodeward.cilium.plugins.plugin_utils.endpoint_routes_report import story
+from ansible_collections.nodeward.cilium.plugins.plugin_utils.endpoint_routes_settings import on_plain
 
 
 class FilterModule(object):
     """The filter of this file."""
 
     def filters(self):
-        return {"endpoint_routes_story": endpoint_routes.on_plain(endpoint_routes.story)}
+        return {"endpoint_routes_story": on_plain(story)}

@@ -43,11 +43,12 @@ _value:
   elements: dict
 """
 
-from ansible_collections.nodeward.cilium.plugins.plugin_utils import endpoint_routes
+from ansible_collections.nodeward.cilium.plugins.plugin_utils.endpoint_routes_agents import waiting_for
+from ansible_collections.nodeward.cilium.plugins.plugin_utils.endpoint_routes_settings import on_plain
 
 
 class FilterModule(object):
     """The filter of this file."""
 
     def filters(self):
-        return {"endpoint_routes_waiting": endpoint_routes.on_plain(endpoint_routes.waiting_for)}
+        return {"endpoint_routes_waiting": on_plain(waiting_for)}

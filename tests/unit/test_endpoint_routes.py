@@ -5,8 +5,12 @@ import itertools
 import pytest
 import yaml
 from ansible_collections.nodeward.cilium.plugins.plugin_utils import endpoint_routes as logic
+from ansible_collections.nodeward.cilium.plugins.plugin_utils import endpoint_routes_agents as agents
+from ansible_collections.nodeward.cilium.plugins.plugin_utils import endpoint_routes_report as reports
+from ansible_collections.nodeward.cilium.plugins.plugin_utils import endpoint_routes_rights as rights
+from ansible_collections.nodeward.cilium.plugins.plugin_utils import endpoint_routes_settings as settings
 
-KEY = logic.KEY
+KEY = settings.KEY
 NOW = "2026-11-24T10:00:00Z"
 LATER = "2026-11-24T11:00:00Z"
 OPTIONS = {
@@ -26,7 +30,7 @@ OPTIONS = {
 
 def granted(but=()):
     answers = []
-    for review in logic.reviews("kube-system"):
+    for review in rights.reviews("kube-system"):
         asked = review["spec"]["resourceAttributes"]
         is_allowed = (asked["resource"], asked["verb"]) not in but
         answers.append({"result": dict(review, status={"allowed": is_allowed})})
@@ -117,7 +121,7 @@ def node_config(name, value, labels, own=False, time=NOW):
     return {
         "metadata": {
             "name": name,
-            "labels": dict(logic.OWN_LABEL) if own else {},
+            "labels": dict(settings.OWN_LABEL) if own else {},
             "managedFields": [{"manager": "m", "time": time, "fieldsV1": {"f:spec": {"f:defaults": {"f:" + KEY: {}}}}}],
         },
         "spec": {"defaults": {KEY: value}, "nodeSelector": {"matchLabels": labels}},
@@ -260,7 +264,7 @@ def test_a_helm_client_that_fails_is_told():
     ],
 )
 def test_what_needs_writing(value, state, writes):
-    found = planned(seen(config_map(value, manager=logic.MANAGER)), state=state)
+    found = planned(seen(config_map(value, manager=settings.MANAGER)), state=state)
     assert (found["change"] == "configmap") is writes
     if writes:
         assert found["definition"]["data"][KEY] in ("true", "false")
@@ -270,7 +274,7 @@ def test_a_key_of_another_manager_is_not_taken():
     given = seen(config_map("false", manager="argocd-controller", operation="Apply"))
     assert "argocd-controller (Apply at %s)" % NOW in refusals(given)
     assert refusals(given, force_conflicts=True) == ""
-    assert refusals(seen(config_map("false", manager=logic.MANAGER))) == ""
+    assert refusals(seen(config_map("false", manager=settings.MANAGER))) == ""
 
 
 @pytest.mark.parametrize(("where", "mark", "keeper"), logic._KEEPERS)
@@ -365,7 +369,7 @@ def test_what_cannot_be_chosen():
     ],
 )
 def test_selectors(selector, labels, chooses):
-    assert logic.selects(selector, labels) is chooses
+    assert settings.selects(selector, labels) is chooses
 
 
 # ---- agents ----------------------------------------------------------------------------------------------------------
@@ -381,7 +385,7 @@ def test_what_the_agent_says_counts_whatever_the_times_say():
 
 
 def test_one_that_is_just_starting_is_not_restarted_for_its_predecessor_s_word():
-    config = config_map("true", manager=logic.MANAGER, time=NOW)
+    config = config_map("true", manager=settings.MANAGER, time=NOW)
     pods = [agent("node1", created=LATER, is_ready=False), agent("node2", created=LATER)]
     given = seen(config, [host("node1", runs=False), host("node2", runs=False)], pods=pods)
     assert states(given) == {"node1": "unknown", "node2": "stale"}
@@ -408,7 +412,7 @@ def test_without_any_time_nothing_is_restarted():
 
 
 def test_only_the_writer_of_the_key_makes_agents_stale():
-    config = config_map("true", manager=logic.MANAGER, time=NOW)
+    config = config_map("true", manager=settings.MANAGER, time=NOW)
     config["metadata"]["managedFields"].append(
         {"manager": "x", "time": "2027-01-01T00:00:00Z", "fieldsV1": {"f:data": {"f:mtu": {}}}}
     )
@@ -447,7 +451,7 @@ BATCH = [{"node": "node1", "uid": "old", "pod": "cilium-old"}]
 )
 def test_waiting(pods, why):
     expected = [{"node": "node1", "why": why}] if why else []
-    assert logic.waiting_for(BATCH, daemonset(), pods) == expected
+    assert agents.waiting_for(BATCH, daemonset(), pods) == expected
 
 
 # ---- caveats ---------------------------------------------------------------------------------------------------------
@@ -485,7 +489,7 @@ def test_host_routing_of_an_unknown_version_is_noted():
 
 @pytest.mark.parametrize("key", ["local-router-ipv4", "local-router-ipv6"])
 def test_what_requires_endpoint_routes_keeps_them(key):
-    config = config_map("true", manager=logic.MANAGER)
+    config = config_map("true", manager=settings.MANAGER)
     config["data"][key] = "10.0.0.1"
     assert key in refusals(seen(config), state="disabled")
     assert refusals(seen(config), state="enabled") == ""
@@ -493,7 +497,7 @@ def test_what_requires_endpoint_routes_keeps_them(key):
 
 @pytest.mark.parametrize("mode", ["eni", "azure", "alibabacloud"])
 def test_clouds_keep_them(mode):
-    config = config_map("true", manager=logic.MANAGER, ipam=mode)
+    config = config_map("true", manager=settings.MANAGER, ipam=mode)
     assert "mode %s needs endpoint routes" % mode in refusals(seen(config), state="disabled")
 
 
@@ -572,7 +576,7 @@ RELEASE = [
         "apiVersion": "apps/v1",
         "kind": "DaemonSet",
         "metadata": {"name": "cilium", "namespace": "kube-system"},
-        "spec": {"template": {"metadata": {"annotations": {logic.CHECKSUM: "0"}}}},
+        "spec": {"template": {"metadata": {"annotations": {rights.CHECKSUM: "0"}}}},
     },
     {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "cilium-operator"}, "spec": {"template": {}}},
     {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": {"name": "deny"}},
@@ -583,7 +587,7 @@ RELEASE = [
 
 
 def test_what_an_upgrade_needs_for_the_release_s_objects():
-    asked = [review["spec"]["resourceAttributes"] for review in logic.reviews("kube-system", manifest=RELEASE)]
+    asked = [review["spec"]["resourceAttributes"] for review in rights.reviews("kube-system", manifest=RELEASE)]
     assert {(a["group"], a["resource"], a.get("namespace"), a["name"]) for a in asked if a["verb"] == "get"} == {
         ("", "configmaps", "kube-system", "cilium-config"),
         ("apps", "daemonsets", "kube-system", "cilium"),
@@ -604,7 +608,7 @@ def test_a_release_is_not_upgraded_halfway():
     documents = list(yaml.safe_load_all(told[told.index("---") :]))
     assert [d["metadata"].get("namespace") for d in documents] == ["cilium-secrets", "kube-system", None]
     assert told.count("create rolebinding") == 2
-    for review in logic.reviews("kube-system", manifest=RELEASE):
+    for review in rights.reviews("kube-system", manifest=RELEASE):
         given["reviews"].append({"result": dict(review, status={"allowed": True})})
     assert refusals(given, chart_ref="cilium") == ""
     # Where nothing is to be written, nothing more is needed.
@@ -623,7 +627,7 @@ def test_other_rights_do_not_replace_what_was_applied_before():
 def test_who_may_read_nothing_gets_no_other_error():
     every = {
         (r["spec"]["resourceAttributes"]["resource"], r["spec"]["resourceAttributes"]["verb"])
-        for r in logic.reviews("x")
+        for r in rights.reviews("x")
     }
     given = dict(seen(reviews=granted(but=every)), config_map=None, daemonsets=[], pods=[])
     assert len(planned(given)["problems"]) == 1
@@ -639,8 +643,8 @@ def test_a_served_api_that_may_not_be_read():
 
 
 def reported(hosts, value="true", state="enabled", **options):
-    found = planned(seen(config_map(value, manager=logic.MANAGER), hosts), state=state)
-    return found, logic.report(found, hosts, **options)
+    found = planned(seen(config_map(value, manager=settings.MANAGER), hosts), state=state)
+    return found, reports.report(found, hosts, **options)
 
 
 def test_done_is_said_only_where_all_is_seen_and_agrees():
@@ -653,10 +657,10 @@ def test_done_is_said_only_where_all_is_seen_and_agrees():
 
 def test_an_agent_of_which_nothing_is_known_is_not_done():
     hosts = [host(node, None, endpoints=[endpoint()]) for node in ("node1", "node2")]
-    config = config_map("true", manager=logic.MANAGER)
+    config = config_map("true", manager=settings.MANAGER)
     config["metadata"]["managedFields"] = []
     found = planned(seen(config, hosts))
-    assert logic.report(found, hosts)["state"] == "unknown"
+    assert reports.report(found, hosts)["state"] == "unknown"
 
 
 def test_an_agent_that_says_true_proves_nothing():
@@ -665,7 +669,7 @@ def test_an_agent_that_says_true_proves_nothing():
     assert result["state"] == "pending"
     assert result["commands"] == ["kubectl --namespace shop delete pod cart-1"] * 2
     assert result["problems"] == []
-    lines = logic.story(found, result, OPTIONS)
+    lines = reports.story(found, result, OPTIONS)
     assert "pending: 0 of 2 agents and 2 pods to be recreated" in lines[0]
     assert all("done" not in line for line in lines)
 
@@ -700,17 +704,17 @@ def test_an_endpoint_without_a_name_is_named_by_its_address():
     hosts = [host("node1", True, endpoints=[endpoint(has_route=False, pod=None)])]
     found, result = reported(hosts)
     assert result["commands"] == []
-    assert any("10.0.0.1 on lxc1 (no source names its pod)" in line for line in logic.story(found, result, OPTIONS))
+    assert any("10.0.0.1 on lxc1 (no source names its pod)" in line for line in reports.story(found, result, OPTIONS))
 
 
 def test_check_mode_names_who_would_restart_in_order():
     options = dict(OPTIONS, restart="rolling", batch=1)
     found = logic.plan(seen(), options)
-    (line,) = [line for line in logic.story(found, None, options, is_check=True) if "would restart" in line]
+    (line,) = [line for line in reports.story(found, None, options, is_check=True) if "would restart" in line]
     assert line.endswith("cilium-node1 on node1, then cilium-node2 on node2")
-    result = logic.report(found, [], is_check=True)
-    assert "0 of 2 agents" in logic.story(found, result, options, is_check=True)[0]
-    assert "2 of 2 agents" in logic.story(found, result, dict(options, restart="never"), is_check=True)[0]
+    result = reports.report(found, [], is_check=True)
+    assert "0 of 2 agents" in reports.story(found, result, options, is_check=True)[0]
+    assert "2 of 2 agents" in reports.story(found, result, dict(options, restart="never"), is_check=True)[0]
 
 
 def test_a_filter_is_given_what_only_looks_like_python_s_own():
@@ -723,7 +727,7 @@ def test_a_filter_is_given_what_only_looks_like_python_s_own():
 
     namespace = Text("kube-system")
     given = seen(reviews=granted(but={("pods", "list")}))
-    told = logic.on_plain(logic.plan)(Mapping(given), Mapping(OPTIONS, namespace=namespace))["problems"][0]
+    told = settings.on_plain(logic.plan)(Mapping(given), Mapping(OPTIONS, namespace=namespace))["problems"][0]
     assert rights_of(told[told.index("---") :]) == {("Role", "", "pods", "list")}
-    assert type(logic.plain([Mapping({Text("a"): (True, 1, 1.5, None, namespace)})])[0]) is dict
-    assert logic.plain((Text("a"), True, 1, None)) == ["a", True, 1, None]
+    assert type(settings.plain([Mapping({Text("a"): (True, 1, 1.5, None, namespace)})])[0]) is dict
+    assert settings.plain((Text("a"), True, 1, None)) == ["a", True, 1, None]

@@ -1,0 +1,127 @@
+# Copyright (c) 2026, nodeward.cilium contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What was reached when endpoint routes were switched, what is left to do, and how both are told. Pure."""
+
+from __future__ import absolute_import, division, print_function
+
+__metaclass__ = type
+
+from ansible_collections.nodeward.cilium.plugins.plugin_utils import commands
+from ansible_collections.nodeward.cilium.plugins.plugin_utils.endpoint_routes_agents import STALE, UNKNOWN
+from ansible_collections.nodeward.cilium.plugins.plugin_utils.endpoint_routes_settings import few
+
+
+def report(planned, hosts, restarted=(), is_check=False):
+    """What holds on the nodes, and what is left to do.
+
+    planned: the plan made anew after acting; hosts: the facts of the nodes after acting; restarted: the nodes whose
+    agent was recreated in between.
+    """
+    wanted = planned["wanted"] == "true"
+    agents = [agent for agent in planned["agents"] if agent["state"] == STALE]
+    unknown = [agent for agent in planned["agents"] if agent["state"] == UNKNOWN]
+    pods, problems, unseen, verified = [], [] if is_check else list(planned["problems"]), [], 0
+    if planned["change"] and not is_check:
+        problems.append("it was written, and is not what was asked for: %s is still to change" % planned["diff"])
+    visited = {host["node"]: host for host in hosts}
+    for node in planned["scope"]:
+        host = visited.get(node)
+        if host is None or host["routes"]["source"] is None and not host["routes"]["endpoints"]:
+            unseen.append(node)
+            continue
+        for endpoint in host["routes"]["endpoints"]:
+            if not endpoint["address"]:
+                continue
+            has_route = endpoint["endpoint_route"]
+            if has_route != wanted:
+                pods.append({name: endpoint[name] for name in ("address", "device", "pod", "verdict")} | {"node": node})
+            elif endpoint["verdict"] == "dropped" and wanted and not is_check:
+                problems.append(
+                    "%s: %s has a route of its own, and its reply is dropped all the same: %s"
+                    % (node, endpoint["pod"] or endpoint["address"], endpoint["reason"])
+                )
+            elif endpoint["verdict"] == "accepted":
+                verified += 1
+    for agent in agents:
+        if agent["node"] in restarted:
+            problems.append("%s: its agent was recreated, but %s" % (agent["node"], agent["reason"]))
+    pending = bool(agents or pods)
+    result = {
+        "state": "pending" if pending else "unknown" if unseen or unknown else "done",
+        "problems": problems,
+        "agents": agents,
+        "unknown": unknown,
+        "pods": pods,
+        "unseen": unseen,
+        "accepted": verified,
+        "commands": [],
+    }
+    result["commands"] = [told for told in (commands.recreate(pod["pod"]) for pod in pods) if told]
+    return result
+
+
+def story(planned, reported, options, is_check=False):
+    """The report as lines for people; those that begin with >> are what is left to do."""
+    word = "enabled" if planned["wanted"] == "true" else "disabled"
+    lines = ["endpoint routes: to be %s by %s (%s)" % (word, planned["method"], planned["found_by"])]
+    if planned["diff"]:
+        lines.append("   %s     %s" % ("would change" if is_check else "to change   ", planned["diff"]))
+    lines += [">> note             %s" % note for note in planned["notes"]]
+    if reported is None:
+        stale = [agent for batch in planned["batches"] for agent in batch]
+        if stale and options["restart"] == "rolling":
+            lines.append(
+                "   %s    %s"
+                % (
+                    "would restart" if is_check else "to restart   ",
+                    ", then ".join(
+                        " and ".join("%s on %s" % (agent["pod"], agent["node"]) for agent in batch)
+                        for batch in planned["batches"]
+                    ),
+                )
+            )
+        return lines
+    # What a check would restart was told with the plan, and would not be pending.
+    agents = [] if is_check and options["restart"] == "rolling" else reported["agents"]
+    reported = dict(reported, agents=agents)
+    lines = ["endpoint routes: %s" % _summary(planned, reported, ("would be " if is_check else "") + word)]
+    for agent in agents:
+        lines.append(
+            ">> agent            %s on %s has to be recreated: %s" % (agent["pod"], agent["node"], agent["reason"])
+        )
+    if agents:
+        lines.append(">> to recreate them  run again with endpoint_routes_restart=rolling")
+    for agent in reported["unknown"]:
+        lines.append("   agent            %s on %s: %s" % (agent["pod"], agent["node"], agent["reason"]))
+    for pod in reported["pods"]:
+        told = pod["pod"] or "%s on %s (no source names its pod)" % (pod["address"], pod["device"])
+        recreate = commands.recreate(pod["pod"])
+        lines.append(
+            ">> pod              %s on %s is still on the old path (%s)%s"
+            % (told, pod["node"], pod["verdict"], ": " + recreate if recreate else "")
+        )
+    if reported["unseen"]:
+        lines.append("   not seen         %s: not visited, or nothing tells of its endpoints" % few(reported["unseen"]))
+    return lines
+
+
+def _count(things, word):
+    return "%d %s%s" % (len(things), word, "" if len(things) == 1 else "s")
+
+
+def _summary(planned, reported, word):
+    if reported["state"] == "done":
+        return "%s: every agent (%d) agrees, and every pod is on its path (%d replies accepted)" % (
+            word,
+            len(planned["agents"]),
+            reported["accepted"],
+        )
+    if reported["state"] == "pending":
+        return "%s in the cluster, and pending: %d of %s and %s to be recreated" % (
+            word,
+            len(reported["agents"]),
+            _count(planned["agents"], "agent"),
+            _count(reported["pods"], "pod"),
+        )
+    return "%s in the cluster; not everything could be seen" % word

@@ -1,0 +1,131 @@
+# Copyright (c) 2026, nodeward.cilium contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is configured for each node: the ConfigMap, and over it the CiliumNodeConfigs that choose the node. Pure."""
+
+from __future__ import absolute_import, division, print_function
+
+__metaclass__ = type
+
+CONFIG_MAP = "cilium-config"
+KEY = "enable-endpoint-routes"
+MANAGER = "nodeward.cilium"
+OWN_LABEL = {"app.kubernetes.io/managed-by": MANAGER}
+NODE_CONFIG = "CiliumNodeConfig"
+
+HELM = "helm"
+CONFIGMAP = "configmap"
+NODE_CONFIG_METHOD = "node_config"
+
+# Where the key stands in managedFields.
+KEY_PATH = ("f:data", "f:" + KEY)
+DEFAULT_PATH = ("f:spec", "f:defaults", "f:" + KEY)
+
+
+def plain(value):
+    """A value as Python's own types; what Ansible hands to a filter only looks like them."""
+    if isinstance(value, dict):
+        return {plain(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set)):
+        return [plain(item) for item in value]
+    if value is None or isinstance(value, bool):
+        return value
+    return next((kind(value) for kind in (str, int, float) if isinstance(value, kind)), value)
+
+
+def on_plain(function):
+    """The function as a filter."""
+
+    def filtered(*arguments, **options):
+        return function(*plain(arguments), **plain(options))
+
+    return filtered
+
+
+def served_node_configs(answers):
+    """(API version, CiliumNodeConfigs, whether the API is there) by the answers for each version, the newest last.
+
+    Where the API is there and may not be read, the first two say nothing.
+    """
+    read = [answer for answer in answers if answer.get("api_found") is True]
+    if read:
+        return "cilium.io/%s" % read[-1]["item"], read[-1]["resources"], True
+    return None, [], any("api_found" not in answer for answer in answers)
+
+
+def as_flag(value):
+    """What the agent makes of a value of its configuration; nothing is off."""
+    return value in ("1", "t", "T", "true", "TRUE", "True")
+
+
+def is_as_wanted(value, wanted):
+    """Whether a value needs no writing: the very string, or nothing at all where off is wanted."""
+    return value == wanted or (value is None and wanted == "false")
+
+
+def selects(selector, labels):
+    """Whether a label selector chooses something with these labels; none at all chooses nothing, an empty one all."""
+    if selector is None:
+        return False
+    if any(labels.get(key) != value for key, value in (selector.get("matchLabels") or {}).items()):
+        return False
+    for expression in selector.get("matchExpressions") or []:
+        value, values = labels.get(expression["key"]), expression.get("values") or []
+        holds = {
+            "In": value in values,
+            "NotIn": value not in values,
+            "Exists": value is not None,
+            "DoesNotExist": value is None,
+        }
+        if not holds.get(expression["operator"], False):
+            return False
+    return True
+
+
+def configured(base, node_configs, labels):
+    """(value, name of the CiliumNodeConfig that gives it or None) for a node; of several the last by name wins."""
+    value, source = base, None
+    for config in sorted(node_configs, key=lambda config: config["metadata"]["name"]):
+        spec = config.get("spec") or {}
+        defaults = spec.get("defaults") or {}
+        if KEY in defaults and selects(spec.get("nodeSelector"), labels):
+            value, source = defaults[KEY], config["metadata"]["name"]
+    return value, source
+
+
+def owners(document, path):
+    """The other field managers that own a field, as [{manager, operation, time}]; `path` as in managedFields."""
+    found = []
+    for entry in document["metadata"].get("managedFields") or []:
+        fields = entry.get("fieldsV1") or {}
+        for step in path:
+            fields = fields.get(step) if isinstance(fields, dict) else None
+        if fields is not None and entry.get("manager") != MANAGER:
+            found.append({name: entry.get(name) for name in ("manager", "operation", "time")})
+    return found
+
+
+def changed_at(document, path):
+    """When a field was last written, as managedFields tell; without an owner, when anything of the document was."""
+    times, owned = [], []
+    for entry in document["metadata"].get("managedFields") or []:
+        fields = entry.get("fieldsV1") or {}
+        for step in path:
+            fields = fields.get(step) if isinstance(fields, dict) else None
+        times.append(entry.get("time") or "")
+        if fields is not None:
+            owned.append(entry.get("time") or "")
+    return max(owned or times or [""]) or None
+
+
+def as_text(flag):
+    return "true" if flag else "false"
+
+
+def shown(value):
+    return "(not there)" if value is None else '"%s"' % value
+
+
+def few(names, most=5):
+    told = ", ".join(names[:most])
+    return told + (" and %d more" % (len(names) - most) if len(names) > most else "")
