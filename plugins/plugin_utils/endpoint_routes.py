@@ -14,7 +14,12 @@ __metaclass__ = type
 
 from ansible_collections.nodeward.cilium.plugins.plugin_utils import endpoint_routes_caveats as caveats
 from ansible_collections.nodeward.cilium.plugins.plugin_utils import endpoint_routes_rights as rights
-from ansible_collections.nodeward.cilium.plugins.plugin_utils.endpoint_routes_agents import agents_of, batches, judge
+from ansible_collections.nodeward.cilium.plugins.plugin_utils.endpoint_routes_agents import (
+    agents_of,
+    batches,
+    judge,
+    nodes_without,
+)
 from ansible_collections.nodeward.cilium.plugins.plugin_utils.endpoint_routes_settings import (
     CONFIG_MAP,
     CONFIGMAP,
@@ -179,7 +184,9 @@ def _read(found, seen, options):
     labels = {node["metadata"]["name"]: node["metadata"].get("labels") or {} for node in seen["nodes"]}
     agents = agents_of(seen["daemonsets"][0], seen["pods"])
     agents = [agent for agent in agents if not agent["leaving"]]
-    nodes = sorted(set(labels) | {agent["node"] for agent in agents})
+    # A node that Cilium is not meant for is none of ours.
+    nodes = sorted({agent["node"] for agent in agents} | set(nodes_without(seen["daemonsets"][0], agents, labels)))
+    _check_names(found, seen["hosts"], labels)
     found["before"] = {node: configured(base, configs, labels.get(node, {})) for node in nodes}
     found["current"] = base
     later_base, later_configs = base, configs
@@ -212,6 +219,22 @@ def _read(found, seen, options):
         if agent["node"] in found["scope"]
     ]
     found["batches"] = batches(found["agents"], options["batch"])
+
+
+def _check_names(found, hosts, nodes):
+    """By its name as a node a host speaks for that node; a wrong one would speak for nobody, or for another."""
+    for host in hosts:
+        if host["node"] not in nodes:
+            found["problems"].append(
+                "endpoint_routes_node_name: the cluster has no node '%s' (of host %s). Set it for that host to its "
+                "name in `kubectl get nodes`, or leave the host out of the play" % (host["node"], host["host"])
+            )
+    names = [host["node"] for host in hosts]
+    for node in sorted({name for name in names if names.count(name) > 1}):
+        found["problems"].append(
+            "endpoint_routes_node_name: is '%s' for more than one host (%s)"
+            % (node, few([host["host"] for host in hosts if host["node"] == node]))
+        )
 
 
 def _plan_config_map(found, seen, options, base):

@@ -7,7 +7,11 @@ from __future__ import absolute_import, division, print_function
 
 __metaclass__ = type
 
-from ansible_collections.nodeward.cilium.plugins.plugin_utils.endpoint_routes_settings import as_flag, as_text
+from ansible_collections.nodeward.cilium.plugins.plugin_utils.endpoint_routes_settings import (
+    as_flag,
+    as_text,
+    selects,
+)
 
 STALE = "stale"
 CURRENT = "current"
@@ -27,7 +31,7 @@ def agents_of(daemonset, pods):
     found = []
     for pod in pods:
         references = pod["metadata"].get("ownerReferences") or []
-        node = (pod.get("spec") or {}).get("nodeName")
+        node = _node_of(pod)
         if node and any(reference["uid"] == uid for reference in references):
             found.append(
                 {
@@ -40,6 +44,29 @@ def agents_of(daemonset, pods):
                 }
             )
     return sorted(found, key=lambda agent: (agent["node"], agent["created"], agent["pod"]))
+
+
+def _node_of(pod):
+    """The node of a DaemonSet's pod, which one that is not scheduled yet is meant for by its affinity."""
+    spec = pod.get("spec") or {}
+    if spec.get("nodeName"):
+        return spec["nodeName"]
+    affinity = (spec.get("affinity") or {}).get("nodeAffinity") or {}
+    terms = (affinity.get("requiredDuringSchedulingIgnoredDuringExecution") or {}).get("nodeSelectorTerms") or []
+    fields = [field for term in terms for field in term.get("matchFields") or []]
+    return next((field["values"][0] for field in fields if field["key"] == "metadata.name"), None)
+
+
+def nodes_without(daemonset, agents, labels):
+    """The nodes of which some have no agent though the DaemonSet wants one there; none where it has all it wants.
+
+    labels: those of each node of the cluster. Which nodes are wanted is told by number alone.
+    """
+    have = {agent["node"] for agent in agents if not agent["leaving"]}
+    if daemonset["status"]["desiredNumberScheduled"] <= len(have):
+        return []
+    selector = daemonset["spec"]["template"]["spec"].get("nodeSelector") or {}
+    return sorted(node for node in labels if node not in have and selects({"matchLabels": selector}, labels[node]))
 
 
 def waiting_for(batch, daemonset, pods):

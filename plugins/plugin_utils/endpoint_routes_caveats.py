@@ -14,6 +14,7 @@ from ansible_collections.nodeward.cilium.plugins.plugin_utils.endpoint_routes_se
     CONFIG_MAP,
     HELM,
     as_flag,
+    few,
     shown,
 )
 
@@ -58,6 +59,7 @@ def check(found, seen, options):
             "as helm does, such as endpoint_routes_chart_ref=cilium with "
             "endpoint_routes_chart_repo=https://helm.cilium.io" % found["chart"]
         )
+    _check_seen(found, seen["hosts"], options)
 
 
 def _check_host_routing(found, config, version):
@@ -97,6 +99,22 @@ def _check_may_be_off(found, config, values):
         )
 
 
+def _check_seen(found, hosts, options):
+    """What no host of this run tells of is not known to be safe."""
+    visited = {host["node"] for host in hosts if host["rp_filter"]["all"]["running"] is not None}
+    unseen = [node for node in found["scope"] if node not in visited]
+    if not unseen:
+        return
+    told = "no host of this run tells of %s, so whether a filter cuts pods off there is not known" % few(unseen)
+    if options["allow_unseen"]:
+        found["notes"].append(told + "; endpoint_routes_allow_unseen consents to it")
+    else:
+        found["problems"].append(
+            told + ". Visit every node of the cluster in one play (no --limit; a host that failed before is out of it; "
+            "one of another name needs endpoint_routes_node_name), or consent with endpoint_routes_allow_unseen=true"
+        )
+
+
 def filtered_now(rp_filter):
     """Where the filter cuts nodes apart once pods have routes of their own: [(name, value)]."""
     devices = [
@@ -121,7 +139,7 @@ def filtered_later(rp_filter):
 def _check_filter(found, seen, options):
     """cilium_* and all have to stay at 0: with endpoint routes a filter there cuts pods of different nodes apart."""
     for host in seen["hosts"]:
-        if host["node"] not in found["scope"] or not host["rp_filter"]:
+        if host["node"] not in found["scope"]:
             continue
         now = filtered_now(host["rp_filter"])
         told = ", ".join("%s %d" % pair for pair in now)

@@ -32,9 +32,10 @@ def rules(method, restart, namespace, node_configs=False):
         ("configmaps", namespace, CONFIG_MAP, ["get"]),
         ("daemonsets.apps", namespace, None, ["list"]),
         ("pods", namespace, None, ["list"]),
+        ("nodes", None, None, ["list"]),
     ]
     if node_configs or method == NODE_CONFIG_METHOD:
-        found += [(_NODE_CONFIGS, namespace, None, ["list"]), ("nodes", None, None, ["list"])]
+        found += [(_NODE_CONFIGS, namespace, None, ["list"])]
     if method == HELM:
         found += [
             ("configmaps", namespace, CONFIG_MAP, ["patch"]),

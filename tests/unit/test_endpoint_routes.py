@@ -6,6 +6,7 @@ import pytest
 import yaml
 from ansible_collections.nodeward.cilium.plugins.plugin_utils import endpoint_routes as logic
 from ansible_collections.nodeward.cilium.plugins.plugin_utils import endpoint_routes_agents as agents
+from ansible_collections.nodeward.cilium.plugins.plugin_utils import endpoint_routes_options as options_module
 from ansible_collections.nodeward.cilium.plugins.plugin_utils import endpoint_routes_report as reports
 from ansible_collections.nodeward.cilium.plugins.plugin_utils import endpoint_routes_rights as rights
 from ansible_collections.nodeward.cilium.plugins.plugin_utils import endpoint_routes_settings as settings
@@ -25,6 +26,8 @@ OPTIONS = {
     "node_config_name": "endpoint-routes",
     "force_conflicts": False,
     "allow_filtered": False,
+    # Most tests are of what a cluster says, of whose nodes no host tells.
+    "allow_unseen": True,
 }
 
 
@@ -59,9 +62,10 @@ def of_release(document, name="cilium"):
     return document
 
 
-def daemonset(image="quay.io/cilium/cilium:v1.19.4@sha256:0", annotations=None):
+def daemonset(image="quay.io/cilium/cilium:v1.19.4@sha256:0", annotations=None, desired=0):
     return {
         "metadata": {"uid": "ds"},
+        "status": {"desiredNumberScheduled": desired},
         "spec": {
             "template": {
                 "metadata": {"annotations": annotations},
@@ -171,6 +175,7 @@ def refusals(given, **options):
     return "\n".join(planned(given, **options)["problems"])
 
 
+BOTH = [host("node1"), host("node2")]
 CANARY = {"method": "node_config", "node_selector": {"canary": "yes"}}
 
 
@@ -178,7 +183,7 @@ CANARY = {"method": "node_config", "node_selector": {"canary": "yes"}}
 
 
 def test_without_a_release_it_is_the_config_map():
-    found = planned(seen())
+    found = planned(seen(hosts=BOTH), allow_unseen=False)
     assert (found["method"], found["change"], found["problems"]) == ("configmap", "configmap", [])
     assert found["definition"]["data"] == {KEY: "true"}
     assert found["notes"] == []
@@ -340,7 +345,7 @@ def test_one_that_wins_by_its_name_is_named():
 
 
 def test_nodes_with_a_value_of_their_own_are_left_out():
-    found = planned(seen(configs=[node_config("aaa", "false", {"canary": "yes"})]))
+    found = planned(seen(hosts=BOTH, configs=[node_config("aaa", "false", {"canary": "yes"})]))
     assert found["scope"] == ["node2"]
     assert found["notes"] == ["CiliumNodeConfig aaa gives node1 another value, which stays"]
 
@@ -528,12 +533,120 @@ def test_a_filter_to_come_is_noted():
     assert found["problems"] == []
     assert "cilium_* 2 by /usr/lib/sysctl.d/50-default.conf:26" in found["notes"][0]
     assert "lxc" not in found["notes"][0]
-    assert planned(seen(hosts=[host("node1", later=True, hardened=True)]))["notes"] == []
+    assert planned(seen(hosts=[host("node1", later=True, hardened=True), host("node2")]))["notes"] == []
 
 
 def test_where_there_is_no_cilium():
     assert "no ConfigMap cilium-config" in refusals(dict(seen(), config_map=None))
     assert "expected one DaemonSet" in refusals(seen(daemonsets=[]))
+
+
+# ---- nodes that no host tells of -------------------------------------------------------------------------------------
+
+
+def test_every_node_that_is_meant_has_to_be_seen():
+    told = refusals(seen(hosts=BOTH[:1]), allow_unseen=False)
+    assert "no host of this run tells of node2" in told
+    assert "no --limit" in told
+    assert "endpoint_routes_node_name" in told
+    assert "endpoint_routes_allow_unseen=true" in told
+    assert refusals(seen(hosts=BOTH), allow_unseen=False) == ""
+
+
+def test_unseen_nodes_by_consent_are_noted():
+    found = planned(seen(hosts=BOTH[:1]), allow_unseen=True)
+    assert found["problems"] == []
+    assert ["no host of this run tells of node2" in note for note in found["notes"]] == [True]
+
+
+def test_a_filter_that_could_not_be_read_is_not_seen():
+    hosts = [host("node1"), host("node2")]
+    hosts[1]["rp_filter"]["all"]["running"] = None
+    assert "tells of node2" in refusals(seen(hosts=hosts), allow_unseen=False)
+
+
+def test_a_node_of_the_canary_alone_has_to_be_seen():
+    given = seen(hosts=BOTH[:1], configs=[])
+    assert refusals(given, allow_unseen=False, **CANARY) == ""
+    assert "tells of node1" in refusals(seen(hosts=BOTH[1:], configs=[]), allow_unseen=False, **CANARY)
+
+
+def test_a_host_of_a_name_that_the_cluster_does_not_know():
+    given = seen(hosts=[*BOTH, host("node3", name="node3.example.com")])
+    told = refusals(given)
+    assert "endpoint_routes_node_name: the cluster has no node 'node3' (of host node3.example.com)" in told
+
+
+def test_two_hosts_cannot_be_one_node():
+    assert "is 'node1' for more than one host (a, b)" in refusals(
+        seen(hosts=[host("node1", name="a"), host("node1", name="b")])
+    )
+
+
+def test_a_node_without_an_agent_is_meant_only_where_one_is_missing():
+    pods = [agent("node1")]
+    assert planned(seen(pods=pods))["scope"] == ["node1"]
+    given = seen(pods=pods, daemonsets=[daemonset(desired=2)])
+    assert planned(given)["scope"] == ["node1", "node2"]
+    given["daemonsets"][0]["spec"]["template"]["spec"]["nodeSelector"] = {"canary": "yes"}
+    assert planned(given)["scope"] == ["node1"]
+
+
+def test_an_agent_that_is_not_scheduled_yet_is_of_the_node_that_it_is_meant_for():
+    waiting = agent("node2", is_ready=False)
+    field = {"key": "metadata.name", "operator": "In", "values": ["node2"]}
+    terms = {"nodeSelectorTerms": [{"matchFields": [field]}]}
+    waiting["spec"] = {"affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": terms}}}
+    assert [each["node"] for each in planned(seen(pods=[agent("node1"), waiting]))["agents"]] == ["node1", "node2"]
+    waiting["spec"] = {}
+    assert [each["node"] for each in planned(seen(pods=[agent("node1"), waiting]))["agents"]] == ["node1"]
+
+
+# ---- variables -------------------------------------------------------------------------------------------------------
+
+
+def asked(*hosts, in_play=None):
+    hosts = [{"host": "host%d" % number, "options": options} for number, options in enumerate(hosts, 1)]
+    return "\n".join(options_module.problems(hosts, in_play or len(hosts)))
+
+
+ASKED = dict(OPTIONS, timeout=300, delegate="localhost", kubeconfig="", chart_repo="")
+
+
+def test_a_batch_of_the_play_is_not_the_cluster():
+    assert asked(ASKED, ASKED) == ""
+    assert "serial: this batch has 1 of the play's 2 hosts" in asked(ASKED, in_play=2)
+    assert asked(dict(ASKED, state="unchanged"), in_play=2) == ""
+
+
+def test_all_hosts_have_to_ask_for_the_same():
+    told = asked(ASKED, dict(ASKED, kubeconfig="/b"), ASKED)
+    assert "endpoint_routes_kubeconfig: has to be the same" in told
+    assert "'' for host1, host3, '/b' for host2" in told
+    assert "endpoint_routes_state: has to be the same" in asked(dict(ASKED, state="unchanged"), ASKED)
+
+
+@pytest.mark.parametrize(
+    ("option", "wrong", "right"),
+    [
+        ("batch", [0, -1], [1, 1000000]),
+        ("timeout", [0, 86401], [1, 86400]),
+        ("namespace", ["", "Kube", "a.b", "-x", "x" * 64, "a\n"], ["kube-system", "x" * 63]),
+        ("release", ["", "a b", "--x", "x" * 54], ["rke2-cilium", "x" * 53]),
+        ("node_config_name", ["", "a_b", "a/b", "x" * 254], ["endpoint-routes", "x" * 253]),
+        ("delegate", ["", "a b", "a\n"], ["localhost", "10.0.0.1", "fe80::1%eth0"]),
+        ("chart_ref", ["--set", "a b", "a\n"], ["", "cilium", "./chart", "oci://quay.io/cilium/charts/cilium"]),
+        ("node_selector", ["canary=yes", ["canary"], {"canary": True}, {1: "yes"}], [{}, {"canary": "yes"}]),
+    ],
+)
+def test_wrong_values_are_told_of_by_the_name_of_the_variable(option, wrong, right):
+    for value in wrong:
+        told = asked(dict(ASKED, **{option: value}))
+        assert told.startswith("endpoint_routes_%s: expected" % option)
+        assert "; found " in told
+        assert "\n" not in told
+    for value in right:
+        assert asked(dict(ASKED, **{option: value})) == ""
 
 
 # ---- rights ----------------------------------------------------------------------------------------------------------
