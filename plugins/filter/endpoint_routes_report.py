@@ -43,9 +43,9 @@ EXAMPLES = r"""
 RETURN = r"""
 _value:
   description:
-    - C(state) (V(done), V(pending), V(unknown)), C(problems), the C(agents) and C(pods) that are to be recreated, the
-      C(commands) that recreate the pods, the C(unknown) agents, the C(unseen) nodes, and how many replies were
-      C(accepted).
+    - C(state) (V(done), V(pending), V(unready), V(unknown)), C(problems), the C(agents) and C(pods) that are to be
+      recreated, the C(commands) that recreate the pods, the nodes whose agent is missing or not ready (C(unready)), the
+      C(unknown) agents, the C(unseen) nodes, and how many replies were C(accepted).
   type: dict
 """
 

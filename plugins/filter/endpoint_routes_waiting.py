@@ -8,16 +8,15 @@ __metaclass__ = type
 
 DOCUMENTATION = r"""
 name: endpoint_routes_waiting
-short_description: Tell which agents of a batch have not come back yet
+short_description: Tell which agents are to be ready before the next batch of them is restarted, and are not
 version_added: 0.1.0
 description:
   - Serves the role P(nodeward.cilium.endpoint_routes#role). Pure; it touches neither cluster nor node.
 positional: _input
 options:
   _input:
-    description: The agents that were deleted, as in C(batches) of P(nodeward.cilium.endpoint_routes_plan#filter).
-    type: list
-    elements: dict
+    description: The plan of P(nodeward.cilium.endpoint_routes_plan#filter).
+    type: dict
     required: true
   daemonset:
     description: The agents' DaemonSet.
@@ -28,17 +27,21 @@ options:
     type: list
     elements: dict
     required: true
+  number:
+    description: Which of the plan's C(batches) was deleted last, counted from 0.
+    type: int
+    required: true
 """
 
 EXAMPLES = r"""
 - name: Stop where an agent has not come back
   ansible.builtin.assert:
-    that: batch | nodeward.cilium.endpoint_routes_waiting(daemonset, pods.resources) | length == 0
+    that: plan | nodeward.cilium.endpoint_routes_waiting(daemonset, pods.resources, 0) | length == 0
 """
 
 RETURN = r"""
 _value:
-  description: One for each agent that has not come back, with C(node) and C(why).
+  description: One for each node whose agent is not ready, or that has none, with C(node) and C(why).
   type: list
   elements: dict
 """

@@ -19,6 +19,7 @@ from ansible_collections.nodeward.cilium.plugins.plugin_utils.endpoint_routes_ag
     batches,
     judge,
     nodes_without,
+    unready,
 )
 from ansible_collections.nodeward.cilium.plugins.plugin_utils.endpoint_routes_settings import (
     CONFIG_MAP,
@@ -69,6 +70,7 @@ def plan(seen, options):
         "diff": None,
         "agents": [],
         "batches": [],
+        "unready": [],
         "before": {},
         "after": {},
         "scope": [],
@@ -182,8 +184,8 @@ def _read(found, seen, options):
     base = (config_map.get("data") or {}).get(KEY)
     api, configs, _is_served = served_node_configs(seen["node_configs"])
     labels = {node["metadata"]["name"]: node["metadata"].get("labels") or {} for node in seen["nodes"]}
-    agents = agents_of(seen["daemonsets"][0], seen["pods"])
-    agents = [agent for agent in agents if not agent["leaving"]]
+    there = agents_of(seen["daemonsets"][0], seen["pods"])
+    agents = [agent for agent in there if not agent["leaving"]]
     # A node that Cilium is not meant for is none of ours.
     nodes = sorted({agent["node"] for agent in agents} | set(nodes_without(seen["daemonsets"][0], agents, labels)))
     _check_names(found, seen["hosts"], labels)
@@ -219,6 +221,19 @@ def _read(found, seen, options):
         if agent["node"] in found["scope"]
     ]
     found["batches"] = batches(found["agents"], options["batch"])
+    left = [agent["node"] for batch in found["batches"] for agent in batch]
+    found["unready"] = unready([node for node in found["scope"] if node not in left], there)
+    if found["unready"] and left and options["restart"] == "rolling":
+        found["problems"].append(
+            "endpoint_routes_restart: nothing is restarted while an agent that it is not the turn of is not ready: %s. "
+            "Left to do: %s. Find out why (kubectl --namespace %s describe pods --selector k8s-app=cilium), and run "
+            "again: it goes on where it stopped"
+            % (
+                "; ".join("%(node)s: %(why)s" % each for each in found["unready"]),
+                ", ".join(left),
+                options["namespace"],
+            )
+        )
 
 
 def _check_names(found, hosts, nodes):

@@ -69,24 +69,34 @@ def nodes_without(daemonset, agents, labels):
     return sorted(node for node in labels if node not in have and selects({"matchLabels": selector}, labels[node]))
 
 
-def waiting_for(batch, daemonset, pods):
-    """Of a batch that was deleted, the nodes whose new agent is not ready yet, as [{node, why}]."""
-    agents = agents_of(daemonset, pods)
+def unready(nodes, agents, old=()):
+    """Of these nodes those whose agent is not ready, or that have none, as [{node, why}].
+
+    agents: all that are there, those that are leaving too; old: the uids of those that were deleted.
+    """
     told = []
-    for old in batch:
-        here = [agent for agent in agents if agent["node"] == old["node"]]
-        new = [agent for agent in here if agent["uid"] != old["uid"]]
+    for node in nodes:
+        here = [agent for agent in agents if agent["node"] == node]
+        new = [agent for agent in here if agent["uid"] not in old]
         # A new one beside an old one that will not go is no agent that took over.
-        if any(agent["ready"] for agent in new) and len(here) == len(new):
-            continue
-        if len(here) != len(new):
-            why = "the old agent %s does not go" % old["pod"]
-        elif new:
-            why = "the new agent %s is not ready" % new[-1]["pod"]
+        if len(new) < len(here):
+            why = "the old agent %s does not go" % next(agent for agent in here if agent["uid"] in old)["pod"]
+        elif not new:
+            why = "it has no agent"
+        elif not any(agent["ready"] for agent in new):
+            why = "the agent %s is not ready" % new[-1]["pod"]
         else:
-            why = "there is no new agent yet"
-        told.append({"node": old["node"], "why": why})
+            continue
+        told.append({"node": node, "why": why})
     return told
+
+
+def waiting_for(planned, daemonset, pods, number):
+    """What the batch after this number (from 0) waits for, as [{node, why}]: every agent whose turn is not to come."""
+    done, left = planned["batches"][: number + 1], planned["batches"][number + 1 :]
+    later = {agent["node"] for batch in left for agent in batch}
+    nodes = [node for node in planned["scope"] if node not in later]
+    return unready(nodes, agents_of(daemonset, pods), {agent["uid"] for batch in done for agent in batch})
 
 
 def judge(agents, before, after, hosts, times):
@@ -101,13 +111,16 @@ def judge(agents, before, after, hosts, times):
         value = as_flag(after[node][0])
         runs = hosts.get(node, {}).get("agent")
         is_young = bool(times.get(node)) and agent["created"] >= times[node]
-        if runs is not None and runs != value and is_young and not agent["ready"]:
-            state, reason = UNKNOWN, "it is not ready yet, and what is there to be read is its predecessor's"
-        elif runs is not None:
+        changes = as_flag(before[node][0]) != value
+        # What is there to be read of one that has not started is its predecessor's.
+        is_starting = is_young and not agent["ready"]
+        if runs is not None and not (is_starting and (changes or runs != value)):
             state = CURRENT if runs == value else STALE
             reason = "it says that it runs with %s" % as_text(runs)
-        elif as_flag(before[node][0]) != value:
+        elif changes:
             state, reason = STALE, "its value changes"
+        elif runs is not None:
+            state, reason = UNKNOWN, "it is not ready yet, and what is there to be read is its predecessor's"
         elif times.get(node) and not is_young:
             state, reason = STALE, "it is older (%s) than the settings (%s)" % (agent["created"], times[node])
         elif times.get(node):

@@ -46,11 +46,11 @@ def report(planned, hosts, restarted=(), is_check=False):
     for agent in agents:
         if agent["node"] in restarted:
             problems.append("%s: its agent was recreated, but %s" % (agent["node"], agent["reason"]))
-    pending = bool(agents or pods)
     result = {
-        "state": "pending" if pending else "unknown" if unseen or unknown else "done",
+        "state": _state(agents or pods, planned["unready"], unseen or unknown),
         "problems": problems,
         "agents": agents,
+        "unready": planned["unready"],
         "unknown": unknown,
         "pods": pods,
         "unseen": unseen,
@@ -59,6 +59,10 @@ def report(planned, hosts, restarted=(), is_check=False):
     }
     result["commands"] = [told for told in (commands.recreate(pod["pod"]) for pod in pods) if told]
     return result
+
+
+def _state(pending, not_ready, unknown):
+    return "pending" if pending else "unready" if not_ready else "unknown" if unknown else "done"
 
 
 def story(planned, reported, options, is_check=False):
@@ -92,6 +96,7 @@ def story(planned, reported, options, is_check=False):
         )
     if agents:
         lines.append(">> to recreate them  run again with endpoint_routes_restart=rolling")
+    lines += [">> agent            of %(node)s: %(why)s" % each for each in reported["unready"]]
     for agent in reported["unknown"]:
         lines.append("   agent            %s on %s: %s" % (agent["pod"], agent["node"], agent["reason"]))
     for pod in reported["pods"]:
@@ -124,4 +129,6 @@ def _summary(planned, reported, word):
             _count(planned["agents"], "agent"),
             _count(reported["pods"], "pod"),
         )
+    if reported["state"] == "unready":
+        return "%s in the cluster; %s missing or not ready" % (word, _count(reported["unready"], "agent"))
     return "%s in the cluster; not everything could be seen" % word

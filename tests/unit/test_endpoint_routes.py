@@ -438,25 +438,83 @@ def test_batches_are_in_order_and_the_unready_come_last():
     ]
 
 
-BATCH = [{"node": "node1", "uid": "old", "pod": "cilium-old"}]
-
-
 @pytest.mark.parametrize(
     ("pods", "why"),
     [
         ([agent("node1", "new")], None),
-        ([], "there is no new agent yet"),
+        ([], "it has no agent"),
         ([agent("node1", "old")], "the old agent cilium-old does not go"),
         ([agent("node1", "old", leaving=True), agent("node1", "new")], "the old agent cilium-old does not go"),
-        ([agent("node1", "new", is_ready=False)], "the new agent cilium-new is not ready"),
-        ([agent("node1", "new", leaving=True)], "the new agent cilium-new is not ready"),
-        ([agent("node2", "new")], "there is no new agent yet"),
-        ([agent("node1", "new", owner="other")], "there is no new agent yet"),
+        ([agent("node1", "new", is_ready=False)], "the agent cilium-new is not ready"),
+        ([agent("node1", "new", leaving=True)], "the agent cilium-new is not ready"),
+        ([agent("node1", "third", leaving=True), agent("node1", "new")], None),
+        ([agent("node2", "new")], "it has no agent"),
+        ([agent("node1", "new", owner="other")], "it has no agent"),
     ],
 )
 def test_waiting(pods, why):
     expected = [{"node": "node1", "why": why}] if why else []
-    assert agents.waiting_for(BATCH, daemonset(), pods) == expected
+    batches = [[{"node": "node1", "uid": "old", "pod": "cilium-old"}]]
+    assert agents.waiting_for({"batches": batches, "scope": ["node1"]}, daemonset(), pods, 0) == expected
+
+
+def test_a_batch_waits_for_all_whose_turn_is_not_to_come():
+    pods = [agent("node%d" % number, is_ready=number in (2, 3)) for number in (1, 2, 3, 4, 5)]
+    batches = [[{"node": node, "uid": "old-" + node, "pod": "x"}] for node in ("node2", "node3", "node4")]
+    found = {"batches": batches, "scope": ["node1", "node2", "node3", "node4"]}
+    told = [agents.waiting_for(found, daemonset(), pods, number) for number in (0, 1, 2)]
+    assert [[each["node"] for each in one] for one in told] == [["node1"], ["node1"], ["node1", "node4"]]
+
+
+def broken(**options):
+    """Of three agents the second was recreated with the settings and is not ready; the third is left."""
+    config = config_map("true", manager=settings.MANAGER, time=LATER)
+    pods = [agent("node1", created=LATER), agent("node2", created=LATER, is_ready=False), agent("node3")]
+    nodes = [{"metadata": {"name": "node%d" % number}} for number in (1, 2, 3)]
+    return planned(seen(config, pods=pods, nodes=nodes, daemonsets=[daemonset(desired=3)]), **options)
+
+
+def test_a_second_run_does_not_go_on_past_a_broken_agent():
+    (told,) = broken(restart="rolling")["problems"]
+    assert "node2: the agent cilium-node2 is not ready" in told
+    assert "Left to do: node3." in told
+    assert "node1" not in told
+    assert broken()["problems"] == []
+
+
+def test_a_broken_agent_is_never_done():
+    for pods, why in (
+        ([agent("node1", created=LATER), agent("node2", created=LATER, is_ready=False)], "cilium-node2 is not ready"),
+        ([agent("node1", created=LATER)], "it has no agent"),
+        ([agent("node1", created=LATER), agent("node2", created=LATER, leaving=True)], "is not ready"),
+    ):
+        config = config_map("true", manager=settings.MANAGER, time=LATER)
+        hosts = [host("node1", True), host("node2", True)]
+        found = planned(seen(config, hosts, pods=pods, daemonsets=[daemonset(desired=2)]), restart="rolling")
+        assert found["problems"] == []
+        result = reports.report(found, hosts)
+        assert result["state"] == "unready"
+        assert [each["node"] for each in result["unready"]] == ["node2"]
+        lines = reports.story(found, result, OPTIONS)
+        assert "1 agent missing or not ready" in lines[0]
+        assert any("node2" in line and why in line for line in lines[1:])
+
+
+def test_a_node_that_lacks_its_agent_holds_the_others_up():
+    pods = [agent("node2", created=NOW)]
+    config = config_map("true", manager=settings.MANAGER, time=LATER)
+    given = seen(config, pods=pods, daemonsets=[daemonset(desired=2)])
+    assert "node1: it has no agent. Left to do: node2" in refusals(given, restart="rolling")
+    assert refusals(dict(given, daemonsets=[daemonset(desired=1)]), restart="rolling") == ""
+
+
+def test_what_broke_an_agent_can_be_taken_back():
+    config = config_map("true", manager=settings.MANAGER, time=NOW)
+    pods = [agent("node1", created=LATER, is_ready=False), agent("node2", created="2026-11-24T09:00:00Z")]
+    # It read true and never started; what it left to be read is false.
+    found = planned(seen(config, [host("node1", runs=False)], pods=pods), state="disabled", restart="rolling")
+    assert found["problems"] == []
+    assert [[each["node"] for each in batch] for batch in found["batches"]] == [["node2"], ["node1"]]
 
 
 # ---- caveats ---------------------------------------------------------------------------------------------------------
