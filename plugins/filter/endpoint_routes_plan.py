@@ -40,9 +40,9 @@ _value:
     - The plan. C(problems) refuse it, each a sentence; C(method) and C(found_by); C(wanted), the value as Cilium reads
       it; C(change), what has to be written (V(helm), V(configmap), V(node_config), V(remove)) or null, with
       C(definition) or C(values), and C(diff) in words; C(agents), each with its C(state) (V(current), V(stale),
-      V(unknown)) and C(reason); C(batches), the stale ones in the order of their restart;
-      C(unready), of all other nodes those whose agent is missing or not ready, each with C(node) and C(why); C(before) and C(after),
-      what is configured for each node; C(scope), the nodes that are meant; C(notes).
+      V(unknown)) and C(reason); C(batches), the stale ones in the order of their restart; C(unready), of all other
+      nodes those whose agent is missing or not ready, each with C(node) and C(why); C(before) and C(after), what is
+      configured for each node; C(scope), the nodes that are meant; C(notes).
   type: dict
 """
 

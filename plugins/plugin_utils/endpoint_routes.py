@@ -37,7 +37,9 @@ from ansible_collections.nodeward.cilium.plugins.plugin_utils.endpoint_routes_se
     configured,
     few,
     is_as_wanted,
+    note,
     owners,
+    refuse,
     selects,
     served_node_configs,
     shown,
@@ -106,39 +108,45 @@ def _find_method(found, seen, options):
         found["problems"].append(rights.refusal(missing, namespace))
         return
     if config_map is None:
-        found["problems"].append(
+        refuse(
+            found,
             "Cilium is not in namespace %s: it has no ConfigMap %s. Name the namespace of Cilium by "
-            "endpoint_routes_namespace, or install Cilium first" % (namespace, CONFIG_MAP)
+            "endpoint_routes_namespace, or install Cilium first" % (namespace, CONFIG_MAP),
         )
     if len(seen["daemonsets"]) != 1:
-        found["problems"].append(
+        refuse(
+            found,
             "Cilium is not in namespace %s: expected one DaemonSet with the label k8s-app=cilium there, found %d. Name "
-            "the namespace of Cilium by endpoint_routes_namespace" % (namespace, len(seen["daemonsets"]))
+            "the namespace of Cilium by endpoint_routes_namespace" % (namespace, len(seen["daemonsets"])),
         )
     if method == HELM and not found["problems"]:
         _check_release(found, release, options)
         if seen["helm_failed"] and not found["problems"]:
-            found["problems"].append(
+            refuse(
+                found,
                 "endpoint_routes_helm_binary: the helm client could not tell of the release %s: %s"
-                % (options["release"], seen["helm_failed"])
+                % (options["release"], seen["helm_failed"]),
             )
     if method == CONFIGMAP and release:
-        found["notes"].append(
+        note(
+            found,
             "ConfigMap %s belongs to the Helm release %s: what is written into it past Helm does not last. The next "
             "helm upgrade that names endpointRoutes.enabled undoes it; endpoint_routes_method=helm sets the release's "
-            "own value" % (CONFIG_MAP, release["name"])
+            "own value" % (CONFIG_MAP, release["name"]),
         )
     if method == NODE_CONFIG_METHOD:
         if api is None:
-            found["problems"].append(
+            refuse(
+                found,
                 "endpoint_routes_method: node_config needs the CustomResourceDefinition "
                 "ciliumnodeconfigs.cilium.io, and this cluster serves none (Cilium has it since 1.13). Use helm or "
-                "configmap"
+                "configmap",
             )
         if not options["node_selector"]:
-            found["problems"].append(
+            refuse(
+                found,
                 "endpoint_routes_node_selector: is empty, which would choose every node; name labels of the nodes that "
-                "are meant, or use helm or configmap for all"
+                "are meant, or use helm or configmap for all",
             )
 
 
@@ -161,20 +169,23 @@ def _release_of(config_map, releases, options):
 
 def _check_release(found, release, options):
     if release is None or release["status"] is None and release["name"] == options["release"]:
-        found["problems"].append(
+        refuse(
+            found,
             "endpoint_routes_release: there is no Helm release '%s' in namespace %s. Name the release by "
             "endpoint_routes_release, or use endpoint_routes_method=configmap"
-            % (options["release"], options["namespace"])
+            % (options["release"], options["namespace"]),
         )
     elif release["name"] != options["release"]:
-        found["problems"].append(
+        refuse(
+            found,
             "endpoint_routes_release: ConfigMap %s belongs to the Helm release '%s', not to '%s'. Say "
-            "endpoint_routes_release=%s" % (CONFIG_MAP, release["name"], options["release"], release["name"])
+            "endpoint_routes_release=%s" % (CONFIG_MAP, release["name"], options["release"], release["name"]),
         )
     elif release["status"] != "deployed":
-        found["problems"].append(
+        refuse(
+            found,
             "endpoint_routes_release: the last revision of '%s' is %s, not deployed; finish or roll it back with helm "
-            "first" % (release["name"], release["status"])
+            "first" % (release["name"], release["status"]),
         )
 
 
@@ -197,9 +208,10 @@ def _read(found, seen, options):
         selector = {"matchLabels": options["node_selector"]}
         found["scope"] = [node for node in nodes if selects(selector, labels.get(node, {}))]
         if not found["scope"] and not found["problems"]:
-            found["problems"].append(
+            refuse(
+                found,
                 "endpoint_routes_node_selector: no node has the labels %s"
-                % ", ".join("%s=%s" % pair for pair in sorted(options["node_selector"].items()))
+                % ", ".join("%s=%s" % pair for pair in sorted(options["node_selector"].items())),
             )
     else:
         found["scope"] = nodes
@@ -224,7 +236,8 @@ def _read(found, seen, options):
     left = [agent["node"] for batch in found["batches"] for agent in batch]
     found["unready"] = unready([node for node in found["scope"] if node not in left], there)
     if found["unready"] and left and options["restart"] == "rolling":
-        found["problems"].append(
+        refuse(
+            found,
             "endpoint_routes_restart: nothing is restarted while an agent that it is not the turn of is not ready: %s. "
             "Left to do: %s. Find out why (kubectl --namespace %s describe pods --selector k8s-app=cilium), and run "
             "again: it goes on where it stopped"
@@ -232,7 +245,7 @@ def _read(found, seen, options):
                 "; ".join("%(node)s: %(why)s" % each for each in found["unready"]),
                 ", ".join(left),
                 options["namespace"],
-            )
+            ),
         )
 
 
@@ -240,15 +253,17 @@ def _check_names(found, hosts, nodes):
     """By its name as a node a host speaks for that node; a wrong one would speak for nobody, or for another."""
     for host in hosts:
         if host["node"] not in nodes:
-            found["problems"].append(
+            refuse(
+                found,
                 "endpoint_routes_node_name: the cluster has no node '%s' (of host %s). Set it for that host to its "
-                "name in `kubectl get nodes`, or leave the host out of the play" % (host["node"], host["host"])
+                "name in `kubectl get nodes`, or leave the host out of the play" % (host["node"], host["host"]),
             )
     names = [host["node"] for host in hosts]
     for node in sorted({name for name in names if names.count(name) > 1}):
-        found["problems"].append(
+        refuse(
+            found,
             "endpoint_routes_node_name: is '%s' for more than one host (%s)"
-            % (node, few([host["host"] for host in hosts if host["node"] == node]))
+            % (node, few([host["host"] for host in hosts if host["node"] == node])),
         )
 
 
@@ -256,10 +271,11 @@ def _plan_config_map(found, seen, options, base):
     wanted, config_map = found["wanted"], seen["config_map"]
     others = owners(config_map, KEY_PATH)
     if others and not options["force_conflicts"]:
-        found["problems"].append(
+        refuse(
+            found,
             "ConfigMap %s: %s is owned by the field manager %s, which would set it back. Change it there, or say "
             "endpoint_routes_force_conflicts=true to take it over"
-            % (CONFIG_MAP, KEY, " and ".join(_told_owner(owner) for owner in others))
+            % (CONFIG_MAP, KEY, " and ".join(_told_owner(owner) for owner in others)),
         )
     _refuse_keeper(found, config_map, options)
     found["change"] = CONFIGMAP
@@ -279,9 +295,10 @@ def _told_owner(owner):
 def _refuse_keeper(found, config_map, options):
     for where, mark, keeper in _KEEPERS:
         if mark in (config_map["metadata"].get(where) or {}) and not options["force_conflicts"]:
-            found["problems"].append(
+            refuse(
+                found,
                 "ConfigMap %s is kept by %s (%s): change it where %s takes it from, or say "
-                "endpoint_routes_force_conflicts=true" % (CONFIG_MAP, keeper, mark, keeper)
+                "endpoint_routes_force_conflicts=true" % (CONFIG_MAP, keeper, mark, keeper),
             )
             return
 
@@ -307,10 +324,11 @@ def _plan_release(found, seen, base):
         )
     if found["change"] and not wrong_value and wanted == "false":
         others = owners(seen["config_map"], KEY_PATH)
-        found["problems"].append(
+        refuse(
+            found,
             "ConfigMap %s: %s is %s although the release does not ask for it; it was written past Helm%s, and no helm "
             "upgrade takes it back. Say endpoint_routes_method=configmap"
-            % (CONFIG_MAP, KEY, shown(base), " by " + " and ".join(map(_told_owner, others)) if others else "")
+            % (CONFIG_MAP, KEY, shown(base), " by " + " and ".join(map(_told_owner, others)) if others else ""),
         )
 
 
@@ -326,9 +344,10 @@ def _plan_node_config(found, api, options, base, configs):
     existing = next((config for config in configs if config["metadata"]["name"] == name), None)
     others = [config for config in configs if config is not existing]
     if existing and not OWN_LABEL.items() <= (existing["metadata"].get("labels") or {}).items():
-        found["problems"].append(
+        refuse(
+            found,
             "%s %s is somebody else's: it lacks the label %s=%s. Choose another endpoint_routes_node_config_name"
-            % ((NODE_CONFIG, name) + next(iter(OWN_LABEL.items())))
+            % ((NODE_CONFIG, name) + next(iter(OWN_LABEL.items()))),
         )
     found["definition"] = definition
     if wanted == "false" and not as_flag(base):
@@ -365,10 +384,11 @@ def _check_overrides(found, configs):
             continue
         told = "%s %s gives %s another value" % (NODE_CONFIG, name, few(nodes))
         if found["method"] == NODE_CONFIG_METHOD:
-            found["problems"].append(
+            refuse(
+                found,
                 told + ", and wins by its name, which comes later; take it away, or choose an "
-                "endpoint_routes_node_config_name that comes after it"
+                "endpoint_routes_node_config_name that comes after it",
             )
         else:
-            found["notes"].append(told + ", which stays")
+            note(found, told + ", which stays")
             found["scope"] = [node for node in found["scope"] if node not in nodes]

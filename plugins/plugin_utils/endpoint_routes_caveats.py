@@ -10,17 +10,23 @@ __metaclass__ = type
 import re
 
 from ansible_collections.nodeward.cilium.plugins.plugin_utils import endpoint_routes_rights as rights
+from ansible_collections.nodeward.cilium.plugins.plugin_utils import horizons
 from ansible_collections.nodeward.cilium.plugins.plugin_utils.endpoint_routes_settings import (
     CONFIG_MAP,
     HELM,
     as_flag,
     few,
+    note,
+    refuse,
     shown,
 )
 
 # Cloud modes for which the chart always sets the option.
 _FORCED_IPAM = ("alibabacloud", "azure", "eni")
 _FORCED_VALUES = ("alibabacloud", "azure", "eni", "gke")
+
+# How a diff names a file that is not there.
+_NOTHING = "/dev/null"
 
 
 def cilium_version(daemonset):
@@ -35,16 +41,17 @@ def check(found, seen, options):
     config = seen["config_map"].get("data") or {}
     values = (seen["helm"] or {}).get("values") or {}
     daemonset = seen["daemonsets"][0]
+    _check_filter(found, seen, options)
     if found["wanted"] == "true":
         _check_host_routing(found, config, cilium_version(daemonset))
-        _check_filter(found, seen, options)
     elif found["change"]:
         _check_may_be_off(found, config, values)
     template = daemonset["spec"]["template"]["metadata"].get("annotations") or {}
     if found["change"] == HELM and rights.CHECKSUM in template and options["restart"] == "never":
-        found["problems"].append(
+        refuse(
+            found,
             "endpoint_routes_restart: is never, but the release's value rollOutCiliumPods makes the upgrade restart "
-            "every agent. Consent with endpoint_routes_restart=rolling, or set rollOutCiliumPods to false first"
+            "every agent. Consent with endpoint_routes_restart=rolling, or set rollOutCiliumPods to false first",
         )
     missing = []
     if found["change"] == HELM:
@@ -54,10 +61,11 @@ def check(found, seen, options):
         # Helm would find out in the middle of the upgrade, and leave a release that failed.
         found["problems"].append(rights.refusal(missing, options["namespace"]))
     if found["change"] == HELM and not options["chart_ref"]:
-        found["problems"].append(
+        refuse(
+            found,
             "endpoint_routes_chart_ref: is not set, and a helm upgrade needs the chart that is installed (%s). Name it "
             "as helm does, such as endpoint_routes_chart_ref=cilium with "
-            "endpoint_routes_chart_repo=https://helm.cilium.io" % found["chart"]
+            "endpoint_routes_chart_repo=https://helm.cilium.io" % found["chart"],
         )
     _check_seen(found, seen["hosts"], options)
 
@@ -72,30 +80,33 @@ def _check_host_routing(found, config, version):
         "does not go together with endpoint routes up to Cilium 1.13"
     )
     if version is None:
-        found["notes"].append("%s; the agent's image does not tell its version" % told)
+        note(found, "%s; the agent's image does not tell its version" % told)
     elif version <= (1, 13):
-        found["problems"].append(
+        refuse(
+            found,
             "%s, and this is %d.%d: the agent would fall back to the slower path by itself. Set "
             "enable-host-legacy-routing to true (the chart's bpf.hostLegacyRouting), or update Cilium"
-            % ((told,) + version)
+            % ((told,) + version),
         )
 
 
 def _check_may_be_off(found, config, values):
     for key in ("local-router-ipv4", "local-router-ipv6"):
         if config.get(key):
-            found["problems"].append(
+            refuse(
+                found,
                 "ConfigMap %s: %s is %s, which requires endpoint routes; the agents would not start without. Take it "
-                "away first" % (CONFIG_MAP, key, shown(config[key]))
+                "away first" % (CONFIG_MAP, key, shown(config[key])),
             )
     forced = [config["ipam"]] if config.get("ipam") in _FORCED_IPAM else []
     forced += [
         name for name in _FORCED_VALUES if isinstance(values.get(name), dict) and values[name].get("enabled") is True
     ]
     if forced:
-        found["problems"].append(
+        refuse(
+            found,
             "Cilium's mode %s needs endpoint routes, and its chart sets them whatever the value says: they cannot be "
-            "disabled" % sorted(set(forced))[0]
+            "disabled" % sorted(set(forced))[0],
         )
 
 
@@ -107,61 +118,94 @@ def _check_seen(found, hosts, options):
         return
     told = "no host of this run tells of %s, so whether a filter cuts pods off there is not known" % few(unseen)
     if options["allow_unseen"]:
-        found["notes"].append(told + "; endpoint_routes_allow_unseen consents to it")
+        note(found, told + "; endpoint_routes_allow_unseen consents to it")
     else:
-        found["problems"].append(
+        refuse(
+            found,
             told + ". Visit every node of the cluster in one play (no --limit; a host that failed before is out of it; "
-            "one of another name needs endpoint_routes_node_name), or consent with endpoint_routes_allow_unseen=true"
+            "one of another name needs endpoint_routes_node_name), or consent with endpoint_routes_allow_unseen=true",
         )
 
 
-def filtered_now(rp_filter):
-    """Where the filter cuts nodes apart once pods have routes of their own: [(name, value)]."""
-    devices = [
-        (name, device["running"])
-        for name, device in sorted(rp_filter["devices"].items())
-        if name.startswith("cilium_") and device["kind"] == "cilium" and device["running"]
-    ]
-    every = rp_filter["all"]["running"]
-    return ([("all", every)] if every else []) + devices
+def hardening(result):
+    """What a run of the module rp_filter in check mode said that it would change: {running: {name: value}, overlay}.
+
+    overlay: {file: content, or null for one that goes}, as M(nodeward.cilium.rp_filter_facts) takes it.
+    """
+    overlay = {}
+    for change in result.get("diff") or []:
+        before, after = change["before_header"], change["after_header"]
+        if before.startswith("/"):
+            overlay[after if before == _NOTHING else before] = None if after == _NOTHING else change["after"]
+    planned = result["plan"] if result.get("applied") else []
+    # A pattern has no value to come from.
+    running = {item["name"]: item["to"] for item in planned if item["from"] not in (None, item["to"])}
+    return {"running": running, "overlay": overlay}
 
 
-def filtered_later(rp_filter):
-    """The same after the next boot, by the lines that systemd-sysctl reads: [(name, value, file:line)]."""
-    found = []
-    for name, configs in [("all", rp_filter["all"])] + sorted(rp_filter["patterns"].items()):
-        line = configs["configured"]["systemd_sysctl"]
-        if line and line["value"] and (name == "all" or name.startswith("cilium_")):
-            found.append((name, line["value"], "%s:%d" % (line["path"], line["line"])))
+def _hardened(host):
+    """The facts of the filter, with the running values that the role rp_filter said in check mode it would write."""
+    rp_filter, running = host["rp_filter"], host["hardening"]
+    return dict(
+        rp_filter,
+        all=dict(rp_filter["all"], running=running.get("all", rp_filter["all"]["running"])),
+        devices={
+            name: dict(device, running=running.get(name, device["running"]))
+            for name, device in rp_filter["devices"].items()
+        },
+    )
+
+
+def _is_pods(name):
+    """Whether Cilium's device or pattern of this name is a pod's, and not one of those between the nodes."""
+    return not name.startswith("cilium_")
+
+
+def filtered_now(rp_filter, with_routes):
+    """Where the filter drops what it must not, as "name value".
+
+    With endpoint routes what comes from other nodes arrives on cilium_*, and without them a pod's reply is refused on
+    its own device; there the larger of all and the device's own value counts.
+    """
+    every = rp_filter["all"]["running"] or 0
+    found = ["all %d" % every] if every else []
+    for name, device in sorted(rp_filter["devices"].items()):
+        if device["kind"] == "cilium" and _is_pods(name) is not with_routes and device["running"]:
+            found.append("%s %d" % (name, device["running"]))
     return found
 
 
+def filtered_later(rp_filter, with_routes):
+    """The same of devices to come and of the next boot, as "name value by file:line"."""
+    found = []
+    for pattern in sorted(name for name in rp_filter["patterns"] if _is_pods(name) is not with_routes):
+        to_come = horizons.to_come(rp_filter, pattern, [1, 2])
+        for line in [line for when in ("pod", "boot") for line in to_come[when]["lines"] if line["value"]]:
+            found.append("%s %d by %s:%d" % (line["key"], line["value"], line["path"], line["line"]))
+    return sorted(set(found))
+
+
 def _check_filter(found, seen, options):
-    """cilium_* and all have to stay at 0: with endpoint routes a filter there cuts pods of different nodes apart."""
+    """With endpoint routes cilium_* and all have to stay at 0, and without them the pods' own devices and all."""
     for host in seen["hosts"]:
         if host["node"] not in found["scope"]:
             continue
-        now = filtered_now(host["rp_filter"])
-        told = ", ".join("%s %d" % pair for pair in now)
-        if now and host["hardened"]:
-            found["notes"].append(
-                "%s: rp_filter is on (%s); nodeward.cilium.rp_filter sets that to 0 first" % (host["host"], told)
+        with_routes = as_flag(found["after"][host["node"]][0])
+        harm = "with endpoint routes its pods are cut off from those on other nodes"
+        if not with_routes:
+            harm = "without endpoint routes its pods are cut off from it"
+        rp_filter = _hardened(host)
+        now, later = filtered_now(rp_filter, with_routes), filtered_later(rp_filter, with_routes)
+        told = "rp_filter is on (%s)" % few(now)
+        if not now:
+            told = "rp_filter will be on with the next device or boot (%s)" % few(later)
+        # A pod that is made anew has a new device.
+        is_harmful = now or later and not with_routes
+        if is_harmful and not options["allow_filtered"]:
+            refuse(
+                found,
+                "%s: %s: %s. Run nodeward.cilium.harden, or the role nodeward.cilium.rp_filter, first; "
+                "endpoint_routes_allow_filtered=true consents to it" % (host["host"], told, harm),
             )
-        elif now and options["allow_filtered"]:
-            found["notes"].append(
-                "%s: rp_filter is on (%s): with endpoint routes its pods are cut off from those on other nodes"
-                % (host["host"], told)
-            )
-        elif now:
-            found["problems"].append(
-                "%s: rp_filter is on (%s), and with endpoint routes that cuts its pods off from those on other nodes. "
-                "Run nodeward.cilium.harden, or the role nodeward.cilium.rp_filter, first; "
-                "endpoint_routes_allow_filtered=true consents to it" % (host["host"], told)
-            )
-        later = [] if host["hardened"] else filtered_later(host["rp_filter"])
-        if later and not now:
-            found["notes"].append(
-                "%s: rp_filter will be on after the next boot or with a new device (%s), which then cuts its pods off "
-                "from those on other nodes; nodeward.cilium.rp_filter keeps it off"
-                % (host["host"], "; ".join("%s %d by %s" % entry for entry in later))
-            )
+        elif now or later:
+            note(found, "%s: %s: %s; nodeward.cilium.rp_filter keeps it off" % (host["host"], told, harm))

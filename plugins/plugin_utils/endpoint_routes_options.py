@@ -9,7 +9,7 @@ __metaclass__ = type
 
 import re
 
-from ansible_collections.nodeward.cilium.plugins.plugin_utils.endpoint_routes_settings import few
+from ansible_collections.nodeward.cilium.plugins.plugin_utils.endpoint_routes_settings import few, visible
 
 # As the API of Kubernetes and helm take them.
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\Z")
@@ -34,6 +34,10 @@ def problems(hosts, in_play):
 
     hosts: each host of the batch with its variables, as {host, options}; in_play: how many the play has in all batches.
     """
+    return [visible(sentence) for sentence in _problems(hosts, in_play)]
+
+
+def _problems(hosts, in_play):
     told = disagreements(hosts)
     if told or hosts[0]["options"]["state"] == "unchanged":
         return told

@@ -9,7 +9,7 @@ __metaclass__ = type
 
 from ansible_collections.nodeward.cilium.plugins.plugin_utils import commands
 from ansible_collections.nodeward.cilium.plugins.plugin_utils.endpoint_routes_agents import STALE, UNKNOWN
-from ansible_collections.nodeward.cilium.plugins.plugin_utils.endpoint_routes_settings import few
+from ansible_collections.nodeward.cilium.plugins.plugin_utils.endpoint_routes_settings import as_flag, few, visible
 
 
 def report(planned, hosts, restarted=(), is_check=False):
@@ -18,10 +18,10 @@ def report(planned, hosts, restarted=(), is_check=False):
     planned: the plan made anew after acting; hosts: the facts of the nodes after acting; restarted: the nodes whose
     agent was recreated in between.
     """
-    wanted = planned["wanted"] == "true"
     agents = [agent for agent in planned["agents"] if agent["state"] == STALE]
     unknown = [agent for agent in planned["agents"] if agent["state"] == UNKNOWN]
-    pods, problems, unseen, verified = [], [] if is_check else list(planned["problems"]), [], 0
+    pods, unproven, unseen, verified = [], [], [], 0
+    problems = list(planned["problems"])
     if planned["change"] and not is_check:
         problems.append("it was written, and is not what was asked for: %s is still to change" % planned["diff"])
     visited = {host["node"]: host for host in hosts}
@@ -33,26 +33,31 @@ def report(planned, hosts, restarted=(), is_check=False):
         for endpoint in host["routes"]["endpoints"]:
             if not endpoint["address"]:
                 continue
-            has_route = endpoint["endpoint_route"]
-            if has_route != wanted:
-                pods.append({name: endpoint[name] for name in ("address", "device", "pod", "verdict")} | {"node": node})
-            elif endpoint["verdict"] == "dropped" and wanted and not is_check:
-                problems.append(
-                    "%s: %s has a route of its own, and its reply is dropped all the same: %s"
-                    % (node, endpoint["pod"] or endpoint["address"], endpoint["reason"])
-                )
+            told = dict({name: endpoint[name] for name in ("address", "device", "pod", "verdict")}, node=node)
+            if endpoint["endpoint_route"] != as_flag(planned["after"][node][0]):
+                pods.append(told)
             elif endpoint["verdict"] == "accepted":
                 verified += 1
+            elif endpoint["verdict"] != "dropped":
+                unproven.append(dict(told, reason=endpoint["reason"]))
+            # What the role rp_filter would change, in check mode, may well mend it.
+            elif not host["hardening"]:
+                problems.append(
+                    "%s: %s is on its path, and its reply is dropped all the same: %s"
+                    % (node, _named(told), endpoint["reason"])
+                )
     for agent in agents:
         if agent["node"] in restarted:
             problems.append("%s: its agent was recreated, but %s" % (agent["node"], agent["reason"]))
     result = {
-        "state": _state(agents or pods, planned["unready"], unseen or unknown),
-        "problems": problems,
+        "state": _state(agents or pods, planned["unready"], unseen or unknown or unproven),
+        # What nodes say in them must not look like another line.
+        "problems": [visible(problem) for problem in problems],
         "agents": agents,
         "unready": planned["unready"],
         "unknown": unknown,
         "pods": pods,
+        "unproven": unproven,
         "unseen": unseen,
         "accepted": verified,
         "commands": [],
@@ -65,8 +70,16 @@ def _state(pending, not_ready, unknown):
     return "pending" if pending else "unready" if not_ready else "unknown" if unknown else "done"
 
 
+def _named(pod):
+    return pod["pod"] or "%s on %s (no source names its pod)" % (pod["address"], pod["device"])
+
+
 def story(planned, reported, options, is_check=False):
     """The report as lines for people; those that begin with >> are what is left to do."""
+    return [visible(line) for line in _story(planned, reported, options, is_check)]
+
+
+def _story(planned, reported, options, is_check):
     word = "enabled" if planned["wanted"] == "true" else "disabled"
     lines = ["endpoint routes: to be %s by %s (%s)" % (word, planned["method"], planned["found_by"])]
     if planned["diff"]:
@@ -100,11 +113,15 @@ def story(planned, reported, options, is_check=False):
     for agent in reported["unknown"]:
         lines.append("   agent            %s on %s: %s" % (agent["pod"], agent["node"], agent["reason"]))
     for pod in reported["pods"]:
-        told = pod["pod"] or "%s on %s (no source names its pod)" % (pod["address"], pod["device"])
         recreate = commands.recreate(pod["pod"])
         lines.append(
             ">> pod              %s on %s is still on the old path (%s)%s"
-            % (told, pod["node"], pod["verdict"], ": " + recreate if recreate else "")
+            % (_named(pod), pod["node"], pod["verdict"], ": " + recreate if recreate else "")
+        )
+    for pod in reported["unproven"]:
+        lines.append(
+            "   not known        whether the reply of %s on %s is accepted: %s"
+            % (_named(pod), pod["node"], pod["reason"])
         )
     if reported["unseen"]:
         lines.append("   not seen         %s: not visited, or nothing tells of its endpoints" % few(reported["unseen"]))

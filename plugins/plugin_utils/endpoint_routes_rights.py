@@ -8,6 +8,7 @@ from __future__ import absolute_import, division, print_function
 __metaclass__ = type
 
 import hashlib
+import shlex
 
 import yaml
 from ansible_collections.nodeward.cilium.plugins.plugin_utils.endpoint_routes_settings import (
@@ -15,6 +16,7 @@ from ansible_collections.nodeward.cilium.plugins.plugin_utils.endpoint_routes_se
     CONFIGMAP,
     HELM,
     NODE_CONFIG_METHOD,
+    visible,
 )
 
 # A resource is named as kubectl does: with its API group, where that is not the core group.
@@ -158,7 +160,7 @@ def role_manifests(missing):
 def _bind(document):
     name, where = document["metadata"]["name"], document["metadata"].get("namespace")
     if where:
-        return "kubectl --namespace %s create rolebinding %s --role=%s --user=NAME" % (where, name, name)
+        return "kubectl --namespace %s create rolebinding %s --role=%s --user=NAME" % (shlex.quote(where), name, name)
     return "kubectl create clusterrolebinding %s --clusterrole=%s --user=NAME" % (name, name)
 
 
@@ -175,8 +177,8 @@ def refusal(missing, namespace):
         "account as the last lines say, and run again\n---\n%s%s"
         % (
             namespace,
-            "; ".join(_told_rule(rule, namespace) for rule in missing),
+            "; ".join(visible(_told_rule(rule, namespace)) for rule in missing),
             "---\n".join(yaml.safe_dump(document, sort_keys=False) for document in documents),
-            "\n".join("# " + _bind(document) for document in documents),
+            "\n".join("# " + visible(_bind(document)) for document in documents),
         )
     )

@@ -7,6 +7,8 @@ from __future__ import absolute_import, division, print_function
 
 __metaclass__ = type
 
+from ansible_collections.nodeward.cilium.plugins.plugin_utils.audit_summary import visible
+
 CONFIG_MAP = "cilium-config"
 KEY = "enable-endpoint-routes"
 MANAGER = "nodeward.cilium"
@@ -116,6 +118,15 @@ def changed_at(document, path):
         if fields is not None:
             owned.append(entry.get("time") or "")
     return max(owned or times or [""]) or None
+
+
+def refuse(found, sentence):
+    """Add a problem; what nodes and others say in it can be no line of its own, and nothing that cannot be seen."""
+    found["problems"].append(visible(sentence))
+
+
+def note(found, sentence):
+    found["notes"].append(visible(sentence))
 
 
 def as_text(flag):

@@ -6,6 +6,7 @@ import pytest
 import yaml
 from ansible_collections.nodeward.cilium.plugins.plugin_utils import endpoint_routes as logic
 from ansible_collections.nodeward.cilium.plugins.plugin_utils import endpoint_routes_agents as agents
+from ansible_collections.nodeward.cilium.plugins.plugin_utils import endpoint_routes_caveats as caveats
 from ansible_collections.nodeward.cilium.plugins.plugin_utils import endpoint_routes_options as options_module
 from ansible_collections.nodeward.cilium.plugins.plugin_utils import endpoint_routes_report as reports
 from ansible_collections.nodeward.cilium.plugins.plugin_utils import endpoint_routes_rights as rights
@@ -101,22 +102,27 @@ def endpoint(address="10.0.0.1", has_route=True, verdict="accepted", pod="shop/c
     }
 
 
-def host(node, runs=False, filtered=None, endpoints=(), later=None, hardened=False, name=None):
-    line = {"value": 2, "path": "/usr/lib/sysctl.d/50-default.conf", "line": 26} if later else None
+def host(node, runs=False, filtered=None, endpoints=(), later=None, name=None, hardening=None):
+    line = {"value": 2, "path": "/usr/lib/sysctl.d/50-default.conf", "line": 26, "key": "net.ipv4.conf.*.rp_filter"}
+    configured = {"systemd_sysctl": line if later else None, "procps": None}
     return {
         "host": name or node,
         "node": node,
-        "hardened": hardened,
+        "hardening": hardening or {},
         "routes": {"endpoint_routes": {"agent": runs}, "endpoints": list(endpoints), "source": "agent"},
         "rp_filter": {
-            "all": {"running": (filtered or {}).get("all", 0), "configured": {"systemd_sysctl": None}},
+            "all": {
+                "running": (filtered or {}).get("all", 0),
+                "configured": {"systemd_sysctl": None, "procps": None},
+            },
             "devices": {
-                name: {"kind": "cilium", "running": value} for name, value in (filtered or {}).items() if name != "all"
+                name: {"kind": "other" if name == "eth0" else "cilium", "running": value}
+                for name, value in (filtered or {}).items()
+                if name != "all"
             },
-            "patterns": {
-                "lxc*": {"configured": {"systemd_sysctl": line}},
-                "cilium_*": {"configured": {"systemd_sysctl": line}},
-            },
+            "patterns": {"lxc*": {"configured": configured}, "cilium_*": {"configured": configured}},
+            "loaders": {"procps": None},
+            "reload_on_add": {"path": "/usr/lib/udev/rules.d/99-systemd.rules", "line": 72, "cleared_by": None},
         },
     }
 
@@ -569,29 +575,103 @@ def test_gke_is_told_by_the_release_s_values():
     assert "mode gke needs" in refusals(given, state="disabled", chart_ref="cilium")
 
 
-def test_a_filter_that_would_cut_nodes_apart_refuses():
-    for filtered in ({"cilium_host": 2}, {"cilium_vxlan": 1}, {"all": 1}):
-        given = seen(hosts=[host("node1", filtered=filtered, name="first")])
-        ((name, value),) = filtered.items()
-        assert "first: rp_filter is on (%s %d)" % (name, value) in refusals(given)
-        assert refusals(given, state="disabled") == ""
-        assert planned(given, allow_filtered=True)["problems"] == []
-        assert "cut off" in planned(given, allow_filtered=True)["notes"][0]
-    assert refusals(seen(hosts=[host("node1", filtered={"lxc1": 2})])) == ""
+NODES_APART = "with endpoint routes its pods are cut off from those on other nodes"
+PODS_APART = "without endpoint routes its pods are cut off from it"
 
 
-def test_in_check_mode_the_hardening_of_this_run_counts():
-    given = seen(hosts=[host("node1", filtered={"cilium_host": 2}, hardened=True)])
-    assert planned(given)["problems"] == []
-    assert "sets that to 0 first" in planned(given)["notes"][0]
+@pytest.mark.parametrize(
+    ("filtered", "on", "off"),
+    [
+        ({"cilium_host": 2}, True, False),
+        ({"cilium_vxlan": 1}, True, False),
+        ({"all": 1}, True, True),
+        ({"lxc1": 2}, False, True),
+        ({"lxc_health": 1}, False, True),
+        ({"eni1": 1}, False, True),
+        ({"eth0": 1}, False, False),
+        ({"lxc1": 0, "cilium_host": 0, "all": 0}, False, False),
+    ],
+)
+def test_a_filter_that_would_cut_off_refuses(filtered, on, off):
+    for state, is_refused, harm in (("enabled", on, NODES_APART), ("disabled", off, PODS_APART)):
+        given = seen(
+            config_map("false" if state == "enabled" else "true", manager=settings.MANAGER),
+            [host("node1", filtered=filtered, name="first")],
+        )
+        told = refusals(given, state=state)
+        assert bool(told) is is_refused
+        if is_refused:
+            name, value = next((name, value) for name, value in filtered.items() if value)
+            assert "first: rp_filter is on (%s %d): %s" % (name, value, harm) in told
+            assert "endpoint_routes_allow_filtered=true" in told
+            found = planned(given, state=state, allow_filtered=True)
+            assert found["problems"] == []
+            assert harm in found["notes"][0]
 
 
-def test_a_filter_to_come_is_noted():
+def test_a_filter_to_come_refuses_to_disable_and_is_noted_otherwise():
+    line = "net.ipv4.conf.*.rp_filter 2 by /usr/lib/sysctl.d/50-default.conf:26"
     found = planned(seen(hosts=[host("node1", later=True)]))
     assert found["problems"] == []
-    assert "cilium_* 2 by /usr/lib/sysctl.d/50-default.conf:26" in found["notes"][0]
-    assert "lxc" not in found["notes"][0]
-    assert planned(seen(hosts=[host("node1", later=True, hardened=True), host("node2")]))["notes"] == []
+    assert line in found["notes"][0]
+    assert NODES_APART in found["notes"][0]
+    given = seen(config_map("true", manager=settings.MANAGER), [host("node1", later=True)])
+    assert line in refusals(given, state="disabled")
+    assert PODS_APART in refusals(given, state="disabled")
+    assert refusals(given, state="disabled", allow_filtered=True) == ""
+
+
+def test_lines_that_are_for_other_devices_are_none_of_it():
+    hosts = [host("node1", later=True), host("node2")]
+    hosts[0]["rp_filter"]["patterns"]["lxc*"] = hosts[1]["rp_filter"]["patterns"]["lxc*"]
+    given = seen(config_map("true", manager=settings.MANAGER), hosts)
+    assert refusals(given, state="disabled") == ""
+    assert len(planned(given)["notes"]) == 1
+
+
+def test_devices_that_udev_leaves_alone_are_not_filtered_later():
+    hosts = [host("node1", later=True), host("node2")]
+    hosts[0]["rp_filter"]["reload_on_add"] = None
+    assert refusals(seen(config_map("true", manager=settings.MANAGER), hosts), state="disabled") == ""
+
+
+def test_the_filter_of_a_node_that_is_not_meant_does_not_refuse():
+    hosts = [host("node1"), host("node2", filtered={"cilium_host": 2})]
+    assert refusals(seen(hosts=hosts, configs=[]), **CANARY) == ""
+    hosts[0] = host("node1", filtered={"cilium_host": 2})
+    assert "node1: rp_filter is on" in refusals(seen(hosts=hosts, configs=[]), **CANARY)
+
+
+def test_in_check_mode_what_the_hardening_would_change_counts():
+    filtered = {"all": 2, "cilium_host": 2, "lxc1": 2}
+    hosts = [host("node1", filtered=filtered, hardening={"all": 0, "cilium_host": 0}), host("node2")]
+    assert planned(seen(hosts=hosts))["problems"] == planned(seen(hosts=hosts))["notes"] == []
+    # What it would not change stays: it only names what would be.
+    hosts[0]["hardening"] = {"all": 0}
+    assert "rp_filter is on (cilium_host 2)" in refusals(seen(hosts=hosts))
+    assert "rp_filter is on (lxc1 2)" in refusals(
+        seen(config_map("true", manager=settings.MANAGER), hosts), state="disabled"
+    )
+
+
+def test_what_the_module_rp_filter_would_change():
+    def item(name, value, to):
+        return {"name": name, "from": value, "to": to, "line": True}
+
+    result = {
+        "applied": True,
+        "plan": [item("lxc*", None, 0), item("all", 2, 0), item("eth0", 2, 2), item("lxc1", 2, 0)],
+        "diff": [
+            {"before_header": "/dev/null", "after_header": "/etc/sysctl.d/99-x.conf", "before": "", "after": "a=1\n"},
+            {"before_header": "/etc/a.conf", "after_header": "/etc/a.conf", "before": "b=1\n", "after": "# b=1\n"},
+            {"before_header": "/etc/b.conf", "after_header": "/dev/null", "before": "c=1\n", "after": ""},
+            {"before_header": "running values", "after_header": "running values", "before": "", "after": ""},
+        ],
+    }
+    files = {"/etc/sysctl.d/99-x.conf": "a=1\n", "/etc/a.conf": "# b=1\n", "/etc/b.conf": None}
+    assert caveats.hardening(result) == {"running": {"all": 0, "lxc1": 0}, "overlay": files}
+    assert caveats.hardening(dict(result, applied=False))["running"] == {}
+    assert caveats.hardening({}) == {"running": {}, "overlay": {}}
 
 
 def test_where_there_is_no_cilium():
@@ -818,6 +898,11 @@ def reported(hosts, value="true", state="enabled", **options):
     return found, reports.report(found, hosts, **options)
 
 
+def test_what_is_refused_after_acting_is_reported():
+    found = planned(seen(config_map("true", manager=settings.MANAGER), [host("node1", filtered={"all": 1})]))
+    assert reports.report(found, [])["problems"] == found["problems"] != []
+
+
 def test_done_is_said_only_where_all_is_seen_and_agrees():
     both = [host(node, True, endpoints=[endpoint()]) for node in ("node1", "node2")]
     found, result = reported(both)
@@ -850,10 +935,73 @@ def test_disabled_again_has_pods_pending_too():
     assert [pod["pod"] for pod in result["pods"]] == ["shop/cart-1"]
 
 
-def test_a_reply_that_is_dropped_on_its_own_route_is_a_failure():
-    hosts = [host("node1", True, endpoints=[endpoint(verdict="dropped")])]
+@pytest.mark.parametrize("state", ["enabled", "disabled"])
+def test_a_reply_that_is_dropped_on_its_path_is_a_failure_in_either_state(state):
+    on = state == "enabled"
+    hosts = [host("node1", on, endpoints=[endpoint(has_route=on, verdict="dropped")])]
+    _found, result = reported(hosts, value=settings.as_text(on), state=state)
+    assert result["problems"] == [
+        "node1: shop/cart-1 is on its path, and its reply is dropped all the same: why not",
+    ]
+    _found, result = reported(hosts, value=settings.as_text(on), state=state, is_check=True)
+    assert len(result["problems"]) == 1
+    # What would be mended in this run is not known to stay.
+    hosts[0]["hardening"] = {"lxc1": 0}
+    _found, result = reported(hosts, value=settings.as_text(on), state=state, is_check=True)
+    assert result["problems"] == []
+
+
+def test_a_reply_of_unknown_fate_is_not_done():
+    fates = [endpoint(), endpoint("10.0.0.2", verdict="unknown", pod="shop/other")]
+    found, result = reported([host("node1", True, endpoints=fates), host("node2", True)])
+    assert (result["state"], result["accepted"], result["problems"]) == ("unknown", 1, [])
+    assert [pod["pod"] for pod in result["unproven"]] == ["shop/other"]
+    lines = reports.story(found, result, OPTIONS)
+    assert any("shop/other on node1" in line and "why not" in line for line in lines)
+    assert "not everything could be seen" in lines[0]
+
+
+def test_an_endpoint_without_an_ipv4_address_is_none_of_it():
+    _found, result = reported([host("node1", True, endpoints=[endpoint(None, False, None)]), host("node2", True)])
+    assert (result["state"], result["pods"]) == ("done", [])
+
+
+def test_a_host_that_knows_of_no_endpoint_is_not_seen_unless_a_source_says_so():
+    hosts = [host("node1", True), host("node2", True)]
+    hosts[1]["routes"]["source"] = None
     _found, result = reported(hosts)
-    assert "its reply is dropped all the same: why not" in result["problems"][0]
+    assert (result["state"], result["unseen"]) == ("unknown", ["node2"])
+    hosts[1]["routes"]["endpoints"] = [endpoint()]
+    _found, result = reported(hosts)
+    assert (result["state"], result["unseen"]) == ("done", [])
+
+
+FORGED = "evil\n>> pod  all is well\x1b[2K\u202e\r"
+
+
+def test_what_nodes_say_is_no_line_of_its_own():
+    pods = [
+        dict(endpoint(has_route=False, pod=FORGED), verdict=FORGED),
+        dict(endpoint(FORGED, has_route=False, pod=None), device=FORGED),
+        dict(endpoint(verdict="dropped", pod=FORGED), reason=FORGED),
+        dict(endpoint(verdict="unknown", pod=FORGED), reason=FORGED),
+    ]
+    hosts = [host("node1", True, endpoints=pods), host("node2", True)]
+    found, result = reported(hosts)
+    told = reports.story(found, result, OPTIONS) + result["problems"]
+    # What was asked of whom stays as it was said; only what is shown must be seen.
+    assert [pod["pod"] for pod in result["pods"]] == [FORGED, None]
+    assert result["commands"] == []
+    assert sum("evil" in line for line in told) == 4
+    filtered = host("node1", filtered={"lxc" + FORGED: 2}, name=FORGED)
+    given = seen(config_map("true", manager=settings.MANAGER), [filtered])
+    told += planned(given, state="disabled")["problems"]
+    told += planned(given, state="disabled", allow_filtered=True)["notes"]
+    told += planned(dict(given, hosts=[host(FORGED)]))["problems"]
+    told += options_module.problems([{"host": FORGED, "options": dict(ASKED, state=FORGED)}] * 2, 3)
+    assert len(told) > 8
+    for line in told:
+        assert line.isprintable()
 
 
 def test_an_agent_that_came_back_with_the_old_value_is_a_failure():
