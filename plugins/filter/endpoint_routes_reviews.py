@@ -12,17 +12,18 @@ short_description: Ask a cluster whether endpoint routes may be switched
 version_added: 0.1.0
 description:
   - Makes the SelfSubjectAccessReviews of all rights that the role P(nodeward.cilium.endpoint_routes#role) may need, or
-    of those that an upgrade of a Helm release needs for its objects.
+    of those that an upgrade of the Helm release needs for its objects.
 positional: _input
 options:
   _input:
     description: The namespace of Cilium.
     type: str
     required: true
-  manifest:
-    description: The objects of a Helm release. With them only the rights for these are asked for.
-    type: list
-    elements: dict
+  upgrade:
+    description:
+      - What an upgrade of the Helm release would do - C(namespace), the manifests C(installed) and C(rendered) as
+        texts, and the C(hooks). With it only the rights for these objects are asked for.
+    type: dict
 """
 
 EXAMPLES = r"""

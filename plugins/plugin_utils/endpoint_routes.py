@@ -19,6 +19,7 @@ from ansible_collections.nodeward.cilium.plugins.plugin_utils.endpoint_routes_ag
     batches,
     judge,
     nodes_without,
+    rollout,
     unready,
 )
 from ansible_collections.nodeward.cilium.plugins.plugin_utils.endpoint_routes_settings import (
@@ -72,6 +73,8 @@ def plan(seen, options):
         "diff": None,
         "agents": [],
         "batches": [],
+        "rollout": None,
+        "also": [],
         "unready": [],
         "before": {},
         "after": {},
@@ -227,12 +230,11 @@ def _read(found, seen, options):
     for node, (_value, source) in found["before"].items():
         config = next((c for c in configs if c["metadata"]["name"] == source), None)
         times[node] = changed_at(config, DEFAULT_PATH) if config else changed_at(config_map, KEY_PATH)
-    found["agents"] = [
-        agent
-        for agent in judge(agents, found["before"], found["after"], hosts, times)
-        if agent["node"] in found["scope"]
-    ]
+    everyone = judge(agents, found["before"], found["after"], hosts, times)
+    found["agents"] = [agent for agent in everyone if agent["node"] in found["scope"]]
     found["batches"] = batches(found["agents"], options["batch"])
+    if found["change"] == HELM and seen["upgrade"]:
+        _plan_upgrade(found, seen, everyone)
     left = [agent["node"] for batch in found["batches"] for agent in batch]
     found["unready"] = unready([node for node in found["scope"] if node not in left], there)
     if found["unready"] and left and options["restart"] == "rolling":
@@ -330,6 +332,23 @@ def _plan_release(found, seen, base):
             "upgrade takes it back. Say endpoint_routes_method=configmap"
             % (CONFIG_MAP, KEY, shown(base), " by " + " and ".join(map(_told_owner, others)) if others else ""),
         )
+
+
+def _plan_upgrade(found, seen, everyone):
+    """What else the upgrade does: to other objects, and to agents by their DaemonSet, which then has no batches."""
+    words = {"create": "created", "delete": "deleted", "patch": "changed"}
+    for verb, kind, where, name, _group in rights.changes(seen["upgrade"]):
+        if verb in words and (kind, name) != ("ConfigMap", CONFIG_MAP):
+            found["also"].append("%s %s %s" % (kind, name if where else name + " (of the whole cluster)", words[verb]))
+    found["also"] += ["hook %s run" % hook["name"] for hook in rights.hooks(seen["upgrade"])]
+    strategy = seen["daemonsets"][0]["spec"].get("updateStrategy") or {}
+    if (
+        everyone
+        and strategy.get("type") != "OnDelete"
+        and rights.template_changes(seen["upgrade"], seen["daemonsets"][0])
+    ):
+        found["rollout"] = rollout(strategy, len(everyone))
+        found["batches"] = [everyone]
 
 
 def _plan_node_config(found, api, options, base, configs):

@@ -95,8 +95,9 @@ def waiting_for(planned, daemonset, pods, number):
     """What the batch after this number (from 0) waits for, as [{node, why}]: every agent whose turn is not to come."""
     done, left = planned["batches"][: number + 1], planned["batches"][number + 1 :]
     later = {agent["node"] for batch in left for agent in batch}
-    nodes = [node for node in planned["scope"] if node not in later]
-    return unready(nodes, agents_of(daemonset, pods), {agent["uid"] for batch in done for agent in batch})
+    deleted = {agent["uid"]: agent["node"] for batch in done for agent in batch}
+    nodes = sorted((set(planned["scope"]) | set(deleted.values())) - later)
+    return unready(nodes, agents_of(daemonset, pods), deleted)
 
 
 def judge(agents, before, after, hosts, times):
@@ -135,3 +136,12 @@ def batches(agents, size):
     """The stale agents in the order of their restart; those that are not ready anyway come last."""
     stale = sorted((agent for agent in agents if agent["state"] == STALE), key=lambda a: (not a["ready"], a["node"]))
     return [stale[first : first + size] for first in range(0, len(stale), size)]
+
+
+def rollout(strategy, count):
+    """How a DaemonSet with this update strategy restarts so many agents: how many at_once, and in how many steps."""
+    most = (strategy.get("rollingUpdate") or {}).get("maxUnavailable") or 1
+    if isinstance(most, str) and most.endswith("%"):
+        most = -(-count * int(most[:-1]) // 100)
+    most = max(1, int(most))
+    return {"at_once": most, "steps": -(-count // most)}

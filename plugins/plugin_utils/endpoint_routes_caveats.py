@@ -46,20 +46,18 @@ def check(found, seen, options):
         _check_host_routing(found, config, cilium_version(daemonset))
     elif found["change"]:
         _check_may_be_off(found, config, values)
-    template = daemonset["spec"]["template"]["metadata"].get("annotations") or {}
-    if found["change"] == HELM and rights.CHECKSUM in template and options["restart"] == "never":
+    if found["rollout"] and options["restart"] == "never":
         refuse(
             found,
-            "endpoint_routes_restart: is never, but the release's value rollOutCiliumPods makes the upgrade restart "
-            "every agent. Consent with endpoint_routes_restart=rolling, or set rollOutCiliumPods to false first",
+            "endpoint_routes_restart: is never, but the upgrade changes the agents' DaemonSet, which then restarts "
+            "every agent (the release's value rollOutCiliumPods does that). Consent with "
+            "endpoint_routes_restart=rolling, or set rollOutCiliumPods to false first",
         )
-    missing = []
-    if found["change"] == HELM:
-        needed = rights.chart_rules((seen["helm"] or {}).get("manifest") or [], options["namespace"])
-        missing = rights.missing_rules(needed, rights.allowed(seen["reviews"]))
-    if missing:
-        # Helm would find out in the middle of the upgrade, and leave a release that failed.
-        found["problems"].append(rights.refusal(missing, options["namespace"]))
+    if found["change"] == HELM and seen["upgrade"]:
+        missing = rights.missing_rules(rights.chart_rules(seen["upgrade"]), rights.allowed(seen["reviews"]))
+        if missing:
+            # Helm would find out in the middle of the upgrade, and leave a release that failed.
+            found["problems"].append(rights.refusal(missing, options["namespace"]))
     if found["change"] == HELM and not options["chart_ref"]:
         refuse(
             found,

@@ -85,18 +85,11 @@ def _story(planned, reported, options, is_check):
     if planned["diff"]:
         lines.append("   %s     %s" % ("would change" if is_check else "to change   ", planned["diff"]))
     lines += [">> note             %s" % note for note in planned["notes"]]
+    lines += ["   and with it      %s" % told for told in planned["also"]]
     if reported is None:
-        stale = [agent for batch in planned["batches"] for agent in batch]
-        if stale and options["restart"] == "rolling":
+        if planned["batches"] and options["restart"] == "rolling":
             lines.append(
-                "   %s    %s"
-                % (
-                    "would restart" if is_check else "to restart   ",
-                    ", then ".join(
-                        " and ".join("%s on %s" % (agent["pod"], agent["node"]) for agent in batch)
-                        for batch in planned["batches"]
-                    ),
-                )
+                "   %s    %s" % ("would restart" if is_check else "to restart   ", _restarts(planned, options["batch"]))
             )
         return lines
     # What a check would restart was told with the plan, and would not be pending.
@@ -126,6 +119,18 @@ def _story(planned, reported, options, is_check):
     if reported["unseen"]:
         lines.append("   not seen         %s: not visited, or nothing tells of its endpoints" % few(reported["unseen"]))
     return lines
+
+
+def _restarts(planned, batch):
+    told = ", then ".join(
+        " and ".join("%s on %s" % (agent["pod"], agent["node"]) for agent in each) for each in planned["batches"]
+    )
+    if not planned["rollout"]:
+        return told
+    return (
+        "%s; the DaemonSet itself does that, since the upgrade changes it, up to %d at a time: endpoint_routes_batch "
+        "(%d) cannot be kept" % (told, planned["rollout"]["at_once"], batch)
+    )
 
 
 def _count(things, word):

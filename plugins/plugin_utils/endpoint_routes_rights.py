@@ -24,9 +24,6 @@ _NODE_CONFIGS = "ciliumnodeconfigs.cilium.io"
 # Beside the kinds whose name tells it.
 _CLUSTER_WIDE = ("APIService", "CSIDriver", "CustomResourceDefinition", "Namespace", "Node", "PersistentVolume")
 
-# A chart's annotation by which an upgrade that changes the ConfigMap recreates the agents.
-CHECKSUM = "cilium.io/cilium-configmap-checksum"
-
 
 def rules(method, restart, namespace, node_configs=False):
     """The rights that a method needs, as (resource, namespace or None, name or None, verbs)."""
@@ -52,24 +49,61 @@ def rules(method, restart, namespace, node_configs=False):
     return found
 
 
-def chart_rules(manifest, namespace):
-    """The rights that an upgrade of a release needs for its objects, as rules.
+def changes(upgrade):
+    """What an upgrade of a release would do to its objects: [(verb, kind, namespace or None, name, group)].
 
-    Helm looks at each, and writes those that change: here the ConfigMap, and what bears a checksum of it.
+    upgrade: {namespace, installed, rendered, hooks}, the manifests as texts. The verb is create, patch or delete, and
+    get for what stays as it is. A chart may render a thing anew each time, such as a certificate.
     """
+    before, after = (_objects(upgrade[name], upgrade["namespace"]) for name in ("installed", "rendered"))
     found = []
-    for document in manifest:
-        if not document:
-            continue
-        kind, metadata = document["kind"], document["metadata"]
-        group, _slash, _version = document["apiVersion"].rpartition("/")
-        template = ((document.get("spec") or {}).get("template") or {}).get("metadata") or {}
-        verbs = ["get"]
-        if CHECKSUM in (template.get("annotations") or {}) or (kind, metadata["name"]) == ("ConfigMap", CONFIG_MAP):
-            verbs.append("patch")
-        where = None if _is_cluster_wide(kind) else metadata.get("namespace") or namespace
-        found.append((_plural(kind) + ("." + group if group else ""), where, metadata["name"], verbs))
+    for key in sorted(set(before) | set(after), key=str):
+        verb = "create" if key not in before else "delete" if key not in after else "patch"
+        found.append(("get" if before.get(key) == after.get(key) else verb,) + key)
     return found
+
+
+def _objects(manifest, namespace):
+    found = {}
+    for document in yaml.safe_load_all(manifest):
+        if document:
+            kind, metadata = document["kind"], document["metadata"]
+            where = None if _is_cluster_wide(kind) else metadata.get("namespace") or namespace
+            found[kind, where, metadata["name"], document["apiVersion"].rpartition("/")[0]] = document
+    return found
+
+
+def chart_rules(upgrade):
+    """The rights that an upgrade of a release needs for its objects, as rules. Helm looks at each."""
+    found = []
+    for verb, kind, where, name, group in changes(upgrade):
+        found += _on_object(kind, where, name, group, {"get", verb})
+    for hook in hooks(upgrade):
+        for kind, where, name, group in _objects(hook["manifest"], upgrade["namespace"]):
+            found += _on_object(kind, where, name, group, {"create", "delete", "get", "list", "watch"})
+    return found
+
+
+def hooks(upgrade):
+    """The chart's hooks that an upgrade runs."""
+    return [hook for hook in upgrade["hooks"] if {"pre-upgrade", "post-upgrade"} & set(hook["events"])]
+
+
+def _on_object(kind, where, name, group, verbs):
+    resource = _plural(kind) + ("." + group if group else "")
+    # What is to be created has no name yet, as far as rights go.
+    rules_of_it = [(resource, where, name, sorted(verbs - {"create"}))]
+    return rules_of_it + ([(resource, where, None, ["create"])] if "create" in verbs else [])
+
+
+def template_changes(upgrade, daemonset):
+    """Whether the upgrade gives this DaemonSet other pods."""
+    key = ("DaemonSet", upgrade["namespace"], daemonset["metadata"]["name"], "apps")
+    templates = [
+        ((_objects(upgrade[name], upgrade["namespace"]).get(key) or {}).get("spec") or {}).get("template")
+        for name in ("installed", "rendered")
+    ]
+    return templates[0] != templates[1]
 
 
 def _is_cluster_wide(kind):
@@ -86,10 +120,10 @@ def _plural(kind):
     return word[:-1] + "ies" if word.endswith("y") else word + "s"
 
 
-def reviews(namespace, manifest=None):
-    """A SelfSubjectAccessReview for each right that any method may need, or that the objects of a manifest need."""
-    wanted = chart_rules(manifest, namespace) if manifest is not None else []
-    for method in (HELM, CONFIGMAP, NODE_CONFIG_METHOD) if manifest is None else ():
+def reviews(namespace, upgrade=None):
+    """A SelfSubjectAccessReview for each right that any method may need, or that the upgrade of a release needs."""
+    wanted = chart_rules(upgrade) if upgrade else []
+    for method in () if upgrade else (HELM, CONFIGMAP, NODE_CONFIG_METHOD):
         wanted += rules(method, True, namespace, True)
     documents = []
     for resource, where, name, verb in sorted({rule[:3] + (verb,) for rule in wanted for verb in rule[3]}, key=str):

@@ -156,6 +156,7 @@ def seen(config=None, hosts=(), pods=None, configs=None, **others):
             "releases": [],
             "helm": {},
             "helm_failed": "",
+            "upgrade": {},
             "hosts": list(hosts),
         },
         **others,
@@ -243,13 +244,6 @@ def test_a_patched_config_map_of_a_release_is_repaired_where_helm_can():
     told = refusals(off, state="disabled", chart_ref="cilium")
     assert "written past Helm by kubectl-edit" in told
     assert "endpoint_routes_method=configmap" in told
-
-
-def test_an_upgrade_that_restarts_agents_needs_consent():
-    sets = [daemonset(annotations={"cilium.io/cilium-configmap-checksum": "0"})]
-    given = seen(releases=[secret(1)], helm=helm(), daemonsets=sets)
-    assert "rollOutCiliumPods" in refusals(given, chart_ref="cilium")
-    assert refusals(given, chart_ref="cilium", restart="rolling") == ""
 
 
 def test_a_helm_client_that_fails_is_told():
@@ -820,51 +814,176 @@ def test_nodes_are_of_the_whole_cluster():
     assert "create clusterrolebinding" in told
 
 
-RELEASE = [
-    None,
-    {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "cilium-config"}},
-    {
-        "apiVersion": "apps/v1",
-        "kind": "DaemonSet",
-        "metadata": {"name": "cilium", "namespace": "kube-system"},
-        "spec": {"template": {"metadata": {"annotations": {rights.CHECKSUM: "0"}}}},
-    },
-    {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "cilium-operator"}, "spec": {"template": {}}},
-    {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": {"name": "deny"}},
-    {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "cilium-ca", "namespace": "cilium-secrets"}},
-    {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": "cilium"}},
-    {"apiVersion": "networking.k8s.io/v1", "kind": "IngressClass", "metadata": {"name": "cilium"}},
-]
+def rendered(**changed):
+    """A release's objects as helm tells them; changed: name to what is instead, None to leave it out."""
+    documents = {
+        "cilium-config": {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "cilium-config"}},
+        "cilium": {
+            "apiVersion": "apps/v1",
+            "kind": "DaemonSet",
+            "metadata": {"name": "cilium", "namespace": "kube-system"},
+            "spec": {"template": {"metadata": {"annotations": {"checksum": "0"}}}},
+        },
+        "cilium-operator": {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "cilium-operator"}},
+        "deny": {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": {"name": "deny"}},
+        "certs": {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "certs", "namespace": "cilium-secrets"}},
+        "role": {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": "role"}},
+        "class": {"apiVersion": "networking.k8s.io/v1", "kind": "IngressClass", "metadata": {"name": "class"}},
+        "nothing": None,
+    }
+    for name, instead in ((key.replace("_", "-"), value) for key, value in changed.items()):
+        documents[name] = dict(documents.get(name) or {}, **instead) if instead else None
+    return "---\n".join(yaml.safe_dump(document) if document else "# empty\n" for document in documents.values())
+
+
+CONFIG_ON = {"data": {KEY: "true"}}
+OTHER_TEMPLATE = {"spec": {"template": {"metadata": {"annotations": {"checksum": "1"}}}}}
+JOB = {
+    "name": "certgen",
+    "events": ["post-upgrade"],
+    "manifest": "apiVersion: batch/v1\nkind: Job\nmetadata: {name: j}\n",
+}
+
+
+def upgrade(hooks=(), **changed):
+    changed.setdefault("cilium_config", CONFIG_ON)
+    return {
+        "namespace": "kube-system",
+        "installed": rendered(),
+        "rendered": rendered(**changed),
+        "hooks": list(hooks),
+    }
+
+
+def rights_for(given):
+    found = {}
+    for review in rights.reviews("kube-system", given):
+        asked = review["spec"]["resourceAttributes"]
+        key = (asked["group"], asked["resource"], asked.get("namespace"), asked.get("name"))
+        found.setdefault(key, set()).add(asked["verb"])
+    return found
 
 
 def test_what_an_upgrade_needs_for_the_release_s_objects():
-    asked = [review["spec"]["resourceAttributes"] for review in rights.reviews("kube-system", manifest=RELEASE)]
-    assert {(a["group"], a["resource"], a.get("namespace"), a["name"]) for a in asked if a["verb"] == "get"} == {
-        ("", "configmaps", "kube-system", "cilium-config"),
-        ("apps", "daemonsets", "kube-system", "cilium"),
-        ("apps", "deployments", "kube-system", "cilium-operator"),
-        ("networking.k8s.io", "networkpolicies", "kube-system", "deny"),
-        ("", "secrets", "cilium-secrets", "cilium-ca"),
-        ("rbac.authorization.k8s.io", "clusterroles", None, "cilium"),
-        ("networking.k8s.io", "ingressclasses", None, "cilium"),
+    assert rights_for(upgrade()) == {
+        ("", "configmaps", "kube-system", "cilium-config"): {"get", "patch"},
+        ("apps", "daemonsets", "kube-system", "cilium"): {"get"},
+        ("apps", "deployments", "kube-system", "cilium-operator"): {"get"},
+        ("networking.k8s.io", "networkpolicies", "kube-system", "deny"): {"get"},
+        ("", "secrets", "cilium-secrets", "certs"): {"get"},
+        ("rbac.authorization.k8s.io", "clusterroles", None, "role"): {"get"},
+        ("networking.k8s.io", "ingressclasses", None, "class"): {"get"},
     }
-    assert [a["resource"] for a in asked if a["verb"] != "get"] == ["configmaps", "daemonsets"]
+
+
+def test_what_a_chart_makes_anew_each_time_is_to_be_patched():
+    found = rights_for(upgrade(certs={"data": {"tls.key": "eA=="}}, cilium=OTHER_TEMPLATE))
+    assert found["", "secrets", "cilium-secrets", "certs"] == {"get", "patch"}
+    assert found["apps", "daemonsets", "kube-system", "cilium"] == {"get", "patch"}
+
+
+def test_what_comes_and_goes_is_to_be_created_and_deleted():
+    added = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "peer"}}
+    found = rights_for(upgrade(deny=None, peer=added))
+    assert found["networking.k8s.io", "networkpolicies", "kube-system", "deny"] == {"delete", "get"}
+    assert found["", "services", "kube-system", "peer"] == {"get"}
+    # A Role that names what is to be created would not allow it.
+    assert found["", "services", "kube-system", None] == {"create"}
+
+
+def test_what_the_hooks_of_an_upgrade_need():
+    found = rights_for(upgrade([JOB, dict(JOB, events=["pre-delete"], manifest=JOB["manifest"].replace("j}", "k}"))]))
+    assert found["batch", "jobs", "kube-system", "j"] == {"delete", "get", "list", "watch"}
+    assert found["batch", "jobs", "kube-system", None] == {"create"}
+    assert ("batch", "jobs", "kube-system", "k") not in found
+
+
+def upgraded(restart="rolling", batch=1, strategy=None, all_granted=True, pods=None, hooks=(), **changed):
+    given = seen(releases=[secret(1)], helm=helm(), upgrade=upgrade(hooks, **changed), pods=pods)
+    given["daemonsets"][0]["metadata"]["name"] = "cilium"
+    given["daemonsets"][0]["spec"]["updateStrategy"] = strategy
+    if all_granted:
+        for review in rights.reviews("kube-system", given["upgrade"]):
+            given["reviews"].append({"result": dict(review, status={"allowed": True})})
+    options = dict(OPTIONS, chart_ref="cilium", restart=restart, batch=batch)
+    return logic.plan(given, options), options
 
 
 def test_a_release_is_not_upgraded_halfway():
-    given = seen(releases=[secret(1)], helm=dict(helm(), manifest=RELEASE))
-    told = refusals(given, chart_ref="cilium")
-    assert "get secrets cilium-ca in namespace cilium-secrets" in told
-    assert "get clusterroles.rbac.authorization.k8s.io cilium in the whole cluster" in told
+    (told,) = upgraded(all_granted=False, certs={"data": {}})[0]["problems"]
+    assert "get, patch secrets certs in namespace cilium-secrets" in told
+    assert "get clusterroles.rbac.authorization.k8s.io role in the whole cluster" in told
     documents = list(yaml.safe_load_all(told[told.index("---") :]))
     assert [d["metadata"].get("namespace") for d in documents] == ["cilium-secrets", "kube-system", None]
     assert told.count("create rolebinding") == 2
-    for review in rights.reviews("kube-system", manifest=RELEASE):
-        given["reviews"].append({"result": dict(review, status={"allowed": True})})
-    assert refusals(given, chart_ref="cilium") == ""
+    assert upgraded(certs={"data": {}})[0]["problems"] == []
     # Where nothing is to be written, nothing more is needed.
-    done = seen(config_map("true"), releases=[secret(1)], helm=dict(helm(True), manifest=RELEASE))
+    done = seen(config_map("true"), releases=[secret(1)], helm=helm(True), upgrade=upgrade())
     assert refusals(done) == ""
+
+
+def test_the_plan_says_what_else_an_upgrade_changes():
+    added = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "peer"}}
+    found, options = upgraded(certs={"data": {}}, role=None, peer=added, hooks=[JOB])
+    assert found["also"] == [
+        "ClusterRole role (of the whole cluster) deleted",
+        "Secret certs changed",
+        "Service peer created",
+        "hook certgen run",
+    ]
+    told = reports.story(found, None, options)
+    assert [line for line in told if "Secret certs changed" in line]
+    assert not [line for line in told if "tls" in line]
+
+
+def test_an_upgrade_that_restarts_agents_needs_consent():
+    assert upgraded("never")[0]["problems"] == []
+    (told,) = upgraded("never", cilium=OTHER_TEMPLATE)[0]["problems"]
+    assert "rollOutCiliumPods" in told
+    assert "endpoint_routes_restart=rolling" in told
+    assert upgraded("never", strategy={"type": "OnDelete"}, cilium=OTHER_TEMPLATE)[0]["problems"] == []
+
+
+def test_what_the_daemonset_restarts_the_role_does_not():
+    found, options = upgraded(cilium=OTHER_TEMPLATE, strategy={"rollingUpdate": {"maxUnavailable": 2}})
+    assert [[each["node"] for each in batch] for batch in found["batches"]] == [["node1", "node2"]]
+    assert found["rollout"] == {"at_once": 2, "steps": 1}
+    (line,) = [line for line in reports.story(found, None, options) if "to restart" in line]
+    assert "up to 2 at a time: endpoint_routes_batch (1) cannot be kept" in line
+    for others in (
+        {"strategy": {"type": "OnDelete"}, "cilium": OTHER_TEMPLATE},
+        {"cilium": {"metadata": {"name": "cilium", "namespace": "kube-system", "labels": {}}}},
+    ):
+        found, options = upgraded(**others)
+        assert (found["rollout"], len(found["batches"])) == (None, 2)
+        assert "cannot be kept" not in "".join(reports.story(found, None, options))
+
+
+def test_a_rollout_reaches_the_agents_that_are_not_meant_too():
+    given = seen(
+        releases=[secret(1)],
+        helm=helm(),
+        upgrade=upgrade(cilium=OTHER_TEMPLATE),
+        configs=[node_config("aaa", "false", {"canary": "yes"})],
+    )
+    given["daemonsets"][0]["metadata"]["name"] = "cilium"
+    found = planned(given, chart_ref="cilium", restart="rolling")
+    assert found["scope"] == ["node2"]
+    assert [[each["node"] for each in batch] for batch in found["batches"]] == [["node1", "node2"]]
+    waiting = agents.waiting_for(found, daemonset(), [agent("node1", "old1"), agent("node2", "new")], 0)
+    assert waiting == []
+    found["batches"][0][0]["uid"] = "old1"
+    waiting = agents.waiting_for(found, daemonset(), [agent("node1", "old1"), agent("node2", "new")], 0)
+    assert [each["node"] for each in waiting] == ["node1"]
+
+
+@pytest.mark.parametrize(
+    ("most", "count", "at_once", "steps"),
+    [(None, 3, 1, 3), (2, 3, 2, 2), ("10%", 25, 3, 9), ("0%", 2, 1, 2), (2, 1, 2, 1)],
+)
+def test_in_how_many_steps_a_daemonset_restarts(most, count, at_once, steps):
+    assert agents.rollout({"rollingUpdate": {"maxUnavailable": most}}, count) == {"at_once": at_once, "steps": steps}
+    assert agents.rollout({}, 1) == {"at_once": 1, "steps": 1}
 
 
 def test_other_rights_do_not_replace_what_was_applied_before():
