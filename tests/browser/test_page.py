@@ -56,7 +56,7 @@ def many():
 
 
 def names(page):
-    return page.locator(".matrix tbody th.node").all_inner_texts()
+    return page.locator(".matrix tbody th.node a").all_inner_texts()
 
 
 def tally(page):
@@ -109,6 +109,7 @@ def test_opens_with_the_answer(opened):
     assert "1 waiver expired" in about
     assert "Spoof protection met on 3 nodes, not met on 2, not known of 2" in about
     assert page.title().startswith("Failed: 2 of 7 nodes")
+    assert "The audit's document (audit.json) holds all of it, uncut." in page.locator("footer").inner_text()
 
 
 def test_waivers_are_told_with_what_they_do(opened):
@@ -721,8 +722,36 @@ def test_the_matrix_counts_and_sorts_by_those_cut_off(opened):
 
 def test_another_pod_can_be_drawn(opened):
     page = opened(address="#node=node1")
-    page.locator("#path").select_option("1")
+    page.locator("#path").select_option("2")
     assert "default/web-6d4cf56db6-zq2xv" in page.locator("svg.way-drawing").text_content().replace("\n", "")
+
+
+def test_the_address_tells_which_pod_is_drawn(opened):
+    page = opened(address="#node=node1&q=node")
+    page.locator("#path").focus()
+    page.keyboard.press("ArrowDown")
+    assert page.url.endswith("#node=node1&way=2&q=node")
+    assert focused(page).startswith("kube-system"), "the choice keeps the focus"
+
+    def drawn():
+        return page.locator(".box.pod .title").all_text_contents()
+
+    page.reload()
+    assert "".join(drawn()).startswith("default/web")
+    assert page.locator("#path").input_value() == "2"
+    page.locator(".siblings a").first.click()
+    assert "way=" not in page.url
+    page.go_back()
+    shows(page, "node1")
+    assert "".join(drawn()).startswith("default/web")
+    page.locator("a.back").click()
+    shows(page, re.compile("^2 of 7"))
+    assert page.url.endswith("#q=node")
+    assert focused(page) == "node1"
+    for wrong in ("0", "-1", "3", "x", "1e9"):
+        page.goto(page.url.split("#")[0] + "#node=node1&way=" + wrong)
+        shows(page, "node1")
+        assert page.locator("svg.way-drawing").count() == 1, wrong
 
 
 @pytest.mark.parametrize(("width", "kind"), [(320, "tall"), (1280, "wide")])
@@ -1346,6 +1375,64 @@ def test_narrow_nodes_are_cards(opened):
     assert page.locator(".cards a").first.inner_text().startswith('"onload')
     page.locator(".cards a", has_text="node3").click()
     shows(page, "node3")
+
+
+def test_narrow_endpoints_and_uplinks_stand_below_each_other(opened):
+    page = opened(address="#node=node1", viewport={"width": 320, "height": 800})
+    for section in ("endpoints", "uplinks"):
+        cells = page.locator("section.%s tbody td, section.%s tbody th" % (section, section))
+        for cell in cells.all():
+            box = cell.bounding_box()
+            assert box["x"] >= 0
+            assert box["x"] + box["width"] <= 320, cell.inner_text()
+    cells = page.locator("section.endpoints tbody tr").first.locator("td")
+    assert [" ".join(text.split()) for text in cells.all_inner_texts()] == [
+        "Address 10.0.0.113",
+        "Device lxc3c160d6c7aa0",
+        "Route by cilium_host",
+        "Reply dropped",
+        "To the world dropped",
+    ]
+    wide = opened(address="#node=node1")
+    assert wide.locator("section.endpoints tbody tr").first.locator("td").first.inner_text().strip() == "10.0.0.113"
+
+
+@pytest.mark.parametrize("node", ["node-down", "node-unseen"])
+def test_the_matrix_says_why_a_node_is_unknown(opened, node):
+    unseen = fleet.node("node-unseen", "unknown", "it could not be seen whether 2 pods are cut off")
+    page = opened(fleet.document([fleet.unreachable("node-down"), unseen, fleet.fine("node-1")]))
+    why = {"node-down": "unreachable: Failed to connect to the host via ssh", "node-unseen": unseen["summary"]}[node]
+    told = page.locator(".matrix tbody tr", has_text=node).locator(".because")
+    assert told.inner_text().startswith(why)
+    assert told.get_attribute("title").startswith(why)
+    assert page.locator(".because").count() == 2
+
+
+def test_what_was_unfolded_to_be_printed_is_folded_again(opened, tmp_path):
+    page = opened(fleet.document([fleet.dropping("node-1", 60)]), "#node=node-1")
+    folds = page.locator("details.more")
+    assert folds.count() == 2
+    folds.last.locator("summary").click()
+    page.evaluate(
+        "addEventListener('beforeprint', () => { window.open = document.querySelectorAll('details[open]').length; })"
+    )
+    page.pdf(path=tmp_path / "audit.pdf")
+    assert page.evaluate("window.open") == 2
+    assert folds.evaluate_all("(all) => all.map((one) => one.open)") == [False, True]
+
+
+def test_a_printed_drawing_takes_the_width_of_its_frame(opened, tmp_path):
+    page = opened(address="#node=node1", viewport={"width": 700, "height": 900})
+    assert page.locator("svg.way-drawing.tall").count() == 1
+    page.evaluate("""addEventListener('beforeprint', () => {
+      const [drawing, frame] = ['svg.way-drawing', '.way-figure'].map((one) => document.querySelector(one));
+      window.printed = [drawing.getAttribute('class'), drawing.clientWidth / frame.clientWidth];
+    })""")
+    page.pdf(path=tmp_path / "audit.pdf", format="A4")
+    kind, share = page.evaluate("window.printed")
+    assert kind == "way-drawing wide"
+    assert share > 0.9
+    assert page.locator("svg.way-drawing.tall").count() == 1, "and afterwards it is as before"
 
 
 def test_prints_all_nodes_black_on_white_without_controls(opened, many, tmp_path):

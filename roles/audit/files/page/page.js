@@ -163,6 +163,7 @@ function readAddress() {
     sort: sort.replace(/^-/, ''),
     descending: sort.startsWith('-'),
     page: Math.max(1, parseInt(given.get('page'), 10) || 1),
+    way: Math.max(1, parseInt(given.get('way'), 10) || 1),
   };
 }
 
@@ -170,6 +171,7 @@ function addressOf(wanted) {
   const told = new URLSearchParams();
   const put = (name, value) => { if (value) told.set(name, value); };
   put('node', wanted.node);
+  put('way', wanted.node !== null && wanted.way > 1 && String(wanted.way));
   put('state', [...wanted.states].join(','));
   put('protection', [...wanted.protections].join(','));
   put('severity', [...wanted.severities].join(','));
@@ -190,7 +192,7 @@ let view = readAddress();
 /** Goes to a changed state. A step that one wants to come back to is an entry of the history. */
 function go(change) {
   noteDown();
-  view = {...view, page: 1, ...change};
+  view = {...view, page: 1, way: 1, ...change};
   history.pushState(null, '', addressOf(view));
   show();
 }
@@ -321,7 +323,7 @@ function sorted(some) {
 
 // --- the list ---
 
-const linkTo = (node) => addressOf({...view, node: node.name});
+const linkTo = (node) => addressOf({...view, node: node.name, way: 1});
 
 function toggle(label, pressed, click, className = 'toggle') {
   return element('button', {type: 'button', class: className, 'aria-pressed': String(pressed), click}, label);
@@ -409,7 +411,7 @@ function buildLines() {
       () => ({line: view.line === index ? -1 : index}),
       'where',
     ),
-    element('span', {class: 'among'}, severityMark(SEVERITIES[worst]), ' ', counted(among, 'node'))));
+    element('span', {class: 'among'}, letterMark(SEVERITIES[worst]), ' ', counted(among, 'node'))));
   return element('section', {'aria-labelledby': 'lines'},
     element('h2', {id: 'lines'}, 'Whose lines'),
     items.length ? element('ol', {class: 'lines'}, items)
@@ -572,9 +574,12 @@ function changes(node) {
     gone ? element('span', {class: 'of'}, `\u2212${count(gone)}`) : null];
 }
 
+const because = (why) => element('p', {class: 'because', title: visible(why)}, foreign(why));
+
 function row(node) {
   return element('tr', {},
-    element('th', {scope: 'row', class: 'node'}, element('a', {href: linkTo(node)}, foreign(node.name))),
+    element('th', {scope: 'row', class: 'node'}, element('a', {href: linkTo(node)}, foreign(node.name)),
+      node.state === 'unknown' ? because(node.reason || node.summary) : null),
     element('td', {class: 'state-column'}, stateMark(node.state)),
     element('td', {class: `protection ${node.protection}`}, PROTECTION_WORDS[node.protection]),
     element('td', {class: 'number pods'}, pods(node)),
@@ -655,7 +660,7 @@ function buildList() {
       element('p', {class: 'note keys'}, element('kbd', {}, '/'), ' searches, ', element('kbd', {}, 'Esc'), ' clears, ',
         element('kbd', {}, '↑'), ' ', element('kbd', {}, '↓'), ' go from node to node, ', element('kbd', {}, 'Enter'),
         ' opens one. Printed are all nodes that the filters leave.'),
-      element('p', {class: 'note'}, 'A search looks through names, summaries, spoof protection ("not met" in quotes), findings, lines of files and uplinks, '
+      element('p', {class: 'note sees'}, 'A search looks through names, summaries, spoof protection ("not met" in quotes), findings, lines of files and uplinks, '
         + `and through the pods and devices that are cut off. Of one kind it sees ${audit.limits.full + audit.limits.named} findings on a node; `
         + 'pods that are well, and their devices, are in audit.json only, but for the one that is drawn.')),
     buildWaivers(),
@@ -743,22 +748,32 @@ function buildHorizons(horizons, isEmpty) {
   }));
 }
 
+const leaving = ({verdict, by}) => [verdictMark(verdict), verdict === 'accepted' && by ? [' by ', foreign(by, 'span', 'mono')] : null];
+
+/** A table whose cells stand below each other where there is little room, each with its head's word. */
+function stacking(label, columns, rows) {
+  return element('div', {class: 'scroll', role: 'region', tabindex: '0', 'aria-label': label},
+    element('table', {class: 'stacking'}, heads(...columns.map((column) => [column])), element('tbody', {}, rows.map((cells) =>
+      element('tr', {}, cells.map((cell, index) => element(index ? 'td' : 'th', {scope: index ? null : 'row'},
+        element('span', {class: 'label'}, `${columns[index]} `), element('div', {}, cell))))))));
+}
+
 function buildEndpoints(node) {
   const [all, accepted, dropped, unknown, cutOff] = node.endpoints;
   if (!all) return [element('p', {class: 'empty'}, hasNoPods(node) ? 'No pod is here.' : 'Which pods are here could not be seen.')];
   const paths = node.paths || [];
-  const rows = paths.map((path) => element('tr', {},
-    element('th', {scope: 'row'}, foreign(podName(path))),
-    element('td', {}, foreign(path[1] || 'unknown', 'span', 'mono')),
-    element('td', {}, foreign(path[2] || 'unknown', 'span', 'mono')),
-    element('td', {}, foreign(wayBack(path), 'span', 'mono')),
-    element('td', {}, verdictMark(path[5])),
-    element('td', {}, verdictMark(outwardOf(path).verdict), outwardOf(path).by ? [' by ', foreign(outwardOf(path).by, 'span', 'mono')] : null)));
+  const rows = paths.map((path) => [
+    foreign(podName(path)),
+    foreign(path[1] || 'unknown', 'span', 'mono'),
+    foreign(path[2] || 'unknown', 'span', 'mono'),
+    foreign(wayBack(path), 'span', 'mono'),
+    verdictMark(path[5]),
+    leaving(outwardOf(path)),
+  ]);
   const parts = [`${count(accepted)} accepted`, `${count(dropped)} dropped`, unknown ? `${count(unknown)} not known` : ''];
   return [
     element('p', {}, `${counted(all, 'endpoint')}, ${count(cutOff)} cut off. Replies to the host: ${parts.filter(Boolean).join(', ')}.`),
-    rows.length ? element('div', {class: 'scroll', role: 'region', tabindex: '0', 'aria-label': 'Endpoints, as a table'},
-      element('table', {}, heads(['Pod'], ['Address'], ['Device'], ['Route by'], ['Reply'], ['To the world']), element('tbody', {}, rows))) : null,
+    rows.length ? stacking('Endpoints, as a table', ['Pod', 'Address', 'Device', 'Route by', 'Reply', 'To the world'], rows) : null,
     all > paths.length ? element('p', {class: 'note'}, `${count(all - paths.length)} more. The audit keeps the ways of at most five, `
       + 'those that are cut off first; each of these is a finding.') : null,
   ].filter(Boolean);
@@ -772,13 +787,12 @@ const strength = (value) => (value === null ? 'not known'
 
 function buildUplinks(uplinks) {
   if (!uplinks.length) return element('p', {class: 'empty'}, 'No uplink was found.');
-  return element('div', {class: 'scroll', role: 'region', tabindex: '0', 'aria-label': 'Uplinks, as a table'}, element('table', {},
-    heads(['Uplink'], ['Now'], ['After the next boot'], ['By']),
-    element('tbody', {}, uplinks.map((uplink) => element('tr', {},
-      element('th', {scope: 'row'}, foreign(uplink.device, 'span', 'mono')),
-      element('td', {}, strength(uplink.effective)),
-      element('td', {}, uplink.boot === null ? 'no line decides it' : strength(uplink.boot)),
-      element('td', {}, lineList(uplink.lines, 'no line')))))));
+  return stacking('Uplinks, as a table', ['Uplink', 'Now', 'After the next boot', 'By'], uplinks.map((uplink) => [
+    foreign(uplink.device, 'span', 'mono'),
+    strength(uplink.effective),
+    uplink.boot === null ? 'no line decides it' : strength(uplink.boot),
+    lineList(uplink.lines, 'no line'),
+  ]));
 }
 
 function evidenceOf(finding) {
@@ -879,15 +893,19 @@ function buildWay(node) {
     return [element('p', {class: 'empty'}, why)];
   }
   const figure = element('figure', {class: 'way-figure'});
-  const draw = (path) => figure.replaceChildren(drawing(path, DRAWING_WIDE.matches),
+  const draw = (path) => figure.replaceChildren(drawing(path, printing || DRAWING_WIDE.matches),
     element('figcaption', {}, tellFates(drawnOf(path), otherOf(path)), later(path)));
-  figure.redraw = () => draw(paths[figure.chosen]);
-  figure.chosen = 0;
+  const chosen = () => Math.min(view.way, paths.length) - 1;
+  figure.redraw = () => draw(paths[chosen()]);
   figure.redraw();
   if (paths.length === 1) return [figure];
   const choice = element('select', {id: 'path'}, paths.map((path, index) =>
-    element('option', {value: index}, visible(`${podName(path)}, ${path[1] || 'address unknown'}: ${fareOf(path)}`))));
-  choice.addEventListener('change', () => { figure.chosen = Number(choice.value); figure.redraw(); });
+    element('option', {value: index + 1, selected: index === chosen()}, visible(`${podName(path)}, ${path[1] || 'address unknown'}: ${fareOf(path)}`))));
+  choice.addEventListener('change', () => {
+    view = {...view, way: Number(choice.value)};
+    history.replaceState(null, '', addressOf(view));
+    figure.redraw();
+  });
   return [element('div', {class: 'field pick'}, element('label', {for: 'path'}, 'Follow a packet of'), choice), figure];
 }
 
@@ -1049,34 +1067,34 @@ function drawing(path, wide) {
 }
 
 function layWide(parts) {
-  const boxes = [[parts.pod, 1, 200], [parts.device, 260, 200], [parts.check, 520, 212], [parts.host, 859, 180]];
+  const boxes = [[parts.pod, 1, 204], [parts.device, 239, 190], [parts.check, 463, 204], [parts.host, 785, 150]];
   for (const [box, x, width] of boxes) Object.assign(box, {x, width, y: 1});
   const tall = Math.max(...boxes.map(([box]) => heightOf(box)), 84);
   for (const [box] of boxes) box.height = tall;
   const below = tall + 50;
-  Object.assign(parts.back, {x: 526, y: below, width: 300});
+  Object.assign(parts.back, {x: 469, y: below, width: 280});
   parts.back.height = heightOf(parts.back);
   let y = below;
   for (const culprit of parts.culprits) {
-    Object.assign(culprit, {x: 1, y, width: 459});
+    Object.assign(culprit, {x: 1, y, width: 428});
     culprit.height = heightOf(culprit);
     y += culprit.height + 12;
   }
   const middle = tall / 2 + 1;
-  const at = 795;
+  const at = 721;
   const dead = parts.state !== 'fine';
   const content = [
-    arrow([[201, middle], [258, middle]], 'reply'),
-    arrow([[460, middle], [518, middle]], 'reply'),
-    arrow([[732, middle], [at - 25, middle]], 'reply'),
-    arrow([[at + 25, middle], [857, middle]], dead ? `never ${parts.state}` : 'reply'),
-    arrow([[626, tall + 1], [626, below - 2]], 'lookup'),
-    parts.culprits.length ? arrow([[360, below], [360, tall + 3]], 'blame') : null,
+    arrow([[205, middle], [237, middle]], 'reply'),
+    arrow([[429, middle], [461, middle]], 'reply'),
+    arrow([[667, middle], [at - 25, middle]], 'reply'),
+    arrow([[at + 25, middle], [783, middle]], dead ? `never ${parts.state}` : 'reply'),
+    arrow([[565, tall + 1], [565, below - 2]], 'lookup'),
+    parts.culprits.length ? arrow([[334, below], [334, tall + 3]], 'blame') : null,
     ...boxes.map(([box]) => drawBox(box)), drawBox(parts.back), ...parts.culprits.map(drawBox),
     sign(at, middle, parts.state),
     drawn('text', {x: at, y: middle + 44, class: `verdict-word ${parts.state}`, 'text-anchor': 'middle'}, parts.word),
   ];
-  return {width: 1040, height: Math.max(y, below + parts.back.height + 12) + 1, content};
+  return {width: 936, height: Math.max(y, below + parts.back.height + 12) + 1, content};
 }
 
 function layTall(parts) {
@@ -1172,6 +1190,18 @@ function onKey(event) {
   }
 }
 
+const redraw = () => document.querySelectorAll('.way-figure').forEach((figure) => figure.redraw());
+
+/** On paper is all of it, and afterwards it is as before. */
+let unfolded = [];
+function toPaper(begins) {
+  printing = begins;
+  if (begins) unfolded = [...document.querySelectorAll('details.more:not([open])')];
+  unfolded.forEach((each) => { each.open = begins; });
+  renderMatrix();
+  redraw();
+}
+
 const THEMES = ['automatic', 'light', 'dark'];
 
 function buildTools() {
@@ -1204,9 +1234,9 @@ addEventListener('click', noteDown, true);
 addEventListener('keydown', onKey);
 addEventListener('hashchange', () => { view = readAddress(); show(); });
 SMALL.addEventListener('change', () => renderMatrix());
-DRAWING_WIDE.addEventListener('change', () => document.querySelectorAll('.way-figure').forEach((figure) => figure.redraw()));
-addEventListener('beforeprint', () => { printing = true; document.querySelectorAll('details.more').forEach((each) => { each.open = true; }); renderMatrix(); });
-addEventListener('afterprint', () => { printing = false; renderMatrix(); });
+DRAWING_WIDE.addEventListener('change', redraw);
+addEventListener('beforeprint', () => toPaper(true));
+addEventListener('afterprint', () => toPaper(false));
 document.querySelector('.skip').addEventListener('click', (event) => {
   event.preventDefault();
   const heading = find(find('node').hidden ? 'answer' : 'node-name');
