@@ -233,7 +233,9 @@ function ownWords(node) {
     }
     for (const finding of node.findings || []) {
       words.push(audit.ids[finding[0]], finding[2]);
-      node.shares.push(finding[5]);
+      // What names no line is hardly ever shared.
+      if (pooled(finding[5]).path === null) words.push(sharedWords(finding[5]));
+      else node.shares.push(finding[5]);
     }
     for (const [, names] of node.cut || []) words.push(...names);
     node.shares = [...new Set(node.shares)].filter((number) => number !== undefined);
@@ -258,10 +260,10 @@ function wordsIn(value) {
 
 /** Whether a node has a term. */
 function searched(term) {
-  const known = new Map();
+  const known = new Int8Array(audit.pool.length);
   const isShared = (number) => {
-    if (!known.has(number)) known.set(number, sharedWords(number).includes(term));
-    return known.get(number);
+    if (!known[number]) known[number] = sharedWords(number).includes(term) ? 1 : -1;
+    return known[number] > 0;
   };
   return (node) => ownWords(node).includes(term) || node.shares.some(isShared);
 }
@@ -274,6 +276,7 @@ function prepareSearch(deadline, from = 0) {
     nodes[next++].shares.forEach(sharedWords);
   }
   if (next < nodes.length) requestIdleCallback((later) => prepareSearch(later, next));
+  else document.documentElement.setAttribute('data-ready', 'search');
 }
 
 function found(node, each) {
