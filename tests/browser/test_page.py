@@ -1181,11 +1181,30 @@ def test_forced_colours_still_show_what_is_pressed_and_how_severe(opened):
     )
     assert {style for pressed, style in outlines if pressed == "true"} == {"solid"}
     assert {style for pressed, style in outlines if pressed == "false"} == {"none"}
+    page = opened(forced_colors="active")
+    black, white = "rgb(0, 0, 0)", "rgb(255, 255, 255)"
+    for severity, (ink, ground) in {"high": (white, black), "medium": (black, white), "low": (black, white)}.items():
+        marks = page.locator(".matrix .amount.{0}, .severity.{0} > span:first-child".format(severity))
+        seen = marks.evaluate_all("""(all) => all.map((one) => {
+          const {color, backgroundColor, borderTopColor} = getComputedStyle(one);
+          return [color, backgroundColor.replace(/^rgba.* 0\\)$/, 'rgb(255, 255, 255)'), borderTopColor];
+        })""")
+        assert len(seen) > 3
+        assert {(color, behind) for color, behind, _edge in seen} == {(ink, ground)}, severity
+        assert severity == "high" or {edge for _color, _behind, edge in seen} == {black}
+
+
+@pytest.mark.parametrize("system", ["light", "dark"])
+@pytest.mark.parametrize("chosen", ["automatic", "light", "dark"])
+def test_forced_colours_hold_in_the_drawing_whatever_theme_was_chosen(opened, system, chosen):
+    page = opened(address="#node=node1", forced_colors="active", color_scheme=system)
+    choose(page, chosen)
     ink = page.evaluate("getComputedStyle(document.body).color")
-    edges = page.locator(".matrix .amount").evaluate_all(
-        "(all) => all.map((one) => getComputedStyle(one).borderTopColor)"
-    )
-    assert set(edges) == {ink}
+    contrasts = chromium.drawing_contrasts(page)
+    assert len(contrasts) > 20
+    assert [each for each in contrasts if each[1] < each[2]] == []
+    fills = page.locator(".way-drawing text").evaluate_all("(all) => all.map((one) => getComputedStyle(one).fill)")
+    assert set(fills) == {ink}
 
 
 @pytest.mark.parametrize("width", [320, 768, 1024, 1440])
