@@ -1,5 +1,6 @@
 """Debian's chromium, driven by playwright, with a watch over what a page says and asks for."""
 
+import base64
 import contextlib
 import json
 import shutil
@@ -115,3 +116,20 @@ DRAWING_CONTRASTS = """() => {
 def drawing_contrasts(page):
     """Of the drawing's texts, lines and signs: what it is, its contrast, and the least that it needs."""
     return page.evaluate(DRAWING_CONTRASTS)
+
+
+def darkness(browser, picture):
+    """The share of dark pixels in a picture, without its edge."""
+    page = browser.new_page()
+    share = page.evaluate(
+        """async (picture) => {
+          const image = await createImageBitmap(await (await fetch(`data:image/png;base64,${picture}`)).blob());
+          const canvas = new OffscreenCanvas(image.width, image.height).getContext('2d');
+          canvas.drawImage(image, 0, 0);
+          const {data} = canvas.getImageData(3, 3, image.width - 6, image.height - 6);
+          return data.filter((value, index) => index % 4 === 0 && value < 128).length / (data.length / 4);
+        }""",
+        base64.b64encode(picture).decode(),
+    )
+    page.close()
+    return share
