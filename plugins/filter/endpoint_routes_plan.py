@@ -39,7 +39,7 @@ RETURN = r"""
 _value:
   description:
     - The plan. C(problems) refuse it, each a sentence; C(method) and C(found_by); C(wanted), the value as Cilium reads
-      it; C(change), what has to be written (V(helm), V(configmap), V(node_config), V(remove)) or null, with
+      it; C(change), what has to be written (V(helm), V(configmap), V(node_config), V(remove), V(unset)) or null, with
       C(definition) or C(values), C(diff) in words, and C(also), what else a Helm upgrade does; C(agents), each with its
       C(state) (V(current), V(stale), V(unknown)) and C(reason); C(batches), the stale ones in the order of their
       restart; C(rollout), where the DaemonSet itself restarts them, with how many C(at_once) and in how many C(steps),

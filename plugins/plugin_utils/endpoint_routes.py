@@ -32,6 +32,7 @@ from ansible_collections.nodeward.cilium.plugins.plugin_utils.endpoint_routes_se
     NODE_CONFIG,
     NODE_CONFIG_METHOD,
     OWN_LABEL,
+    SELECTOR_PATH,
     as_flag,
     as_text,
     changed_at,
@@ -46,7 +47,7 @@ from ansible_collections.nodeward.cilium.plugins.plugin_utils.endpoint_routes_se
     shown,
 )
 
-# Who else looks after a ConfigMap, by the mark that they leave on it.
+# Who else looks after an object, by the mark that they leave on it.
 _KEEPERS = (
     ("annotations", "argocd.argoproj.io/tracking-id", "Argo CD"),
     ("labels", "argocd.argoproj.io/instance", "Argo CD"),
@@ -210,21 +211,22 @@ def _read(found, seen, options):
         later_configs = _plan_node_config(found, api, options, base, configs)
         selector = {"matchLabels": options["node_selector"]}
         found["scope"] = [node for node in nodes if selects(selector, labels.get(node, {}))]
-        if not found["scope"] and not found["problems"]:
+        if not found["scope"] and found["change"] not in ("remove", "unset") and not found["problems"]:
             refuse(
                 found,
-                "endpoint_routes_node_selector: no node has the labels %s"
+                "endpoint_routes_node_selector: no node with an agent has the labels %s"
                 % ", ".join("%s=%s" % pair for pair in sorted(options["node_selector"].items())),
             )
     else:
         found["scope"] = nodes
         if found["method"] == HELM:
-            _plan_release(found, seen, base)
+            _plan_release(found, seen, options, base)
         elif not is_as_wanted(base, wanted):
             _plan_config_map(found, seen, options, base)
         later_base = wanted if found["change"] else base
     found["after"] = {node: configured(later_base, later_configs, labels.get(node, {})) for node in nodes}
     _check_overrides(found, later_configs)
+    _add_changing(found)
     hosts = {host["node"]: {"agent": host["routes"]["endpoint_routes"]["agent"]} for host in seen["hosts"]}
     times = {}
     for node, (_value, source) in found["before"].items():
@@ -251,6 +253,17 @@ def _read(found, seen, options):
         )
 
 
+def _add_changing(found):
+    """A CiliumNodeConfig that chooses other nodes than before changes those too that it leaves."""
+    changing = {
+        node for node, (value, _by) in found["before"].items() if as_flag(value) != as_flag(found["after"][node][0])
+    }
+    left = sorted(changing - set(found["scope"]))
+    if left:
+        note(found, "what is configured changes for %s too, which will not be chosen any more" % few(left))
+        found["scope"] = sorted(found["scope"] + left)
+
+
 def _check_names(found, hosts, nodes):
     """By its name as a node a host speaks for that node; a wrong one would speak for nobody, or for another."""
     for host in hosts:
@@ -271,15 +284,9 @@ def _check_names(found, hosts, nodes):
 
 def _plan_config_map(found, seen, options, base):
     wanted, config_map = found["wanted"], seen["config_map"]
-    others = owners(config_map, KEY_PATH)
-    if others and not options["force_conflicts"]:
-        refuse(
-            found,
-            "ConfigMap %s: %s is owned by the field manager %s, which would set it back. Change it there, or say "
-            "endpoint_routes_force_conflicts=true to take it over"
-            % (CONFIG_MAP, KEY, " and ".join(_told_owner(owner) for owner in others)),
-        )
-    _refuse_keeper(found, config_map, options)
+    what = "ConfigMap %s" % CONFIG_MAP
+    _refuse_owners(found, what, KEY, owners(config_map, KEY_PATH), options)
+    _refuse_keeper(found, what, config_map, options)
     found["change"] = CONFIGMAP
     found["definition"] = {
         "apiVersion": "v1",
@@ -294,18 +301,28 @@ def _told_owner(owner):
     return "%s (%s at %s)" % (owner["manager"], owner["operation"], owner["time"])
 
 
-def _refuse_keeper(found, config_map, options):
+def _refuse_owners(found, what, field, others, options):
+    if others and not options["force_conflicts"]:
+        refuse(
+            found,
+            "%s: %s is owned by the field manager %s, which would set it back. Change it there, or say "
+            "endpoint_routes_force_conflicts=true to take it over"
+            % (what, field, " and ".join(_told_owner(owner) for owner in others)),
+        )
+
+
+def _refuse_keeper(found, what, document, options):
     for where, mark, keeper in _KEEPERS:
-        if mark in (config_map["metadata"].get(where) or {}) and not options["force_conflicts"]:
+        if mark in (document["metadata"].get(where) or {}) and not options["force_conflicts"]:
             refuse(
                 found,
-                "ConfigMap %s is kept by %s (%s): change it where %s takes it from, or say "
-                "endpoint_routes_force_conflicts=true" % (CONFIG_MAP, keeper, mark, keeper),
+                "%s is kept by %s (%s): change it where %s takes it from, or say endpoint_routes_force_conflicts=true"
+                % (what, keeper, mark, keeper),
             )
             return
 
 
-def _plan_release(found, seen, base):
+def _plan_release(found, seen, options, base):
     """The release's own value; its other values are kept, and its chart is the one that is installed."""
     wanted = found["wanted"]
     values = (seen["helm"] or {}).get("values") or {}
@@ -324,6 +341,7 @@ def _plan_release(found, seen, base):
             shown(base),
             "(not there)" if wanted == "false" else wanted,
         )
+        _refuse_keeper(found, "ConfigMap %s" % CONFIG_MAP, seen["config_map"], options)
     if found["change"] and not wrong_value and wanted == "false":
         others = owners(seen["config_map"], KEY_PATH)
         refuse(
@@ -354,41 +372,48 @@ def _plan_upgrade(found, seen, everyone):
 def _plan_node_config(found, api, options, base, configs):
     """The CiliumNodeConfigs as they will be. Off is to have none of ours, unless the ConfigMap is on."""
     wanted, name = found["wanted"], options["node_config_name"]
-    definition = {
+    existing = next((config for config in configs if config["metadata"]["name"] == name), None)
+    others = [config for config in configs if config is not existing]
+    spec = (existing or {}).get("spec") or {}
+    defaults, old_selector = spec.get("defaults") or {}, spec.get("nodeSelector") or {}
+    selector = {"matchLabels": dict(options["node_selector"])}
+    is_chosen_alike = {key: value for key, value in old_selector.items() if value} == selector
+    if old_selector.get("matchExpressions"):
+        # What is not named is not taken away, where the selector is not one field.
+        selector["matchExpressions"] = []
+    found["definition"] = {
         "apiVersion": api,
         "kind": NODE_CONFIG,
         "metadata": {"name": name, "namespace": options["namespace"], "labels": dict(OWN_LABEL)},
-        "spec": {"defaults": {KEY: wanted}, "nodeSelector": {"matchLabels": dict(options["node_selector"])}},
+        "spec": {"defaults": {KEY: wanted}, "nodeSelector": selector},
     }
-    existing = next((config for config in configs if config["metadata"]["name"] == name), None)
-    others = [config for config in configs if config is not existing]
+    what = "%s %s" % (NODE_CONFIG, name)
     if existing and not OWN_LABEL.items() <= (existing["metadata"].get("labels") or {}).items():
         refuse(
             found,
-            "%s %s is somebody else's: it lacks the label %s=%s. Choose another endpoint_routes_node_config_name"
-            % ((NODE_CONFIG, name) + next(iter(OWN_LABEL.items()))),
+            "%s is somebody else's: it lacks the label %s=%s. Choose another endpoint_routes_node_config_name"
+            % ((what,) + next(iter(OWN_LABEL.items()))),
         )
-    found["definition"] = definition
-    if wanted == "false" and not as_flag(base):
-        if existing:
-            found["change"] = "remove"
-            found["diff"] = "%s %s: %s -> (not there)" % (NODE_CONFIG, name, shown(_default_of(existing)))
-        return others
-    selector = (existing or {}).get("spec", {}).get("nodeSelector")
-    if not existing or _default_of(existing) != wanted or selector != definition["spec"]["nodeSelector"]:
+    is_end = wanted == "false" and not as_flag(base)
+    if is_end and KEY in defaults:
+        # What others wrote beside our key is theirs.
+        found["change"] = "unset" if len(defaults) > 1 else "remove"
+        found["diff"] = "%s: %s -> (not there)" % (what, shown(defaults[KEY]))
+    elif not is_end and (defaults.get(KEY) != wanted or not is_chosen_alike):
         found["change"] = NODE_CONFIG_METHOD
-        found["diff"] = "%s %s: %s -> %s, for nodes with %s" % (
-            NODE_CONFIG,
-            name,
-            shown(_default_of(existing) if existing else None),
+        found["diff"] = "%s: %s -> %s, for nodes with %s" % (
+            what,
+            shown(defaults.get(KEY)),
             wanted,
             ", ".join("%s=%s" % pair for pair in sorted(options["node_selector"].items())),
         )
-    return others + [definition]
-
-
-def _default_of(config):
-    return ((config.get("spec") or {}).get("defaults") or {}).get(KEY)
+    if existing and found["change"]:
+        if defaults.get(KEY) != wanted or is_end:
+            _refuse_owners(found, what, KEY, owners(existing, DEFAULT_PATH), options)
+        if not is_chosen_alike and not is_end:
+            _refuse_owners(found, what, "nodeSelector", owners(existing, SELECTOR_PATH), options)
+        _refuse_keeper(found, what, existing, options)
+    return others if is_end else others + [found["definition"]]
 
 
 def _check_overrides(found, configs):

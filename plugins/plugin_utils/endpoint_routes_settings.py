@@ -22,6 +22,7 @@ NODE_CONFIG_METHOD = "node_config"
 # Where the key stands in managedFields.
 KEY_PATH = ("f:data", "f:" + KEY)
 DEFAULT_PATH = ("f:spec", "f:defaults", "f:" + KEY)
+SELECTOR_PATH = ("f:spec", "f:nodeSelector")
 
 
 def plain(value):
@@ -95,29 +96,28 @@ def configured(base, node_configs, labels):
     return value, source
 
 
-def owners(document, path):
-    """The other field managers that own a field, as [{manager, operation, time}]; `path` as in managedFields."""
-    found = []
+def _owning(document, path):
+    """The entries of managedFields that own a field or something in it."""
     for entry in document["metadata"].get("managedFields") or []:
         fields = entry.get("fieldsV1") or {}
         for step in path:
             fields = fields.get(step) if isinstance(fields, dict) else None
-        if fields is not None and entry.get("manager") != MANAGER:
-            found.append({name: entry.get(name) for name in ("manager", "operation", "time")})
-    return found
+        if fields is not None:
+            yield entry
+
+
+def owners(document, path):
+    """The other field managers that own a field, as [{manager, operation, time}]; `path` as in managedFields."""
+    return [
+        {name: entry.get(name) for name in ("manager", "operation", "time")}
+        for entry in _owning(document, path)
+        if entry.get("manager") != MANAGER
+    ]
 
 
 def changed_at(document, path):
-    """When a field was last written, as managedFields tell; without an owner, when anything of the document was."""
-    times, owned = [], []
-    for entry in document["metadata"].get("managedFields") or []:
-        fields = entry.get("fieldsV1") or {}
-        for step in path:
-            fields = fields.get(step) if isinstance(fields, dict) else None
-        times.append(entry.get("time") or "")
-        if fields is not None:
-            owned.append(entry.get("time") or "")
-    return max(owned or times or [""]) or None
+    """When a field was last written, as managedFields tell; of one that is not there they do not."""
+    return max((entry.get("time") or "" for entry in _owning(document, path)), default="") or None
 
 
 def refuse(found, sentence):

@@ -127,14 +127,16 @@ def host(node, runs=False, filtered=None, endpoints=(), later=None, name=None, h
     }
 
 
-def node_config(name, value, labels, own=False, time=NOW):
+def node_config(name, value, labels, own=False, time=NOW, manager=None, **more):
+    fields = {"f:spec": {"f:defaults": {"f:" + KEY: {}}, "f:nodeSelector": {"f:matchLabels": {}}}}
+    manager = manager or (settings.MANAGER if own else "m")
     return {
         "metadata": {
             "name": name,
             "labels": dict(settings.OWN_LABEL) if own else {},
-            "managedFields": [{"manager": "m", "time": time, "fieldsV1": {"f:spec": {"f:defaults": {"f:" + KEY: {}}}}}],
+            "managedFields": [{"manager": manager, "operation": "Update", "time": time, "fieldsV1": fields}],
         },
-        "spec": {"defaults": {KEY: value}, "nodeSelector": {"matchLabels": labels}},
+        "spec": {"defaults": dict({KEY: value}, **more), "nodeSelector": {"matchLabels": labels}},
     }
 
 
@@ -218,6 +220,15 @@ def test_a_release_of_another_name_is_named():
     assert "endpoint_routes_release=rke2-cilium" in refusals(given)
 
 
+def test_a_release_that_the_config_map_names_and_that_is_not_there():
+    given = seen(of_release(config_map()), helm=helm())
+    assert "there is no Helm release 'cilium'" in refusals(given, method="helm")
+    given = seen(of_release(config_map(), "rke2-cilium"), helm=helm())
+    told = refusals(given, method="helm")
+    assert "endpoint_routes_release=rke2-cilium" in told
+    assert "there is no Helm release" not in told
+
+
 def test_asked_for_helm_without_a_release():
     assert "there is no Helm release 'cilium'" in refusals(seen(), method="helm")
 
@@ -283,11 +294,19 @@ def test_a_key_of_another_manager_is_not_taken():
 
 
 @pytest.mark.parametrize(("where", "mark", "keeper"), logic._KEEPERS)
-def test_a_config_map_that_a_tool_keeps_is_not_written(where, mark, keeper):
+def test_what_a_tool_keeps_is_not_written(where, mark, keeper):
     config = config_map()
-    config["metadata"].setdefault(where, {})[mark] = "x"
-    assert "is kept by %s" % keeper in refusals(seen(config))
-    assert refusals(seen(config), force_conflicts=True) == ""
+    canary = node_config("endpoint-routes", "false", {"canary": "yes"}, own=True)
+    for document in (config, canary):
+        document["metadata"].setdefault(where, {})[mark] = "x"
+    release = {"releases": [secret(1)], "helm": helm()}
+    for given, options, what in (
+        (seen(config), {}, "ConfigMap cilium-config"),
+        (seen(config, **release), {"chart_ref": "cilium"}, "ConfigMap cilium-config"),
+        (seen(configs=[canary]), CANARY, "CiliumNodeConfig endpoint-routes"),
+    ):
+        assert "%s is kept by %s (%s)" % (what, keeper, mark) in refusals(given, **options)
+        assert refusals(given, force_conflicts=True, **options) == ""
 
 
 # ---- chosen nodes ----------------------------------------------------------------------------------------------------
@@ -316,15 +335,78 @@ def test_a_canary_that_is_there_needs_nothing():
 
 def test_another_selector_is_a_change():
     given = seen(configs=[node_config("endpoint-routes", "true", {"pool": "a"}, own=True)])
-    assert planned(given, **CANARY)["change"] == "node_config"
+    found = planned(given, **CANARY)
+    assert (found["change"], found["problems"]) == ("node_config", [])
 
 
 def test_the_end_of_a_canary_is_to_have_none():
     given = seen(configs=[node_config("endpoint-routes", "true", {"canary": "yes"}, own=True)])
     found = planned(given, state="disabled", **CANARY)
-    assert (found["change"], found["after"]["node1"]) == ("remove", (None, None))
+    assert (found["change"], found["after"]["node1"], found["problems"]) == ("remove", (None, None), [])
     assert [agent["state"] for agent in found["agents"]] == ["stale"]
     assert planned(seen(configs=[]), state="disabled", **CANARY)["change"] is None
+
+
+def test_the_end_of_a_canary_leaves_what_others_wrote():
+    given = seen(configs=[node_config("endpoint-routes", "true", {"canary": "yes"}, own=True, mtu="1400")])
+    found = planned(given, state="disabled", **CANARY)
+    assert (found["change"], found["after"]["node1"], found["problems"]) == ("unset", (None, None), [])
+    del given["node_configs"][1]["resources"][0]["spec"]["defaults"][KEY]
+    assert planned(given, state="disabled", **CANARY)["change"] is None
+    assert planned(given, **CANARY)["change"] == "node_config"
+
+
+def test_the_end_of_a_canary_of_which_no_node_is_left():
+    given = seen(configs=[node_config("endpoint-routes", "true", {"pool": "a"}, own=True)])
+    found = planned(given, state="disabled", method="node_config", node_selector={"pool": "a"})
+    assert (found["change"], found["problems"]) == ("remove", [])
+
+
+def test_nodes_that_a_selector_leaves_are_changed_too():
+    config = node_config("endpoint-routes", "true", {"canary": "yes"}, own=True)
+    given = seen(configs=[config], hosts=[host("node1", runs=True)])
+    given["nodes"][1]["metadata"]["labels"] = {"pool": "a"}
+    options = {"method": "node_config", "node_selector": {"pool": "a"}, "restart": "rolling"}
+    found = planned(given, **options)
+    assert found["scope"] == ["node1", "node2"]
+    assert states(given, **options) == {"node1": "stale", "node2": "stale"}
+    assert "changes for node1 too" in found["notes"][0]
+    assert "tells of node2" in refusals(given, allow_unseen=False, **options)
+    # What is to be there differs from node to node.
+    config["spec"]["nodeSelector"] = {"matchLabels": {"pool": "a"}}
+    hosts = [host("node1", False, endpoints=[endpoint(has_route=True)])]
+    hosts += [host("node2", True, endpoints=[endpoint(has_route=True)])]
+    given["hosts"] = hosts
+    found["problems"] = []
+    assert [pod["node"] for pod in reports.report(found, hosts)["pods"]] == ["node1"]
+
+
+def test_an_added_expression_is_another_selector():
+    config = node_config("endpoint-routes", "true", {"canary": "yes"}, own=True)
+    config["spec"]["nodeSelector"]["matchExpressions"] = []
+    assert planned(seen(configs=[config]), **CANARY)["change"] is None
+    config["spec"]["nodeSelector"]["matchExpressions"] = [{"key": "a", "operator": "Exists"}]
+    found = planned(seen(configs=[config]), **CANARY)
+    assert (found["change"], found["problems"]) == ("node_config", [])
+    assert found["definition"]["spec"]["nodeSelector"] == {"matchLabels": {"canary": "yes"}, "matchExpressions": []}
+    others = {"manager": "kubectl-edit", "operation": "Update", "time": LATER}
+    fields = {"f:spec": {"f:nodeSelector": {"f:matchExpressions": {}}}}
+    config["metadata"]["managedFields"].append(dict(others, fieldsV1=fields))
+    assert "nodeSelector is owned by the field manager kubectl-edit (Update at" in refusals(
+        seen(configs=[config]), **CANARY
+    )
+    assert refusals(seen(configs=[config]), force_conflicts=True, **CANARY) == ""
+
+
+def test_a_value_of_another_manager_in_our_object_is_not_taken():
+    config = node_config("endpoint-routes", "false", {"canary": "yes"}, own=True, manager="kubectl-edit")
+    told = refusals(seen(configs=[config]), **CANARY)
+    assert KEY + " is owned by the field manager kubectl-edit" in told
+    assert "nodeSelector is owned" not in told
+    assert refusals(seen(configs=[config]), force_conflicts=True, **CANARY) == ""
+    config["spec"]["defaults"][KEY] = "true"
+    assert refusals(seen(configs=[config]), **CANARY) == ""
+    assert KEY + " is owned" in refusals(seen(configs=[config]), state="disabled", **CANARY)
 
 
 def test_off_for_some_where_all_are_on():
@@ -353,7 +435,7 @@ def test_nodes_with_a_value_of_their_own_are_left_out():
 def test_what_cannot_be_chosen():
     assert "CustomResourceDefinition" in refusals(seen(), **CANARY)
     assert "is empty, which would choose every node" in refusals(seen(configs=[]), method="node_config")
-    assert "no node has the labels pool=a" in refusals(
+    assert "no node with an agent has the labels pool=a" in refusals(
         seen(configs=[]), method="node_config", node_selector={"pool": "a"}
     )
 
@@ -416,12 +498,26 @@ def test_without_any_time_nothing_is_restarted():
     assert found["batches"] == []
 
 
+OTHER_WRITER = {"manager": "x", "time": "2027-01-01T00:00:00Z", "fieldsV1": {"f:data": {"f:mtu": {}}}}
+
+
 def test_only_the_writer_of_the_key_makes_agents_stale():
     config = config_map("true", manager=settings.MANAGER, time=NOW)
-    config["metadata"]["managedFields"].append(
-        {"manager": "x", "time": "2027-01-01T00:00:00Z", "fieldsV1": {"f:data": {"f:mtu": {}}}}
-    )
+    config["metadata"]["managedFields"].append(OTHER_WRITER)
     assert states(seen(config, pods=[agent("node1", created=LATER)])) == {"node1": "current"}
+    # Of a key that is not there nobody tells when it went.
+    config = config_map()
+    config["metadata"]["managedFields"].append(OTHER_WRITER)
+    assert states(seen(config, pods=[agent("node1", created=LATER)]), state="disabled") == {"node1": "unknown"}
+
+
+def test_the_time_of_a_node_is_that_of_what_gives_it_its_value():
+    configs = [node_config("aaa", "true", {"canary": "yes"}, time=LATER), node_config("bbb", "true", {"pool": "a"})]
+    config = config_map("true", manager=settings.MANAGER, time=NOW)
+    assert states(seen(config, configs=configs)) == {"node1": "stale", "node2": "current"}
+    configs[0]["metadata"]["managedFields"][0]["time"] = NOW
+    configs[1]["metadata"]["managedFields"][0]["time"] = LATER
+    assert states(seen(config, configs=configs)) == {"node1": "current", "node2": "current"}
 
 
 def test_foreign_and_leaving_pods_are_no_agents():
@@ -556,6 +652,12 @@ def test_what_requires_endpoint_routes_keeps_them(key):
     config["data"][key] = "10.0.0.1"
     assert key in refusals(seen(config), state="disabled")
     assert refusals(seen(config), state="enabled") == ""
+
+
+def test_what_requires_endpoint_routes_refuses_a_change_alone():
+    config = config_map()
+    config["data"]["local-router-ipv4"] = "10.0.0.1"
+    assert refusals(seen(config), state="disabled") == ""
 
 
 @pytest.mark.parametrize("mode", ["eni", "azure", "alibabacloud"])
