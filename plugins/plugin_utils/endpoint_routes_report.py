@@ -16,9 +16,13 @@ def report(planned, hosts, restarted=(), is_check=False):
     """What holds on the nodes, and what is left to do.
 
     planned: the plan made anew after acting; hosts: the facts of the nodes after acting; restarted: the nodes whose
-    agent was recreated in between.
+    agent was recreated in between, or would be, where this is a check.
     """
-    agents = [agent for agent in planned["agents"] if agent["state"] == STALE]
+    agents = [
+        agent
+        for agent in planned["agents"]
+        if agent["state"] == STALE and not (is_check and agent["node"] in restarted)
+    ]
     unknown = [agent for agent in planned["agents"] if agent["state"] == UNKNOWN]
     pods, unproven, unseen, verified = [], [], [], 0
     problems = list(planned["problems"])
@@ -92,10 +96,8 @@ def _story(planned, reported, options, is_check):
                 "   %s    %s" % ("would restart" if is_check else "to restart   ", _restarts(planned, options["batch"]))
             )
         return lines
-    # What a check would restart was told with the plan, and would not be pending.
-    agents = [] if is_check and options["restart"] == "rolling" else reported["agents"]
-    reported = dict(reported, agents=agents)
-    lines = ["endpoint routes: %s" % _summary(planned, reported, ("would be " if is_check else "") + word)]
+    agents = reported["agents"]
+    lines = ["endpoint routes: %s" % _summary(planned, reported, word, is_check)]
     for agent in agents:
         lines.append(
             ">> agent            %s on %s has to be recreated: %s" % (agent["pod"], agent["node"], agent["reason"])
@@ -110,6 +112,11 @@ def _story(planned, reported, options, is_check):
         lines.append(
             ">> pod              %s on %s is still on the old path (%s)%s"
             % (_named(pod), pod["node"], pod["verdict"], ": " + recreate if recreate else "")
+        )
+    if reported["commands"]:
+        lines.append(
+            "   note             only what a controller keeps (ownerReferences) is made anew once it is deleted; of a "
+            "bare pod keep the manifest first"
         )
     for pod in reported["unproven"]:
         lines.append(
@@ -137,20 +144,28 @@ def _count(things, word):
     return "%d %s%s" % (len(things), word, "" if len(things) == 1 else "s")
 
 
-def _summary(planned, reported, word):
-    if reported["state"] == "done":
+def _summary(planned, reported, word, is_check):
+    state, left = (
+        reported["state"],
+        "%d of %s and %s to be recreated"
+        % (
+            len(reported["agents"]),
+            _count(planned["agents"], "agent"),
+            _count(reported["pods"], "pod"),
+        ),
+    )
+    if is_check:
+        rest = {"done": "nothing is left to do then", "pending": "then there are " + left}
+        return "would be %s in the cluster; %s" % (word, rest.get(state, "what else is to know stands below"))
+    if state == "done":
         return "%s: every agent (%d) agrees, and every pod is on its path (%d replies accepted)" % (
             word,
             len(planned["agents"]),
             reported["accepted"],
         )
-    if reported["state"] == "pending":
-        return "%s in the cluster, and pending: %d of %s and %s to be recreated" % (
-            word,
-            len(reported["agents"]),
-            _count(planned["agents"], "agent"),
-            _count(reported["pods"], "pod"),
-        )
-    if reported["state"] == "unready":
-        return "%s in the cluster; %s missing or not ready" % (word, _count(reported["unready"], "agent"))
-    return "%s in the cluster; not everything could be seen" % word
+    rest = {
+        "pending": "and pending: " + left,
+        "unready": "and %s missing or not ready" % _count(reported["unready"], "agent"),
+        "unknown": "and not everything could be seen",
+    }
+    return "%s in the cluster, %s" % (word, rest[state])

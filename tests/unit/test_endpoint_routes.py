@@ -1252,9 +1252,28 @@ def test_check_mode_names_who_would_restart_in_order():
     found = logic.plan(seen(), options)
     (line,) = [line for line in reports.story(found, None, options, is_check=True) if "would restart" in line]
     assert line.endswith("cilium-node1 on node1, then cilium-node2 on node2")
+    result = reports.report(found, [], restarted=["node1", "node2"], is_check=True)
+    assert (result["state"], result["agents"], result["problems"]) == ("unknown", [], [])
+    assert "would be enabled in the cluster; what else" in reports.story(found, result, options, is_check=True)[0]
     result = reports.report(found, [], is_check=True)
-    assert "0 of 2 agents" in reports.story(found, result, options, is_check=True)[0]
-    assert "2 of 2 agents" in reports.story(found, result, dict(options, restart="never"), is_check=True)[0]
+    told = reports.story(found, result, OPTIONS, is_check=True)
+    assert "would be enabled in the cluster; then there are 2 of 2 agents and 0 pods" in told[0]
+
+
+def test_a_check_of_what_is_done_says_so():
+    hosts = [host(node, True, endpoints=[endpoint()]) for node in ("node1", "node2")]
+    found, result = reported(hosts, is_check=True)
+    assert result["state"] == "done"
+    assert "would be enabled in the cluster; nothing is left" in reports.story(found, result, OPTIONS, is_check=True)[0]
+
+
+def test_a_bare_pod_is_not_made_anew():
+    hosts = [host("node1", True, endpoints=[endpoint(has_route=False)])]
+    found, result = reported(hosts)
+    assert any("of a bare pod keep the manifest first" in line for line in reports.story(found, result, OPTIONS))
+    hosts[0]["routes"]["endpoints"] = []
+    found, result = reported(hosts)
+    assert not any("bare pod" in line for line in reports.story(found, result, OPTIONS))
 
 
 def test_a_filter_is_given_what_only_looks_like_python_s_own():
