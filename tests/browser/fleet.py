@@ -30,7 +30,9 @@ def sample():
 def document(nodes, waivers=(), compared=True):
     """A document that the audit itself would make of such nodes, and of a baseline that had what is not new."""
     given = audit.Waivers(list(waivers), TODAY)
-    kept = {each["name"]: {"findings": _before(each), "counters": each["counters"]} for each in nodes}
+    kept = {
+        each["name"]: {"findings": _before(each), "counters": each["counters"], "is_known": True} for each in nodes
+    }
     baseline = audit.Baseline("2026-11-23T10:00:00Z", kept) if compared else None
     sums = audit.Sums()
     laid = list(audit.annotated(sorted(nodes, key=lambda each: each["name"]), given, baseline, sums))
@@ -126,6 +128,7 @@ def node(name, state, summary, **more):
         "device": "eth0",
         "effective": 2,
         "boot": 2,
+        "sysctl_system": 2,
         "lines": [{**DROP_IN, "line": 18, "key": "-net.ipv4.conf.eth0.rp_filter", "value": 2}],
     }
     return {
