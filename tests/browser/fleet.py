@@ -30,9 +30,7 @@ def sample():
 def document(nodes, waivers=(), compared=True):
     """A document that the audit itself would make of such nodes, and of a baseline that had what is not new."""
     given = audit.Waivers(list(waivers), TODAY)
-    kept = {
-        each["name"]: {"findings": _before(each), "counters": each["counters"], "is_known": True} for each in nodes
-    }
+    kept = {each["name"]: {"findings": _before(each), "counters": each["counters"], "is_known": True} for each in nodes}
     baseline = audit.Baseline("2026-11-23T10:00:00Z", kept) if compared else None
     sums = audit.Sums()
     laid = list(audit.annotated(sorted(nodes, key=lambda each: each["name"]), given, baseline, sums))

@@ -806,16 +806,18 @@ def test_uplinks_are_called_what_they_are(opened):
     well = fleet.fine("node-1")
     [uplink] = well["uplinks"]
     well["uplinks"] = [
-        {**uplink, "device": "eth%d" % number, "effective": now, "boot": boot}
-        for number, (now, boot) in enumerate([(0, 1), (1, 2), (2, 0), (None, None)])
+        {**uplink, "device": "eth%d" % number, "effective": now, "boot": boot, "sysctl_system": later}
+        for number, (now, boot, later) in enumerate([(0, 1, 2), (1, 2, 0), (2, 0, 1), (None, None, None)])
     ]
     page = opened(fleet.document([well]), "#node=node-1")
     rows = page.locator("section.uplinks tbody tr")
-    assert [row.locator("td").all_inner_texts()[:2] for row in rows.all()] == [
-        ["off (0): no protection", "strict (1): protected"],
-        ["strict (1): protected", "loose (2): protected, loosely"],
-        ["loose (2): protected, loosely", "off (0): no protection"],
-        ["not known", "no line decides it"],
+    off, strict, loose = "off (0): no protection", "strict (1): protected", "loose (2): protected, loosely"
+    cells = [row.locator("td").all_inner_texts() for row in rows.all()]
+    assert [[now, boot, later] for now, boot, _by, later in cells] == [
+        [off, strict, loose],
+        [strict, loose, off],
+        [loose, off, strict],
+        ["not known", "no line decides it, and another program may", "not known"],
     ]
 
 

@@ -504,7 +504,7 @@ function buildMatrix() {
   const row = element('tr', {},
     columnHead('name', 'Node', null, 'node', false),
     columnHead('state', 'State', 'Worst first', 'state-column', false),
-    columnHead('protection', ['Spoof', element('br'), 'protection'], 'Whether every uplink is filtered, now and after the next boot', null, false),
+    columnHead('protection', ['Spoof', element('br'), 'protection'], "Whether every uplink is filtered, now and later, and only Cilium's devices are exempt", null, false),
     columnHead('pods', ['Pods', element('br'), 'cut off'], 'Endpoints whose packets are dropped, of all', 'number', true),
     audit.baseline && columnHead('new', ['New', element('br'), 'and gone'], 'Findings that the baseline has not, and those that it had', 'number', true),
     occurring.map((rule) => {
@@ -790,11 +790,12 @@ const strength = (value) => (value === null ? 'not known'
 
 function buildUplinks(uplinks) {
   if (!uplinks.length) return element('p', {class: 'empty'}, 'No uplink was found.');
-  return stacking('Uplinks, as a table', ['Uplink', 'Now', 'After the next boot', 'By'], uplinks.map((uplink) => [
+  return stacking('Uplinks, as a table', ['Uplink', 'Now', 'After the next boot', 'By', 'After sysctl --system'], uplinks.map((uplink) => [
     foreign(uplink.device, 'span', 'mono'),
     strength(uplink.effective),
-    uplink.boot === null ? 'no line decides it' : strength(uplink.boot),
+    uplink.boot === null ? 'no line decides it, and another program may' : strength(uplink.boot),
     lineList(uplink.lines, 'no line'),
+    strength(uplink.sysctl_system),
   ]));
 }
 
