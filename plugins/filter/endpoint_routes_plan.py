@@ -18,7 +18,7 @@ options:
     description:
       - What was read, as a dictionary of C(reviews), C(config_map), C(daemonsets), C(pods), C(nodes), C(node_configs)
         (an answer for each version of the API), C(releases), C(helm), C(helm_failed), C(upgrade) (what helm tells in a
-        dry run; empty before that) and C(hosts).
+        dry run; empty before that), C(hosts), and C(meant), the C(scope) of the plan before acting.
     type: dict
     required: true
   options:

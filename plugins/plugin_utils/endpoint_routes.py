@@ -226,7 +226,7 @@ def _read(found, seen, options):
         later_base = wanted if found["change"] else base
     found["after"] = {node: configured(later_base, later_configs, labels.get(node, {})) for node in nodes}
     _check_overrides(found, later_configs)
-    _add_changing(found)
+    _add_changing(found, seen["meant"], options)
     hosts = {host["node"]: {"agent": host["routes"]["endpoint_routes"]["agent"]} for host in seen["hosts"]}
     times = {}
     for node, (_value, source) in found["before"].items():
@@ -253,15 +253,21 @@ def _read(found, seen, options):
         )
 
 
-def _add_changing(found):
-    """A CiliumNodeConfig that chooses other nodes than before changes those too that it leaves."""
+def _add_changing(found, meant, options):
+    """A CiliumNodeConfig that chooses other nodes than before changes those too that it leaves.
+
+    meant: the nodes that were meant before acting, of which none is forgotten after.
+    """
     changing = {
         node for node, (value, _by) in found["before"].items() if as_flag(value) != as_flag(found["after"][node][0])
     }
     left = sorted(changing - set(found["scope"]))
     if left:
-        note(found, "what is configured changes for %s too, which will not be chosen any more" % few(left))
-        found["scope"] = sorted(found["scope"] + left)
+        told = "what is configured changes for %s too, which will not be chosen any more" % few(left)
+        if options["restart"] == "never":
+            told += ". Only this run knows of them: with endpoint_routes_restart=rolling it recreates their agents too"
+        note(found, told)
+    found["scope"] = sorted((changing | set(found["scope"]) | set(meant)) & set(found["after"]))
 
 
 def _check_names(found, hosts, nodes):

@@ -159,6 +159,7 @@ def seen(config=None, hosts=(), pods=None, configs=None, **others):
             "helm": {},
             "helm_failed": "",
             "upgrade": {},
+            "meant": [],
             "hosts": list(hosts),
         },
         **others,
@@ -370,14 +371,19 @@ def test_nodes_that_a_selector_leaves_are_changed_too():
     found = planned(given, **options)
     assert found["scope"] == ["node1", "node2"]
     assert states(given, **options) == {"node1": "stale", "node2": "stale"}
-    assert "changes for node1 too" in found["notes"][0]
+    assert "changes for node1 too, which will not be chosen any more" in found["notes"][0]
+    assert "Only this run knows of them" not in found["notes"][0]
+    assert "Only this run knows of them" in planned(given, **dict(options, restart="never"))["notes"][0]
     assert "tells of node2" in refusals(given, allow_unseen=False, **options)
     # What is to be there differs from node to node.
     config["spec"]["nodeSelector"] = {"matchLabels": {"pool": "a"}}
     hosts = [host("node1", False, endpoints=[endpoint(has_route=True)])]
     hosts += [host("node2", True, endpoints=[endpoint(has_route=True)])]
     given["hosts"] = hosts
-    found["problems"] = []
+    assert planned(given, **options)["scope"] == ["node2"]
+    given["meant"] = ["node1", "node2", "gone"]
+    found = planned(given, **options)
+    assert found["scope"] == ["node1", "node2"]
     assert [pod["node"] for pod in reports.report(found, hosts)["pods"]] == ["node1"]
 
 
