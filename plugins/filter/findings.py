@@ -19,7 +19,7 @@ description:
   - V(RPF003), The next boot will filter Cilium's devices.
   - V(RPF004), The next sysctl --system will filter Cilium's devices.
   - V(RPF005), all filters Cilium's devices.
-  - V(RPF006), The kernel drops the reply of an endpoint.
+  - V(RPF006), The kernel drops what an endpoint sends.
   - V(RPF007), An uplink has no protection.
   - V(RPF008), A netfilter rule checks the reverse path.
   - V(RPF009), Something besides the loaders sets the filter.

@@ -104,7 +104,7 @@ _RULES = (
     Rule(
         "RPF006",
         "high",
-        "The kernel drops the reply of an endpoint",
+        "The kernel drops what an endpoint sends",
         "its probes time out and whoever it talks to hears nothing",
         "accepted",
         "rp_filter_state",

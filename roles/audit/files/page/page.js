@@ -448,7 +448,7 @@ function buildBaseline() {
   const baseline = audit.baseline;
   if (!baseline) return null;
   const kept = [];
-  if (baseline.not_compared.length) kept.push(element('p', {}, 'Not compared, as they could not be judged now: ', ...names(baseline.not_compared)));
+  if (baseline.not_compared.length) kept.push(element('p', {}, 'Not compared, as they could not be judged then or now: ', ...names(baseline.not_compared)));
   if (baseline.missing.length) kept.push(element('p', {}, 'In the baseline and not in this audit: ', ...names(baseline.missing)));
   if (!kept.length) return null;
   return element('section', {'aria-labelledby': 'baseline'}, element('h2', {id: 'baseline'}, 'Left out of the comparison'), kept,
