@@ -17,6 +17,7 @@ from ansible_collections.nodeward.cilium.plugins.plugin_utils import endpoint_ro
 from ansible_collections.nodeward.cilium.plugins.plugin_utils.endpoint_routes_agents import (
     agents_of,
     batches,
+    is_rolling_out,
     judge,
     nodes_without,
     rollout,
@@ -239,17 +240,21 @@ def _read(found, seen, options):
         _plan_upgrade(found, seen, everyone)
     left = [agent["node"] for batch in found["batches"] for agent in batch]
     found["unready"] = unready([node for node in found["scope"] if node not in left], there)
-    if found["unready"] and left and options["restart"] == "rolling":
+    if left and options["restart"] == "rolling":
+        _check_rest(found, seen["daemonsets"][0], left, options)
+
+
+def _check_rest(found, daemonset, left, options):
+    """No batch begins while others are restarting or broken."""
+    told = ["%(node)s: %(why)s" % each for each in found["unready"]]
+    if is_rolling_out(daemonset):
+        told.append("the DaemonSet itself is restarting agents")
+    if told:
         refuse(
             found,
             "endpoint_routes_restart: nothing is restarted while an agent that it is not the turn of is not ready: %s. "
             "Left to do: %s. Find out why (kubectl --namespace %s describe pods --selector k8s-app=cilium), and run "
-            "again: it goes on where it stopped"
-            % (
-                "; ".join("%(node)s: %(why)s" % each for each in found["unready"]),
-                ", ".join(left),
-                options["namespace"],
-            ),
+            "again: it goes on where it stopped" % ("; ".join(told), ", ".join(left), options["namespace"]),
         )
 
 

@@ -145,3 +145,12 @@ def rollout(strategy, count):
         most = -(-count * int(most[:-1]) // 100)
     most = max(1, int(most))
     return {"at_once": most, "steps": -(-count // most)}
+
+
+def is_rolling_out(daemonset):
+    """Whether the DaemonSet itself restarts agents right now."""
+    status, strategy = daemonset["status"], daemonset["spec"].get("updateStrategy") or {}
+    if status.get("observedGeneration", 0) < daemonset["metadata"].get("generation", 0):
+        return True
+    wants = status["desiredNumberScheduled"]
+    return strategy.get("type") != "OnDelete" and status.get("updatedNumberScheduled", 0) < wants

@@ -66,7 +66,7 @@ def of_release(document, name="cilium"):
 def daemonset(image="quay.io/cilium/cilium:v1.19.4@sha256:0", annotations=None, desired=0):
     return {
         "metadata": {"uid": "ds"},
-        "status": {"desiredNumberScheduled": desired},
+        "status": {"desiredNumberScheduled": desired, "updatedNumberScheduled": desired},
         "spec": {
             "template": {
                 "metadata": {"annotations": annotations},
@@ -608,6 +608,24 @@ def test_a_node_that_lacks_its_agent_holds_the_others_up():
     given = seen(config, pods=pods, daemonsets=[daemonset(desired=2)])
     assert "node1: it has no agent. Left to do: node2" in refusals(given, restart="rolling")
     assert refusals(dict(given, daemonsets=[daemonset(desired=1)]), restart="rolling") == ""
+
+
+def test_nothing_is_restarted_beside_a_rollout_of_the_daemonset():
+    for status, generation, strategy, is_refused in (
+        ({"desiredNumberScheduled": 2, "updatedNumberScheduled": 1}, 1, {}, True),
+        ({"desiredNumberScheduled": 2, "updatedNumberScheduled": 2}, 1, {}, False),
+        ({"desiredNumberScheduled": 2, "updatedNumberScheduled": 1}, 1, {"type": "OnDelete"}, False),
+        ({"desiredNumberScheduled": 2, "updatedNumberScheduled": 2, "observedGeneration": 1}, 2, {}, True),
+        ({"desiredNumberScheduled": 2, "updatedNumberScheduled": 2, "observedGeneration": 2}, 2, {}, False),
+    ):
+        given = seen()
+        given["daemonsets"][0]["status"] = dict({"observedGeneration": 1}, **status)
+        given["daemonsets"][0]["metadata"]["generation"] = generation
+        given["daemonsets"][0]["spec"]["updateStrategy"] = strategy
+        told = refusals(given, restart="rolling")
+        assert ("the DaemonSet itself is restarting agents" in told) is is_refused
+        assert bool(told) is is_refused
+        assert refusals(given) == ""
 
 
 def test_what_broke_an_agent_can_be_taken_back():
