@@ -158,9 +158,18 @@ def test_what_is_written_and_whether_it_changed(fleet):
 def test_nobody_is_no_pass(fleet, playbook, nodes, arguments, told):
     fleet.says("node1", answer())
     fleet.says("node2", answer())
-    ran = fleet.run(playbook, *arguments, options={"nodes": nodes})
-    assert ran.returncode != 0
-    assert told in ran.stdout
+    ran = fleet.run(playbook, *arguments, options={"nodes": nodes, "nodes_serial": 1})
+    assert ran.returncode == 2
+    assert told in ran.stdout and ran.stdout.count("fatal: ") == 1, ran.stdout
+    assert "Check the options" not in ran.stdout
+    assert not fleet.report.exists()
+
+
+@pytest.mark.parametrize("playbook", ["nodeward.cilium.audit", "nodeward.cilium.report"])
+def test_an_empty_inventory_is_no_pass_and_no_error_of_syntax(fleet, playbook):
+    ran = fleet.run(playbook)
+    assert ran.returncode == 2 and "found none in the inventory that match 'all'" in ran.stdout, ran.stdout
+    assert fleet.run(playbook, "--syntax-check").returncode == 0
     assert not fleet.report.exists()
 
 
