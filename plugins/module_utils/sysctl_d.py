@@ -58,6 +58,7 @@ Folder = namedtuple('Folder', 'target files')
 _GLOB = re.compile(r'[*?\[]')  # GLOB_CHARS of systemd and procps: a brace alone makes no glob
 _SPECIAL = re.compile(r'[*?\[{\\]')
 _ODD_SEPARATORS = re.compile(r'//|/\./|/\.?$|^/|^\./')
+_ESCAPED_SLASH = re.compile(r'(?<!\\)((?:\\\\)*)\\/')
 _CONF_KEY = re.compile(r'net/ipv4/conf/')
 _INTEGER = re.compile(r'\s*(-?)(0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*)(?:[ \t\n]|$)')
 _SPACE = ' \t\n\v\f\r'  # isspace(3)
@@ -225,6 +226,12 @@ def _member(glob, position):
     if position >= len(glob):
         return None, position
     return bytearray(glob[position:position + 1])[0], position + 1
+
+
+def _components(glob):
+    """What glob(3) looks for in each folder: (component, period)."""
+    # "foo\\/bar" is "foo/bar" to it.
+    return [(part, True) for part in _ESCAPED_SLASH.sub(r'\1/', glob).split('/')]
 
 
 def _literal(text):
@@ -615,7 +622,7 @@ class _Loader(object):
 
     def _alternatives(self, glob, prefix_run):
         """What a glob stands for: lists of (component, period), one for each alternative of its braces."""
-        return [[(part, True) for part in glob.split('/')]]
+        return [_components(glob)]
 
     def _find(self, head, leaf, prefix_run):
         """The globs that can match head/<any>/leaf, newest first, each with the matcher for <any>."""
@@ -674,7 +681,7 @@ class SystemdSysctl(_Loader):
 
     def _alternatives(self, glob, prefix_run):
         if not prefix_run or self.version < SYSTEMD_PREFIX_FNMATCH_SINCE:
-            return [[(part, True) for part in alternative.split('/')] for alternative in _expand_braces(glob)]
+            return [_components(alternative) for alternative in _expand_braces(glob)]
         # fnmatch(3) with the components of the prefix; what is left goes to glob(3), if it still is a glob.
         folder, _slash, leaf = glob.rpartition('/')
         known = [(part if _GLOB.search(part) else _literal(part), False) for part in folder.split('/')]

@@ -47,7 +47,7 @@ globs = st.one_of(
                      "e*{.100,}"]),
     st.builds(respelt, known_names, st.integers(0, 15), st.sampled_from(
         ["*", "?", "[{}]", "[!{}]", "[^z{}-]", "[a-{}]", "[]{}]", "[[:alpha:]]", "[![:punct:]]", "[[.{}.]]",
-         "[[=a=]{}]", "\\{}", "[\\{}]", "{{{},x}}", "{{{}}}", "[[:x:]{}]", "[{}", "**"])),
+         "[[=a=]{}]", "\\{}", "{}*\\", "[\\{}]", "{{{},x}}", "{{{}}}", "[[:x:]{}]", "[{}", "**"])),
     st.builds(lambda name, length: name[:length] + "*", known_names, st.integers(0, 6)),
     st.text("lxcab*?[]!^-{},\\:._0", min_size=1, max_size=8),
 )

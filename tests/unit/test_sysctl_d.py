@@ -163,6 +163,9 @@ SYSTEMD = {
          "xm": None, "y[a": None, "z1": None}),
     "an open bracket is a bracket": ({"10": lines("y[a*=7")}, {"y[ab": "7", "ya": None}),
     "backslashes": ({"10": lines(r"a\*b*=7", r"[\]x]y=8")}, {"a*bc": "7", "axbc": None, "]y": "8", "xy": "8"}),
+    "a slash that a glob escapes is a slash": (
+        {"10": "net/ipv4/conf/lxc*\\/rp_filter=2\nnet/ipv4/conf/eth0*\\\\/rp_filter=1"},
+        {"lxcabc": "2", "eth0": None, "eth0\\": "1"}),
     "braces in a glob": (short(f10="{lxc,cilium_}*=0", f20="{a,b}=1"),
                          {"lxcabc": "0", "cilium_net": "0", "a": None, "b": None}),
     "nested braces": (short(f10="{a{b,c},d}?=1"), {"abx": "1", "acx": "1", "dx": "1", "ax": None}),
@@ -204,6 +207,9 @@ PROCPS = {
                                  {"eth0": "1", "eth1": None}),
     "no space behind the dash": ({"10": "- net.ipv4.conf.eth0.rp_filter=1\n"}, {"eth0": None}),
     "two dashes are one": ({"10": "-" + lines("-eth0=1")}, {"eth0": "1"}),
+    "a slash that a glob escapes is a slash": (
+        {"10": "net/ipv4/conf/lxc*\\/rp_filter=2\nnet/ipv4/conf/eth0*\\\\/rp_filter=1"},
+        {"lxcabc": "2", "eth0": None, "eth0\\": "1"}),
     "a leading slash hides the key from globs": (
         {"10": "/net/ipv4/conf/eth0/rp_filter=1\n", "20": lines("*=2")}, {"eth0": "2"}),
     "the later of the two wins": (
