@@ -7,18 +7,27 @@ from __future__ import absolute_import, division, print_function
 
 __metaclass__ = type
 
+import ipaddress
 import re
 import shlex
 
+# What Ansible takes for a name, and for no pattern of names, option or file.
+_HOST = re.compile(r"[A-Za-z0-9_][\w.@+=%-]*\Z", re.ASCII)
 # As the API of Kubernetes takes them; what a node says may be anything, an option of kubectl among it.
 _OBJECT = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?\Z")
 
 
 def playbook(name, node, *arguments):
-    """A playbook of this collection, for a node."""
-    return " ".join(
-        ("ansible-playbook -i INVENTORY nodeward.cilium.%s --limit %s" % (name, shlex.quote(node)),) + arguments
-    )
+    """A playbook of this collection, for a node; which one is left to say where --limit would take it for no name."""
+    limit = shlex.quote(node) if _is_name(node) else "NODE"
+    return " ".join(("ansible-playbook -i INVENTORY nodeward.cilium.%s --limit %s" % (name, limit),) + arguments)
+
+
+def _is_name(node):
+    try:
+        return bool(_HOST.match(node) or ipaddress.ip_address(node))
+    except ValueError:
+        return False
 
 
 def for_node(command, node):
