@@ -11,11 +11,16 @@ import errno
 import os
 import re
 import stat
+from collections import OrderedDict
+
+from ansible_collections.nodeward.cilium.plugins.module_utils import plan, sysctl_d
 
 MAX_BYTES = 1 << 20
 
-_ASSIGNMENT = re.compile(r"^\s*-?net[./]ipv4[./]conf[./](?P<name>[^\s=]+)[./]rp_filter\s*=\s*(?P<value>[^\s#;]+)")
+_ASSIGNMENT = re.compile(r"^\s*-?(?P<key>net[./]ipv4[./]conf[./][^\s=]+[./]rp_filter)\s*=\s*(?P<value>[^\s#;]+)")
 _NETWORKD = re.compile(r"^\s*IPv4ReversePathFilter\s*=\s*(?P<value>\S+)")
+_NETWORKD_SETS = {"no": 0, "strict": 1, "loose": 2}  # systemd.network(5)
+_NETWORKD_NAMES = re.compile(r"^\s*Name\s*=\s*(?P<value>.*?)\s*$")
 _SECTION = re.compile(r"^\s*\[(?P<name>[^\]]+)\]")
 
 # systemd.network(5): strongest folder first.
@@ -38,8 +43,8 @@ DISPATCHER_FOLDERS = ("/etc/NetworkManager/dispatcher.d", "/usr/lib/NetworkManag
 def find(root="/"):
     """(writers, unread): every line that sets the filter by another way than the loaders' files.
 
-    A writer is a dict of ``by`` (networkd, ufw, networkmanager, tuned), ``path``, ``line``, ``text``, and ``name``
-    (all, default or a device) and ``value`` where the line says one.
+    A writer is a dict of ``by`` (networkd, ufw, networkmanager, tuned), ``path``, ``line``, ``text``; ``names`` (all,
+    default, devices or globs) and ``value`` as written, and ``sets``, the number that this is, each where it is said.
     """
     reader = _Reader(root)
     writers = _networkd(reader) + _ufw(reader) + _network_manager(reader) + _tuned(reader)
@@ -47,7 +52,7 @@ def find(root="/"):
 
 
 def _networkd(reader):
-    found, seen = [], set()
+    units, seen = OrderedDict(), set()
     for folder in NETWORKD_FOLDERS:
         for name in reader.names(folder):
             path = "%s/%s" % (folder, name)
@@ -55,13 +60,26 @@ def _networkd(reader):
                 continue  # the same name in a weaker folder is masked
             if name.endswith(".network"):
                 seen.add(name)
-                found += _matching(reader, "networkd", path, _NETWORKD, "Network")
+                units.setdefault(name, []).append(path)
             elif name.endswith(".network.d"):
                 for part in reader.names(path):
                     if part.endswith(".conf") and "%s/%s" % (name, part) not in seen:
                         seen.add("%s/%s" % (name, part))
-                        found += _matching(reader, "networkd", "%s/%s" % (path, part), _NETWORKD, "Network")
+                        units.setdefault(name[: -len(".d")], []).append("%s/%s" % (path, part))
+    found = []
+    for paths in units.values():
+        names = _networkd_names(reader, paths)
+        for path in paths:
+            for writer in _matching(reader, "networkd", path, _NETWORKD, "Network"):
+                found.append(dict(writer, names=names, sets=_NETWORKD_SETS.get(writer["value"])))
     return found
+
+
+def _networkd_names(reader, paths):
+    """The globs of devices that a unit is for at most; None where it chooses them otherwise than by name."""
+    lines = [line for path in paths for line in _matching(reader, "networkd", path, _NETWORKD_NAMES, "Match")]
+    names = [name for line in lines for name in line["value"].split()]
+    return None if any(name.startswith("!") for name in names) else names or None
 
 
 def _ufw(reader):
@@ -85,7 +103,7 @@ def _network_manager(reader):
     checks = re.compile(r"^\s*uri\s*=\s*(?P<text>\S+)")
     found = []
     for path in paths:
-        found += _matching(reader, "networkmanager", path, checks, "connectivity")
+        found += [dict(each, sets=2) for each in _matching(reader, "networkmanager", path, checks, "connectivity")]
     for folder in DISPATCHER_FOLDERS:
         for name in reader.names(folder):
             found += _matching(reader, "networkmanager", "%s/%s" % (folder, name), re.compile(r"^[^#]*\brp_filter\b"))
@@ -123,14 +141,17 @@ def _matching(reader, by, path, expression, section=None):
             here = heading.group("name")
         match = expression.match(line)
         if match and (section is None or section == here):
+            said = match.groupdict()
+            name = plan.name_of(said["key"]) if said.get("key") else None
             found.append(
                 {
                     "by": by,
                     "path": path,
                     "line": number,
                     "text": line.strip()[:200],
-                    "name": match.groupdict().get("name"),
-                    "value": match.groupdict().get("value"),
+                    "names": [name] if name else None,
+                    "value": said.get("value"),
+                    "sets": sysctl_d.kernel_integer(said["value"]) if name else None,
                 }
             )
     return found

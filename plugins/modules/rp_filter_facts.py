@@ -338,14 +338,21 @@ ansible_facts:
               description: The line itself.
               type: str
               returned: always
-            name:
-              description: V(all), V(default) or the device that it is for; null where the line does not say.
-              type: str
+            names:
+              description:
+                - V(all), V(default), the device or the globs of devices that it is for; for networkd, those of the
+                  unit's C([Match] Name=), which has other conditions maybe. Null where no name is said.
+              type: list
+              elements: str
               returned: always
-              sample: all
+              sample: [all]
             value:
               description: The value as it is written there; null where the line has none.
               type: str
+              returned: always
+            sets:
+              description: That value as the number that the kernel gets; null where it is not known.
+              type: int
               returned: always
         counters:
           description: Packets since boot, in this network namespace; null where a counter could not be read.

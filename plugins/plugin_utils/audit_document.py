@@ -227,7 +227,7 @@ def _path(story):
 
 def _uplinks(rp_filter):
     return [
-        _uplink(name, device, horizons.uplink_to_come(rp_filter, device))
+        _uplink(name, device, horizons.uplink_to_come(rp_filter, name))
         for name, device in sorted(rp_filter["devices"].items())
         if device["kind"] == "uplink"
     ]
@@ -268,7 +268,7 @@ def _attestation(name, rp_filter, moment, hidden):
         }[met],
     ]
     for each in uplinks:
-        boot = "by no line, set by another program" if each["boot"] is None else _mode(each["boot"])
+        boot = "not known, since another program may set it," if each["boot"] is None else _mode(each["boot"])
         lines = "".join(" (%s:%d)" % (line["path"], line["line"]) for line in each["lines"])
         told = (each["device"], _mode(each["effective"]), boot, lines, _mode(each["sysctl_system"]))
         fails = "  <-- NOT protected" if each["device"] in failing else ""

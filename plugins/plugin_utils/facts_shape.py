@@ -11,7 +11,10 @@ from __future__ import absolute_import, division, print_function
 
 __metaclass__ = type
 
+import re
+
 _NONE = type(None)
+_NEEDS_ROOT = re.compile(r"root|permission denied|not permitted", re.IGNORECASE)
 _TEXT, _NUMBER, _FLAG = (str,), (int,), (bool,)
 _MAYBE_TEXT, _MAYBE_NUMBER, _MAYBE_FLAG = (str, _NONE), (int, _NONE), (bool, _NONE)
 _ANY = (object,)
@@ -219,13 +222,13 @@ _RP_FILTER = {
         [],
     ),
     "other_writers": (
-        _list(_members(by=_text, text=_text, name=_maybe_text, value=_maybe_text, **_place)),
+        _list(
+            _members(by=_text, text=_text, names=_maybe(_list(_text)), value=_maybe_text, sets=_maybe_number, **_place)
+        ),
         [],
     ),
     "counters": (
-        _members(
-            ip_reverse_path_filter=_maybe(_natural), in_martian_src=_maybe(_natural), boot_id=_maybe_text
-        ),
+        _members(ip_reverse_path_filter=_maybe(_natural), in_martian_src=_maybe(_natural), boot_id=_maybe_text),
         None,
     ),
     "unread": (_list(_members(what=_text, why=_text, decides=_flag)), []),
@@ -306,7 +309,26 @@ class _Reader(object):
 
 def sound_rp_filter(facts):
     """(facts, lacking): the fact rp_filter in its shape, and (path, how often, what is there instead) of the rest."""
-    return _Reader("rp_filter", _RP_FILTER).read(facts)
+    sound, lacking = _Reader("rp_filter", _RP_FILTER).read(facts)
+    named = {path for path, _times, _instead in lacking}
+    # Every kernel has lo, and a value for each of these; where they could not be read, the facts say so.
+    if not any(entry["decides"] for entry in sound["unread"]):
+        lacking += [
+            ("rp_filter.%s" % path, 1, "nothing")
+            for path, value in (
+                ("all.running", sound["all"]["running"]),
+                ("default.running", sound["default"]["running"]),
+                ("devices", sound["devices"] or None),
+                ("patterns", sound["patterns"] or None),
+            )
+            if value is None and not any("rp_filter.%s" % path.split(".")[0] in name for name in named)
+        ]
+    return sound, lacking
+
+
+def needs_root(unread):
+    """Whether root could read what is named in the facts' unread."""
+    return bool(_NEEDS_ROOT.search(unread["why"]))
 
 
 def sound_routes(facts):

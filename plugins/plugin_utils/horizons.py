@@ -8,6 +8,11 @@ from __future__ import absolute_import, division, print_function
 __metaclass__ = type
 
 import fnmatch
+import itertools
+
+from ansible_collections.nodeward.cilium.plugins.module_utils import devices, sysctl_d
+
+_WEAKEST_FIRST = (0, 2, 1)
 
 
 def to_come(rp_filter, device, dropped_at):
@@ -16,10 +21,17 @@ def to_come(rp_filter, device, dropped_at):
     every, present = rp_filter["all"], rp_filter["devices"].get(device)
     has_procps = rp_filter["loaders"]["procps"] is not None
     procps_device = (present or pattern_of(rp_filter, device))["configured"]["procps"]
+    writers = rp_filter["other_writers"]
+    # networkd sees each new device; the others ran when it was not there yet, and `all` stays as they leave it.
+    name = device or devices.to_come(pattern_name(rp_filter, device) or devices.CILIUM_PATTERNS[0])
+    on_new = [writer for writer in writers if writer["by"] == "networkd" and sets_device(writer, name)]
+    own_line = _largest([new_device] + [_as_line(writer, name) for writer in on_new])
+    at_boot = [every["configured"]["systemd_sysctl"]]
+    at_boot += [_as_line(writer, "all") for writer in writers if sets_all(writer)]
     return {
-        "pod": horizon(every["running"], None, 0, new_device, dropped_at),
+        "pod": horizon(every["running"], None, 0, own_line, dropped_at),
         # No line decides: the kernel boots with 0, and Cilium makes its devices with 0.
-        "boot": horizon(0, every["configured"]["systemd_sysctl"], 0, new_device, dropped_at),
+        "boot": horizon(0, _largest(at_boot), 0, own_line, dropped_at),
         "sysctl_system": horizon(
             every["running"],
             every["configured"]["procps"] if has_procps else None,
@@ -30,14 +42,45 @@ def to_come(rp_filter, device, dropped_at):
     }
 
 
+def sets_all(writer):
+    """Whether another program than the loaders sets `all`. networkd knows devices alone."""
+    return writer["by"] != "networkd" and bool(writer["names"]) and devices.matches("all", writer["names"])
+
+
+def sets_device(writer, name):
+    """Whether it names the device."""
+    return bool(writer["names"]) and devices.matches(name, writer["names"])
+
+
+def may_set(writer, name):
+    """Whether it may set what the device is filtered with."""
+    return writer["names"] is None or sets_all(writer) or sets_device(writer, name)
+
+
+def _as_line(writer, name):
+    """What another program sets, as if it were a loader's line; None where that is not known."""
+    if writer["sets"] is None:
+        return None
+    key = "IPv4ReversePathFilter" if writer["by"] == "networkd" else sysctl_d.spell(sysctl_d.conf_key(name))
+    return {"value": writer["sets"], "path": writer["path"], "line": writer["line"], "key": key}
+
+
+def _largest(lines):
+    """Of lines that are applied in an order that is not known, the one that filters most; None where there is none."""
+    return max((line for line in lines if line), key=lambda line: line["value"], default=None)
+
+
 def pattern_of(rp_filter, device):
     """What is configured for devices to come, of the sort of this one."""
-    patterns = rp_filter["patterns"]
-    for name in sorted(patterns):
-        if device and fnmatch.fnmatchcase(device, name):
-            return patterns[name]
-    nothing = {"configured": {"systemd_sysctl": None, "procps": None}}
-    return patterns.get("lxc*") or next((patterns[name] for name in sorted(patterns)), nothing)
+    name = pattern_name(rp_filter, device)
+    return rp_filter["patterns"][name] if name else {"configured": {"systemd_sysctl": None, "procps": None}}
+
+
+def pattern_name(rp_filter, device):
+    """The pattern of Cilium's devices that stands for this one; None where there is none."""
+    patterns = sorted(rp_filter["patterns"])
+    matching = [name for name in patterns if device and fnmatch.fnmatchcase(device, name)]
+    return next(iter(matching + [name for name in patterns if name == devices.CILIUM_PATTERNS[0]] + patterns), None)
 
 
 def loads_new_devices(rp_filter):
@@ -78,23 +121,41 @@ def dropped_at_first(endpoint_routes):
     return [] if has_route else [1, 2]
 
 
-def uplink_to_come(rp_filter, device):
+def uplink_to_come(rp_filter, name):
     """What an uplink is filtered with after the next boot and the next `sysctl --system`: {value, lines} for each.
 
-    ``value`` is None where no loader sets it and another program may.
+    Where other programs set it too, ``value`` is the weakest of what it may be, and None where that may be none.
     """
-    every, default = rp_filter["all"], rp_filter["default"]["configured"]["systemd_sysctl"]
+    every, device = rp_filter["all"], rp_filter["devices"][name]
     # At boot a device begins with `default`, and without any line with 0.
-    own = device["configured"]["systemd_sysctl"] or default
+    own = device["configured"]["systemd_sysctl"] or rp_filter["default"]["configured"]["systemd_sysctl"]
     at_boot = _of_lines((0, own), (0, every["configured"]["systemd_sysctl"]))
-    if not at_boot["value"] and rp_filter["other_writers"]:
+    others = [writer for writer in rp_filter["other_writers"] if may_set(writer, name)]
+    if others:
+        of_all = [writer["sets"] for writer in others if sets_all(writer)]
+        of_own = [writer["sets"] for writer in others if not sets_all(writer) or sets_device(writer, name)]
+        of_all.append(_value(every["configured"]["systemd_sysctl"]))
+        of_own.append(_value(own))
+        at_boot["lines"] += [line for line in (_as_line(writer, name) for writer in others) if line]
         at_boot["value"] = None
+        if None not in of_all + of_own:
+            possible = {max(values) for values in itertools.product(of_all, of_own)}
+            if possible == {0} or 0 not in possible:
+                at_boot["value"] = min(possible, key=_strength)
     return {
         "boot": at_boot,
         "sysctl_system": _of_lines(
             (device["running"], device["configured"]["procps"]), (every["running"] or 0, every["configured"]["procps"])
         ),
     }
+
+
+def _strength(value):
+    return _WEAKEST_FIRST.index(min(value, 2)) if value >= 0 else 0
+
+
+def _value(line):
+    return line["value"] if line else 0
 
 
 def _of_lines(*values):

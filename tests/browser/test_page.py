@@ -817,7 +817,7 @@ def test_uplinks_are_called_what_they_are(opened):
         [off, strict, loose],
         [strict, loose, off],
         [loose, off, strict],
-        ["not known", "no line decides it, and another program may", "not known"],
+        ["not known", "not known: another program may set it", "not known"],
     ]
 
 

@@ -34,6 +34,33 @@ def test_networkd(tmp_path):
     ]
 
 
+@pytest.mark.parametrize("match, names", [
+    ("Name=eth0", ["eth0"]), ("Name=en* eth?", ["en*", "eth?"]), ("Name=lxc*\nName=en*", ["lxc*", "en*"]),
+    ("Name=!lxc*", None), ("Type=ether", None), ("Name=", None), ("Type=ether\nName=e*", ["e*"]),
+])  # fmt: skip
+def test_which_devices_networkd_means(tmp_path, match, names):
+    folder = tmp_path / "etc/systemd/network"
+    (folder / "10-x.network.d").mkdir(parents=True)
+    (folder / "10-x.network").write_text("[Match]\n%s\n[Network]\nIPv4ReversePathFilter=loose\n" % match)
+    (folder / "10-x.network.d/a.conf").write_text("[Network]\nIPv4ReversePathFilter=yes\n")
+    writers, _unread = other_writers.find(str(tmp_path))
+    assert [(each["line"], each["names"], each["value"], each["sets"]) for each in writers] == [
+        (len(match.splitlines()) + 3, names, "loose", 2),
+        (2, names, "yes", None),
+    ]
+
+
+@pytest.mark.parametrize("line, names, sets", [
+    ("net.ipv4.conf.all.rp_filter=1", ["all"], 1), ("net/ipv4/conf/eth0.100/rp_filter=0", ["eth0.100"], 0),
+    ("net.ipv4.conf.eth0/100.rp_filter=2", ["eth0.100"], 2), ("net.ipv4.conf.*.rp_filter = strict", ["*"], None),
+])  # fmt: skip
+def test_what_a_line_of_ufw_sets(tmp_path, line, names, sets):
+    (tmp_path / "etc/ufw").mkdir(parents=True)
+    (tmp_path / "etc/ufw/sysctl.conf").write_text(line + "\n")
+    (writer,), _unread = other_writers.find(str(tmp_path))
+    assert (writer["names"], writer["sets"]) == (names, sets)
+
+
 def test_ufw_by_its_own_file_and_by_a_named_one(tmp_path):
     line = "# rp\nnet/ipv4/conf/all/rp_filter=1\nnet/ipv4/conf/all/accept_source_route=0\n"
     assert find(tmp_path, {"/etc/ufw/sysctl.conf": line}) == [("ufw", "/etc/ufw/sysctl.conf", 2, "1")]

@@ -793,7 +793,7 @@ function buildUplinks(uplinks) {
   return stacking('Uplinks, as a table', ['Uplink', 'Now', 'After the next boot', 'By', 'After sysctl --system'], uplinks.map((uplink) => [
     foreign(uplink.device, 'span', 'mono'),
     strength(uplink.effective),
-    uplink.boot === null ? 'no line decides it, and another program may' : strength(uplink.boot),
+    uplink.boot === null ? 'not known: another program may set it' : strength(uplink.boot),
     lineList(uplink.lines, 'no line'),
     strength(uplink.sysctl_system),
   ]));
