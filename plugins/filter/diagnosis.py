@@ -104,7 +104,9 @@ _value:
       type: list
       elements: dict
     next:
-      description: What a pod to come meets, as C(next) of a story.
+      description:
+        - What a pod to come meets, as C(next) of a story; for C(sysctl_system), what the first of those meets that are
+          there and that a line cuts off.
       type: dict
     reload_on_add:
       description:
@@ -140,13 +142,12 @@ import ipaddress
 import re
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.nodeward.cilium.plugins.plugin_utils import commands, horizons
+from ansible_collections.nodeward.cilium.plugins.plugin_utils import commands, facts_shape, horizons
 
 SCHEMA = 1
 DROPPED = "dropped"
 ACCEPTED = "accepted"
 UNKNOWN = "unknown"
-_NEEDS_ROOT = re.compile(r"root|permission denied|not permitted", re.IGNORECASE)
 
 
 def diagnosis(rp_filter, routes, node="this node", pod="", address="", later=None, probes=None):
@@ -162,12 +163,16 @@ def diagnosis(rp_filter, routes, node="this node", pod="", address="", later=Non
     counts = dict.fromkeys((ACCEPTED, DROPPED, UNKNOWN), 0)
     for endpoint in endpoints:
         counts[endpoint["verdict"]] += 1
-    told = wanted if asked else [e for e in wanted if _is_cut_off(e) or e["verdict"] == UNKNOWN and _has_ipv4(e)]
+    told = [e for e in wanted if asked or _is_cut_off(e) or e["verdict"] == UNKNOWN and _is_of_interest(e, rp_filter)]
     stories = [_story(endpoint, rp_filter) for endpoint in told + suspects]
     dropped_at = (
         horizons.dropped_at_of(wanted) if wanted or asked else horizons.dropped_at_first(routes["endpoint_routes"])
     )
     to_come = horizons.to_come(rp_filter, None, dropped_at)
+    # That run meets the devices that are there, of which one may have a line of its own.
+    present = [horizons.to_come(rp_filter, each["device"], each["dropped_at"])["sysctl_system"] for each in wanted]
+    by_a_line = [each for each in present if each["dropped"] and each["lines"]]
+    to_come["sysctl_system"] = next(iter(by_a_line), to_come["sysctl_system"])
     risks = [when for when, horizon in to_come.items() if horizon["dropped"]]
     state = _state(rp_filter, routes, wanted, asked, cut_off, stories, risks)
     document = {
@@ -185,7 +190,7 @@ def diagnosis(rp_filter, routes, node="this node", pod="", address="", later=Non
         "probes": list(probes or []),
         "notes": _notes(rp_filter, routes),
         "unseen": [
-            dict(entry, needs_root=bool(_NEEDS_ROOT.search(entry["why"])))
+            dict(entry, needs_root=facts_shape.needs_root(entry))
             for entry in routes["unread"] + rp_filter["unread"]
         ],
     }
@@ -223,8 +228,10 @@ def _is_wanted(endpoint, pod, address):
     return True
 
 
-def _has_ipv4(endpoint):
-    return bool(endpoint["address"])
+def _is_of_interest(endpoint, rp_filter):
+    """Whether its reply may be dropped: with an IPv4 address, or with none yet and where it would be."""
+    device = rp_filter["devices"].get(endpoint["device"])
+    return bool(endpoint["address"] or not endpoint["ipv6"] and device and device["effective"])
 
 
 def _is_cut_off(endpoint):
@@ -381,14 +388,19 @@ def _summary(document, routes, wanted, cut_off, risks):
         if not unclear:
             return "Cilium is here, but nothing tells of its endpoints"
         return "it could not be seen whether %s %s cut off" % (_count(unclear, "pod"), "is" if unclear == 1 else "are")
-    everyone = "all %d endpoints" % total if total != 1 else "its one endpoint"
-    replies = "the kernel accepts the reply of %s" % (wanted or everyone)
+    replies = "the kernel accepts the reply of %s" % (wanted or _everyone(document["endpoints"]))
     if state == "at_risk":
         now = replies + " now" if total else "Cilium is here and has no endpoint yet"
         return "%s, but %s will cut %s off" % (now, when, "it" if wanted else "pods")
     if not total:
         return "Cilium is here and has no endpoint yet"
     return "healthy: %s now, after the next pod, the next boot and the next 'sysctl --system'" % replies
+
+
+def _everyone(counts):
+    if counts[ACCEPTED] == counts["total"]:
+        return "all %d endpoints" % counts["total"] if counts["total"] != 1 else "its one endpoint"
+    return "%d of %s, and the rest has no IPv4 address" % (counts[ACCEPTED], _count(counts["total"], "endpoint"))
 
 
 def _count(number, noun):

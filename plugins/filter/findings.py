@@ -141,13 +141,14 @@ _value:
 """
 
 import fnmatch
+import json
 import os.path
 import shlex
 
 from ansible.errors import AnsibleFilterError
 from ansible_collections.nodeward.cilium.plugins.module_utils import devices, plan, sysctl_d
 from ansible_collections.nodeward.cilium.plugins.plugin_utils import facts_shape, horizons
-from ansible_collections.nodeward.cilium.plugins.plugin_utils.catalogue import CATALOGUE, DIAGNOSE, remedy
+from ansible_collections.nodeward.cilium.plugins.plugin_utils.catalogue import CATALOGUE, DIAGNOSE, HARDEN, remedy
 
 _FILTERING = [1, 2]
 _NAMED = 5  # devices in a text; the rest is a number
@@ -185,7 +186,10 @@ def findings(rp_filter, routes=None, before=None):
     found.extend(_of_counters(facts["counters"], before))
     for entry in facts["unread"] + (known["unread"] if known and _has_cilium(facts, known) else []):
         rule_id = "RPF032" if entry.get("decides") else "RPF012"
-        found.append(_finding(rule_id, entry["what"], "not read", _evidence(entry["why"])))
+        unread = _finding(rule_id, entry["what"], "not read", _evidence(entry["why"]))
+        if not facts_shape.needs_root(entry):
+            unread["remedy"] = {"variable": "", "command": ""}
+        found.append(unread)
     for path, times, instead in lacking:
         found.append(_finding("RPF029", path, "lacking", _evidence("found %s" % instead, counter=times)))
     return sorted(found, key=_order)
@@ -390,11 +394,12 @@ def _of_counters(counters, before):
 def _of_times_to_come(facts, routes):
     every = facts["all"]
     filters = _filters_to_come(facts, routes)
+    yield from _of_named_devices(facts, routes, filters)
     for pattern, state in facts["patterns"].items():
         # A filter on the host's own devices cuts nodes apart, whatever routes the pods have.
         of_pods = not fnmatch.fnmatchcase(devices.HOST_DEVICE, pattern)
         if not of_pods and _by_host_alone(routes):
-            yield from _of_host_devices_to_come(pattern, state)
+            yield from _of_host_devices_to_come(pattern, state["configured"])
             continue
         line = state["configured"]["systemd_sysctl"] if horizons.loads_new_devices(facts) else None
         next_one = horizons.horizon(every["running"], None, 0, line, filters)
@@ -415,19 +420,45 @@ def _of_times_to_come(facts, routes):
                 yield _finding(rule_id, pattern, decided["value"], _place(decided))
 
 
-def _of_host_devices_to_come(pattern, state):
-    lines = [(_LOADER_NAMES[loader], state["configured"][loader]) for loader, _rule_id in _LOADERS]
-    lines = [(name, line) for name, line in lines if line and line["value"] > 0]
+def _of_named_devices(facts, routes, filters):
+    """Lines for devices of Cilium that are there, other than the line for all of their sort."""
+    dropped_at = _dropped_at(routes)
+    named = {}
+    for name, device in facts["devices"].items():
+        if device["kind"] != devices.CILIUM:
+            continue
+        of_the_sort = horizons.pattern_of(facts, name)["configured"]
+        own = {loader: line for loader, line in device["configured"].items() if line != of_the_sort[loader]}
+        own = {loader: own[loader] for loader in own if own[loader] and own[loader]["value"] > 0}
+        if _is_hosts(name):
+            if _by_host_alone(routes):
+                yield from _of_host_devices_to_come(name, own)
+                continue
+        else:
+            drops = dropped_at.get(name, filters)
+            own = {loader: line for loader, line in own.items() if min(line["value"], 2) in drops}
+        for loader, rule_id in _LOADERS:
+            if loader in own:
+                line = own[loader]
+                key = (rule_id, horizons.pattern_name(facts, name), line["path"], line["line"], line["key"])
+                named.setdefault(key, (line, []))[1].append(name)
+    for (rule_id, pattern, *_place_of_it), (line, names) in named.items():
+        yield _finding(rule_id, names[0] if len(names) == 1 else pattern, line["value"], _place(line))
+
+
+def _of_host_devices_to_come(name, configured):
+    lines = [(_LOADER_NAMES[loader], configured.get(loader)) for loader, _rule_id in _LOADERS]
+    lines = [(loader, line) for loader, line in lines if line and line["value"] > 0]
     if lines:
-        observed = ", ".join("%s under %s" % (line["value"], name) for name, line in lines)
-        yield _finding("RPF031", pattern, observed, _place(lines[0][1]))
+        observed = ", ".join("%s under %s" % (line["value"], loader) for loader, line in lines)
+        yield _finding("RPF031", name, observed, _place(lines[0][1]))
 
 
 def _of_uplinks_to_come(facts):
     for name, device in facts["devices"].items():
         if device["kind"] != "uplink" or not device["effective"]:
             continue
-        to_come = horizons.uplink_to_come(facts, device)
+        to_come = horizons.uplink_to_come(facts, name)
         lost = {loader: to_come[when] for loader, when in _LOSES.items() if to_come[when]["value"] == 0}
         if lost:
             lines = [line for each in lost.values() for line in each["lines"]]
@@ -505,7 +536,8 @@ def _of_lines(facts):
         for line in facts["globs_without_dash"]:
             if line["matches"] is not None and set(line["matches"]) <= {"cilium"}:
                 found = _finding("RPF019", line["key"], "no dash", _place(line))
-                command = "sed --in-place '%ds/^/-/' %s" % (line["line"], shlex.quote(line["path"]))
+                # /etc/sysctl.d/99-sysctl.conf is a link of Debian's.
+                command = "sed --in-place --follow-symlinks '%ds/^/-/' %s" % (line["line"], shlex.quote(line["path"]))
                 yield dict(found, remedy={"variable": "", "command": command})
     for line in facts["repeated_lines"]:
         name = plan.name_of(line["key"])
@@ -575,7 +607,11 @@ def _of_other_devices(facts):
     )
     if bare:
         text = "%s (%d in all)" % (_some(bare), len(bare))
-        yield _finding("RPF033", "other devices", "%d at 0" % len(bare), _evidence(text, value=0, counter=len(bare)))
+        found = _finding("RPF033", "other devices", "%d at 0" % len(bare), _evidence(text, value=0, counter=len(bare)))
+        uplinks = sorted(name for name, device in facts["devices"].items() if device["kind"] == devices.UPLINK)
+        given = {"rp_filter_uplink_devices": uplinks + bare, "rp_filter_uplinks": "loose"}
+        command = "%s --extra-vars %s" % (HARDEN, shlex.quote(json.dumps(given, sort_keys=True)))
+        yield dict(found, remedy=dict(found["remedy"], command=command))
 
 
 def takes_packets(name, device):
@@ -609,14 +645,25 @@ def _of_other_writers(facts):
     for writer in facts["other_writers"]:
         text = "%s:%d %s" % (writer["path"], writer["line"], writer["text"])
         evidence = _evidence(text, writer["path"], writer["line"], writer["value"])
-        severity = "high" if _filters_pods(writer, facts) else None
+        severity = "high" if _filters_pods(writer, facts) else "medium" if _takes_protection(writer, facts) else None
         yield _finding("RPF009", writer["by"], writer["value"] or "a line", evidence, severity=severity)
 
 
 def _filters_pods(writer, facts):
-    name, value = writer["name"], sysctl_d.kernel_integer(writer["value"] or "")
-    is_meant = name == "all" or name is not None and devices.matches(name, list(facts["patterns"]))
-    return bool(value) and is_meant
+    names = {devices.to_come(pattern) for pattern in facts["patterns"]}
+    names.update(name for name, device in facts["devices"].items() if device["kind"] == devices.CILIUM)
+    is_meant = horizons.sets_all(writer) or any(horizons.sets_device(writer, name) for name in names)
+    return bool(writer["sets"]) and is_meant
+
+
+def _takes_protection(writer, facts):
+    """Whether an uplink may be bare once it has run."""
+    return not writer["sets"] and any(
+        device["kind"] == devices.UPLINK
+        and horizons.may_set(writer, name)
+        and horizons.uplink_to_come(facts, name)["boot"]["value"] is None
+        for name, device in facts["devices"].items()
+    )
 
 
 def _of_loaders(facts):

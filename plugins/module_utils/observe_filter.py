@@ -66,6 +66,7 @@ def observe(
         for problem in tree.problems
     )
     systemd, procps = systemd_loader(run_command), procps_loader(run_command)
+    unread.extend(_silent(loader) for loader in (systemd, procps) if loader and loader.version is None)
     resolve = Resolver(tree, systemd, procps)
     facts = {
         "all": {"running": None, "configured": resolve("all")},
@@ -187,6 +188,13 @@ def procps_loader(run_command):
         return None
     match = re.search(r"procps(?:-ng)?(?: version)? (\d+(?:\.\d+)*)", _words(run_command, [path, "--version"]))
     return Loader(path, tuple(int(part) for part in match.group(1).split(".")) if match else None)
+
+
+def _silent(loader):
+    """A loader of which nothing can be predicted."""
+    if os.path.basename(os.path.realpath(loader.path)) == "busybox":
+        return {"what": loader.path, "why": "is of busybox, whose 'sysctl --system' is not predicted"}
+    return {"what": loader.path, "why": "does not tell its version, so what it would set is not known", "decides": True}
 
 
 def unit_state(run_command):

@@ -23,10 +23,13 @@ Rule = namedtuple("Rule", "id severity title why expected variable command refer
 _KERNEL = "kernel documentation, networking/ip-sysctl: rp_filter"
 _SYSCTL_D = "sysctl.d(5), systemd-sysctl.service(8)"
 _CILIUM_ROUTES = "Cilium documentation: endpoint routes (enable-endpoint-routes)"
-_HARDEN = "ansible-playbook -i INVENTORY nodeward.cilium.harden"
+#: The main remedy.
+HARDEN = "ansible-playbook -i INVENTORY nodeward.cilium.harden"
 #: What tells why, where no variable of this collection mends it.
 DIAGNOSE = "ansible-playbook -i INVENTORY nodeward.cilium.diagnose"
-_RESTART_AGENTS = "kubectl --namespace kube-system rollout restart daemonset/cilium"
+_RECREATE = "kubectl --namespace NAMESPACE rollout restart deployment/NAME"
+_LOOSE = HARDEN + " --extra-vars rp_filter_uplinks=loose"
+_AS_ROOT = DIAGNOSE + " --extra-vars nodes_become=true"
 _CUT_OFF = "a pod's reply arrives on another device than the host's route names, and the filter drops it"
 _WINNER = "Path and line of the assignment that decides, its key and its value."
 
@@ -38,7 +41,7 @@ _RULES = (
         _CUT_OFF,
         "0",
         "rp_filter_state",
-        _HARDEN,
+        HARDEN,
         _KERNEL,
         "The reverse-path filter is on for a device that Cilium made. The kernel drops what comes in by it unless the "
         "route back leaves by the same device.",
@@ -54,7 +57,7 @@ _RULES = (
         "udev runs systemd-sysctl for every new device, behind Cilium's back, and all counts for each; " + _CUT_OFF,
         "0",
         "rp_filter_state",
-        _HARDEN,
+        HARDEN,
         _SYSCTL_D,
         "The pod that starts next will be cut off, however well those that run are doing.",
         "What a new device of this pattern gets is not 0: by a line that systemd-sysctl applies when udev calls it, or "
@@ -68,10 +71,11 @@ _RULES = (
         "systemd-sysctl applies the line at boot and whenever its unit is restarted",
         "0",
         "rp_filter_conflicts",
-        _HARDEN,
+        HARDEN,
         _SYSCTL_D,
         "The next boot, or a restart of systemd-sysctl.service, puts the filter on Cilium's devices.",
-        "The assignment that decides under systemd-sysctl, for a pattern of Cilium's devices or for `all`, is not 0.",
+        "The assignment that decides under systemd-sysctl, for a pattern of Cilium's devices, for one of them that is "
+        "there, or for `all`, is not 0.",
         _WINNER,
     ),
     Rule(
@@ -81,11 +85,12 @@ _RULES = (
         "procps reads the same files in another order, and /etc/sysctl.conf last",
         "0",
         "rp_filter_conflicts",
-        _HARDEN,
+        HARDEN,
         "sysctl(8)",
         "Whoever calls `sysctl --system`, as many installers and hardening roles do, puts the filter on Cilium's "
         "devices.",
-        "The assignment that decides under procps, for a pattern of Cilium's devices or for `all`, is not 0.",
+        "The assignment that decides under procps, for a pattern of Cilium's devices, for one of them that is there, "
+        "or for `all`, is not 0.",
         _WINNER,
     ),
     Rule(
@@ -95,7 +100,7 @@ _RULES = (
         "the kernel uses the larger of all and the device's own value",
         "0",
         "rp_filter_state",
-        _HARDEN,
+        HARDEN,
         _KERNEL,
         "`net.ipv4.conf.all.rp_filter` is on, so no exemption of a device holds.",
         "The running value of `all` is not 0, and a device of Cilium is filtered now (RPF001).",
@@ -108,7 +113,7 @@ _RULES = (
         "its probes time out and whoever it talks to hears nothing",
         "accepted",
         "rp_filter_state",
-        _HARDEN,
+        HARDEN,
         "ip-route(8): route get",
         "The kernel itself was asked what it does with this pod's packets, and answers that it drops them. Where the "
         "filter is not why, the remedy is `nodeward.cilium.diagnose`, which tells what is.",
@@ -122,7 +127,7 @@ _RULES = (
         "packets with a pod's or the node's own addresses can come in by it",
         "1 or 2",
         "rp_filter_uplinks",
-        _HARDEN,
+        _LOOSE,
         _KERNEL,
         "The filter is off on a device by which packets enter the node.",
         "The effective value of an uplink is 0.",
@@ -153,7 +158,8 @@ _RULES = (
         "systemd.network(5), ufw(8), tuned(8), NetworkManager.conf(5)",
         "systemd-networkd, ufw, tuned or NetworkManager writes the filter too, and neither loader knows. Take the line "
         "out there, or have it say what the drop-in says.",
-        "A line in one of their files sets it. It is of severity high where it filters `all` or a device of Cilium.",
+        "A line in one of their files sets it. It is of severity high where it filters `all` or a device of Cilium, "
+        "and medium where it may take an uplink's protection. networkd's devices are those of `[Match] Name=`.",
         "Path, line and text of what sets it.",
     ),
     Rule(
@@ -176,7 +182,7 @@ _RULES = (
         "it ignores the lines that exempt Cilium's devices, and those that filter them",
         "a loader that knows globs",
         "rp_filter_udev",
-        _HARDEN,
+        HARDEN,
         "systemd 245 and procps 4.0.0 news",
         "Lines such as `net.ipv4.conf.lxc*.rp_filter` do nothing with this loader.",
         "The loader's version is too old for globs. Left out where that does no harm: for systemd-sysctl where a rule "
@@ -190,7 +196,7 @@ _RULES = (
         "what was not seen cannot be judged: there may be more",
         "readable",
         "",
-        "ansible-playbook -i INVENTORY nodeward.cilium.audit --extra-vars nodes_become=true",
+        _AS_ROOT,
         "the facts' own unread",
         "A file, a socket or a program did not say what was asked. Most of it needs root.",
         "The facts name it in `unread`. What tells of endpoints is left out on a node without a device of Cilium.",
@@ -216,7 +222,7 @@ _RULES = (
         "whoever reads the drop-in takes Cilium's devices for exempt, and at its next run the loader filters them",
         "the drop-in decides",
         "rp_filter_conflicts",
-        _HARDEN + " --extra-vars rp_filter_conflicts=disable",
+        HARDEN + " --extra-vars rp_filter_conflicts=disable",
         _SYSCTL_D,
         "A later file, or an explicit key, decides against the drop-in about `all` or about devices of Cilium.",
         "The drop-in stands and assigns the key, another line is the winner under one loader or both, and its value "
@@ -230,7 +236,7 @@ _RULES = (
         "an uplink loses, or changes, the protection that the drop-in says it has",
         "the drop-in decides",
         "rp_filter_conflicts",
-        _HARDEN + " --extra-vars rp_filter_conflicts=disable",
+        HARDEN + " --extra-vars rp_filter_conflicts=disable",
         _SYSCTL_D,
         "A later file, or an explicit key, decides against the drop-in about an uplink or about `default`.",
         "As for RPF014, for `default` and for a device that is not Cilium's.",
@@ -243,7 +249,7 @@ _RULES = (
         "nothing on the node holds against the next file that turns the filter on",
         "the drop-in",
         "rp_filter_state",
-        _HARDEN,
+        HARDEN,
         "README: role nodeward.cilium.rp_filter",
         "This node was never hardened, or somebody took the drop-in away. It may be well all the same, by endpoint "
         "routes or since nobody filters there.",
@@ -257,7 +263,7 @@ _RULES = (
         "the next run of harden takes the change back, and until then the node is not what was agreed",
         "the lines that the role wrote",
         "rp_filter_dropin_path",
-        _HARDEN + " --check --diff",
+        HARDEN + " --check --diff",
         "README: role nodeward.cilium.rp_filter",
         "The assignments in the drop-in are not those that the role wrote, or the file is somebody else's.",
         "The digest in the file's header does not fit its lines, or the header is not there.",
@@ -270,7 +276,7 @@ _RULES = (
         "what newer versions of the collection write better is not on this node",
         "the format of this collection",
         "rp_filter_state",
-        _HARDEN,
+        HARDEN,
         "README: role nodeward.cilium.rp_filter",
         "An earlier version of this collection wrote the file.",
         "The header names an older format, or has no digest.",
@@ -283,7 +289,7 @@ _RULES = (
         "systemd 245 counts a glob that matches no device as a failure, and at boot Cilium's devices are not there yet",
         "a dash before the key",
         "",
-        "sed --in-place 's/^net/-net/' FILE",
+        "sed --in-place --follow-symlinks 's/^net/-net/' FILE",
         "sysctl.d(5); Cilium's issue 21146",
         "systemd-sysctl.service will have failed after the next boot. The line is applied later all the same.",
         "systemd-sysctl is of version 245, and a glob for rp_filter has no dash before it and matches nothing but "
@@ -297,7 +303,7 @@ _RULES = (
         "packets come in by one uplink and go out by another, which strict drops",
         "2",
         "rp_filter_uplinks",
-        _HARDEN + " --extra-vars rp_filter_uplinks=loose",
+        _LOOSE,
         "Cilium documentation: direct server return, egress gateway, AWS ENI",
         "With direct server return over several devices, with an egress gateway and in ENI mode the route back to a "
         "packet's source need not leave by the device that it came by.",
@@ -324,8 +330,8 @@ _RULES = (
         "Endpoint routes are configured but not in effect for every pod",
         "a pod that is older than the option has no route of its own, and stays cut off where its device is filtered",
         "a route by its own device for each endpoint",
-        "enable-endpoint-routes",
-        "kubectl --namespace NAMESPACE rollout restart deployment/NAME",
+        "endpoint_routes_state",
+        _RECREATE,
         _CILIUM_ROUTES,
         "The agent reports endpoint routes as on. Only pods that were made since have one: make the others anew.",
         "The agent is configured for endpoint routes, and there are endpoints without a /32 route by their device.",
@@ -337,10 +343,11 @@ _RULES = (
         "Endpoint routes are in effect though not configured",
         "a pod that is made anew comes without the route, and is cut off where its device is filtered",
         "no routes by the endpoints' own devices",
-        "enable-endpoint-routes",
-        _RESTART_AGENTS,
+        "endpoint_routes_state",
+        _RECREATE,
         _CILIUM_ROUTES,
-        "Somebody switched endpoint routes off. Pods keep their routes until they are made anew.",
+        "Somebody switched endpoint routes off. Pods keep their routes until they are made anew. Do that once the next "
+        "pod is well without (RPF002), or switch them on again.",
         "The agent is not configured for endpoint routes, and there are endpoints with such a route.",
         "How many have one.",
     ),
@@ -381,7 +388,7 @@ _RULES = (
         "with endpoint routes, packets from other nodes come in by devices that the route back does not name",
         "0",
         "rp_filter_exempt",
-        _HARDEN,
+        HARDEN,
         _CILIUM_ROUTES,
         "With endpoint routes a filter on `cilium_*`, or on `all`, cuts pods off from those on other nodes. Pods on "
         "this node still see each other, so it is easily missed.",
@@ -395,7 +402,7 @@ _RULES = (
         "the uplink relied on all, and Cilium's init container writes a file that turns all off",
         "1 or 2",
         "rp_filter_uplinks",
-        _HARDEN,
+        _LOOSE,
         "Cilium's Helm value sysctlfix.enabled",
         "Cilium's `99-zzz-override_cilium.conf` sets `all` to 0 so that its devices are exempt, and pins no uplink.",
         "An uplink is unprotected, and the line that decides `all` stands in Cilium's file and says 0.",
@@ -408,7 +415,7 @@ _RULES = (
         "systemd-sysctl keeps a repeated identical line at its first place, where a line between the two beats it",
         "Cilium's line decides",
         "rp_filter_state",
-        _HARDEN,
+        HARDEN,
         _SYSCTL_D,
         "Cilium's file exempts its devices, last of all files. But an earlier file has the very same line, so that of "
         "Cilium counts for nothing, and a line between both wins. The drop-in spells its patterns otherwise "
@@ -427,7 +434,8 @@ _RULES = (
         "README: modules rp_filter_facts and route_facts",
         "The facts lack a member, or hold in its place what nobody understands: they are of another version of the "
         "collection, or something cut them. Gather them anew.",
-        "The facts are held against the shape that the modules document.",
+        "The facts are held against the shape that the modules document, and what every kernel has (devices, `all` and "
+        "`default` with a value) against nothing.",
         "What is there instead.",
     ),
     Rule(
@@ -437,7 +445,7 @@ _RULES = (
         "packets with a pod's or the node's own addresses can come in by it from then on",
         "1 or 2",
         "rp_filter_uplinks",
-        _HARDEN,
+        HARDEN,
         _SYSCTL_D,
         "The filter is on for a device by which packets enter the node, and the next boot, or the next `sysctl "
         "--system`, turns it off.",
@@ -452,7 +460,7 @@ _RULES = (
         "as soon as endpoint routes are on, it cuts pods off from those on other nodes",
         "0",
         "rp_filter_state",
-        _HARDEN,
+        HARDEN,
         _CILIUM_ROUTES,
         "The filter is on for a device `cilium_*`, or the next one will get it. While the host reaches all pods by "
         "`cilium_host`, that drops nothing.",
@@ -467,9 +475,10 @@ _RULES = (
         "whatever stands there may turn the filter on or off, so no finding does not mean that all is well",
         "readable",
         "",
-        "ansible-playbook -i INVENTORY nodeward.cilium.audit --extra-vars nodes_become=true",
+        _AS_ROOT,
         "the facts' own unread",
-        "A file that a loader reads, the devices or the rules of netfilter could not be read. Most of it needs root.",
+        "A file that a loader reads, a loader's version, the devices or the rules of netfilter could not be read. Most "
+        "of it needs root.",
         "The facts name it in `unread`, with `decides`.",
         "Why it could not be read.",
     ),
@@ -480,7 +489,7 @@ _RULES = (
         "a baseline that demands the filter for all devices is not met to that extent",
         "1 or 2",
         "rp_filter_uplink_devices",
-        _HARDEN,
+        HARDEN + """ --extra-vars '{"rp_filter_uplink_devices": […], "rp_filter_uplinks": "loose"}'""",
         _KERNEL,
         "The filter is off on a device that is neither Cilium's nor an uplink, such as that of another container "
         "runtime. List it in `rp_filter_uplink_devices`, with the uplinks, to have it filtered.",

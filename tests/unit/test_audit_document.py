@@ -266,6 +266,55 @@ def test_an_uplink_that_a_boot_strips_of_its_filter_does_not_meet_it():
     assert "RPF030" in findings_of(node(change=later))
 
 
+def writes(by, names, sets):
+    line = {"by": by, "path": "/etc/%s.conf" % by, "line": 7, "text": "x", "names": names, "value": "x", "sets": sets}
+
+    def change(known):
+        known["rp_filter"]["other_writers"] = [line]
+
+    return change
+
+
+@pytest.mark.parametrize("writer, boot, met", [
+    # The kernel uses the larger of both, and eth0 is pinned at 2.
+    (("ufw", ["all"], 0), 2, True),
+    (("ufw", ["all"], 1), 2, True),
+    (("tuned", ["eth0"], 1), 2, True),
+    (("tuned", ["eth1"], 0), 2, True),
+    (("networkmanager", None, 2), 2, True),
+    (("tuned", ["eth0"], 0), None, None),
+    (("tuned", ["eth0"], None), None, None),
+    (("networkd", ["e*"], 0), None, None),
+    (("networkd", ["all"], 0), 2, True),
+    (("networkmanager", None, None), None, None),
+])  # fmt: skip
+def test_the_intent_is_not_met_for_sure_where_another_program_may_take_the_filter_off(writer, boot, met):
+    made = node(change=writes(*writer))
+    assert made["uplinks"][0]["boot"] == boot
+    assert made["attestation"]["met"] is met
+    [line] = [line for line in made["attestation"]["text"].splitlines() if "uplink eth0" in line]
+    assert ("not known, since another program may set it, after a boot" in line) is (boot is None)
+    if writer[2] is not None and boot is None:
+        assert "(/etc/%s.conf:7)" % writer[0] in line
+
+
+@pytest.mark.parametrize("writer, horizons", [
+    (("ufw", ["all"], 1), ["boot"]),
+    (("ufw", ["*"], 2), ["boot"]),
+    (("networkd", ["lxc*"], 1), ["pod", "boot"]),
+    (("networkd", ["eth*"], 1), []),
+    # When ufw and tuned start, no pod's device is there yet.
+    (("tuned", ["lxc*"], 1), []),
+    (("ufw", ["all"], 0), []),
+])  # fmt: skip
+def test_what_another_program_sets_is_in_the_horizons(writer, horizons):
+    made = node(change=writes(*writer))
+    assert [when for when in ("pod", "boot", "sysctl_system") if made["horizons"][when]["dropped"]] == horizons
+    for when in horizons:
+        assert [line["path"] for line in made["horizons"][when]["lines"]] == ["/etc/%s.conf" % writer[0]]
+    assert made["state"] == ("at_risk" if horizons or writer[1] == ["lxc*"] else "fine")
+
+
 def test_without_any_uplink_it_cannot_be_said():
     told = node(change=lambda known: known["rp_filter"]["devices"].pop("eth0"))["attestation"]
     assert told["met"] is None

@@ -125,9 +125,7 @@ def test_the_story_of_the_fault():
 
 
 def test_a_healthy_node_takes_one_line():
-    _document, lines = told(
-        filter_facts({LXC: 0}, EXEMPT), route_facts(endpoint(verdict="accepted"), unread=[UNREAD])
-    )
+    _document, lines = told(filter_facts({LXC: 0}, EXEMPT), route_facts(endpoint(verdict="accepted"), unread=[UNREAD]))
     assert lines == [
         "node1: healthy: the kernel accepts the reply of its one endpoint now, after the next pod, the next boot and "
         "the next 'sysctl --system'"
@@ -243,6 +241,7 @@ def test_both_values_filter_and_both_culprits_are_named():
     ]
 
 
+UFW = {"by": "ufw", "path": "/etc/ufw/sysctl.conf", "line": 5, "text": "…", "names": ["eth0"], "value": "1", "sets": 1}
 NOBODY = "no line that a loader reads now; by hand, by another program, or by a line that is gone"
 
 
@@ -256,7 +255,7 @@ NOBODY = "no line that a loader reads now; by hand, by another program, or by a 
         (
             EXEMPT,
             None,
-            {"other_writers": [{"path": "/etc/ufw/sysctl.conf", "line": 5, "by": "ufw"}]},
+            {"other_writers": [UFW]},
             None,
             NOBODY + "; found on this node: /etc/ufw/sysctl.conf:5 (ufw)",
         ),
@@ -424,7 +423,7 @@ def test_what_else_matters_is_noted():
 
 
 def test_other_writers_are_noted():
-    writers = [{"path": "/etc/ufw/sysctl.conf", "line": number, "by": "ufw"} for number in (5, 6, 7, 8)]
+    writers = [{**UFW, "line": number} for number in (5, 6, 7, 8)]
     _document, lines = told(filter_facts(other_writers=writers), route_facts(endpoint()))
     assert [line for line in lines if line.startswith("   Note: ")] == [
         "   Note: ufw sets the filter too, past both loaders: /etc/ufw/sysctl.conf:%d" % number for number in (5, 6, 7)
@@ -455,3 +454,20 @@ def test_the_roles_defaults_are_its_argument_specs():
 def test_under_check_the_role_waits_as_it_says(name):
     tasks = yaml.safe_load((ROLE / "tasks" / (name + ".yml")).read_text())
     assert [task.get("check_mode") for task in tasks if "ansible.builtin.wait_for" in task] == [False]
+
+
+@pytest.mark.parametrize("addresses, value, state, said", [
+    ((None, None), 0, "healthy", "the reply of 1 of 2 endpoints, and the rest has no IPv4 address now"),
+    ((None, "fd00::1"), 2, "healthy", "the reply of 1 of 2 endpoints, and the rest has no IPv4 address now"),
+    # It has none yet, and where it will be the filter is on.
+    ((None, None), 2, "unknown", "it could not be seen whether 1 pod is cut off"),
+])  # fmt: skip
+def test_no_more_replies_are_told_than_were_asked_for(addresses, value, state, said):
+    facts = filter_facts({LXC: 0, "lxc2": value}, line=EXEMPT)
+    new = {"address": addresses[0], "ipv6": addresses[1], "device": "lxc2", "dropped_at": None}
+    leaves = {"device": None, "verdict": "unknown", "reason": "x"}
+    document, _lines = told(
+        facts, route_facts(endpoint(verdict="accepted"), endpoint(verdict="unknown", leaves=leaves, **new))
+    )
+    assert document["state"] == state
+    assert said in document["summary"]

@@ -5,6 +5,7 @@ import copy
 import json
 import random
 import re
+import shlex
 import subprocess
 import time
 from pathlib import Path
@@ -197,7 +198,15 @@ NETFILTER = {
     "only_on": None,
     "not_on": [],
 }
-WRITER = {"by": "ufw", "path": "/etc/ufw/sysctl.conf", "line": 3, "text": "a=1", "name": "docker0", "value": "1"}
+WRITER = {
+    "by": "ufw",
+    "path": "/etc/ufw/sysctl.conf",
+    "line": 3,
+    "text": "a=1",
+    "names": ["docker0"],
+    "value": "1",
+    "sets": 1,
+}
 UNREAD = {"what": "x", "why": "Permission denied", "decides": False}
 REPEATED = {
     **CILIUMS,
@@ -373,9 +382,20 @@ def test_a_finding_carries_what_its_rule_says(rule_id):
     assert set(found) == set(yaml.safe_load(findings.RETURN)["_value"]["contains"])
     assert set(found["evidence"]) == set(yaml.safe_load(findings.RETURN)["_value"]["contains"]["evidence"]["contains"])
     assert (found["severity"], found["title"], found["why"]) == (rule.severity, rule.title, rule.why)
-    with_its_line = {"variable": "", "command": "sed --in-place '26s/^/-/' %s" % LINE["path"]}
-    of_rule = {"variable": rule.variable, "command": rule.command}
-    assert found["remedy"] == (with_its_line if rule_id == "RPF019" else of_rule)
+    own = {
+        "RPF012": "",
+        "RPF019": "sed --in-place --follow-symlinks '26s/^/-/' %s" % LINE["path"],
+        "RPF032": "",
+        "RPF033": catalogue.HARDEN
+        + """ --extra-vars '{"rp_filter_uplink_devices": ["eth0", "docker0"], "rp_filter_uplinks": "loose"}'""",
+    }
+    # Root reads what was denied.
+    if found["evidence"]["text"] == "Permission denied":
+        del own[rule_id]
+    assert found["remedy"] == {
+        "variable": rule.variable if own.get(rule_id) != "" else "",
+        "command": own.get(rule_id, rule.command),
+    }
     assert found["reference"] == rule.reference
 
 
@@ -488,7 +508,8 @@ def test_an_uplink_that_loses_its_protection_later():
     assert lost(bare) == [("eth0", "0 under systemd-sysctl", DROPIN)]
     assert lost({**bare, ("all", "configured"): NONE}) == [("eth0", "0 under systemd-sysctl", None)]
     # networkd or the like may set it.
-    assert lost({**bare, ("other_writers",): [WRITER]}) == []
+    assert lost({**bare, ("other_writers",): [{**WRITER, "names": None}]}) == []
+    assert lost({**bare, ("other_writers",): [WRITER]}) == [("eth0", "0 under systemd-sysctl", DROPIN)]
     assert lost({eth0: both(zero), ("all", "configured"): both(LATER)}) == []
 
 
@@ -506,13 +527,23 @@ def test_a_rule_of_netfilter_counts_where_it_is_for_pods(rule, routes, raised):
     assert found == ([("RPF008", "ip raw PREROUTING")] if raised else [])
 
 
-@pytest.mark.parametrize("name, value, severity", [
-    ("all", "1", "high"), ("lxc*", "2", "high"), ("lxc1", "1", "high"), ("all", "0", "low"), ("default", "1", "low"),
-    ("eth0", "1", "low"), (None, "strict", "low"), ("all", None, "low"), ("all", "x", "low"),
+@pytest.mark.parametrize("names, sets, severity", [
+    (["all"], 1, "high"), (["lxc*"], 2, "high"), (["lxc1"], 1, "high"), (["*"], 1, "high"), (["default"], 1, "low"),
+    (["eth0"], 1, "low"), (None, 1, "low"), (["docker0"], None, "low"),
+    # eth0 is pinned, and the kernel uses the larger of both.
+    (["all"], 0, "low"), (["eth0"], 0, "medium"), (["eth0"], None, "medium"), (None, None, "medium"),
 ])  # fmt: skip
-def test_what_filters_pods_past_the_loaders_is_severe(name, value, severity):
-    (found,) = judge({("other_writers",): [{**WRITER, "name": name, "value": value}]})
+def test_what_sets_it_past_the_loaders_is_as_severe_as_what_it_does(names, sets, severity):
+    (found,) = judge({("other_writers",): [{**WRITER, "names": names, "sets": sets}]})
     assert (found["id"], found["severity"]) == ("RPF009", severity)
+
+
+def test_networkd_s_names_are_devices():
+    writer = {**WRITER, "by": "networkd", "names": ["all", "en*"]}
+    (found,) = judge({("other_writers",): [writer]})
+    assert found["severity"] == "low"
+    (found,) = judge({("other_writers",): [{**writer, "names": ["l*"]}]})
+    assert found["severity"] == "high"
 
 
 def test_where_there_is_no_cilium_nothing_has_to_tell_of_endpoints():
@@ -533,7 +564,7 @@ def test_other_devices_are_one_finding():
 
 def test_the_file_of_a_glob_is_quoted_for_the_shell():
     (found,) = judge({**GLOB_245, ("globs_without_dash", 0, "path"): "/etc/sysctl.d/a b;reboot.conf"})
-    assert found["remedy"]["command"] == "sed --in-place '26s/^/-/' '/etc/sysctl.d/a b;reboot.conf'"
+    assert found["remedy"]["command"] == "sed --in-place --follow-symlinks '26s/^/-/' '/etc/sysctl.d/a b;reboot.conf'"
 
 
 @pytest.mark.parametrize("facts, changes, command", [
@@ -564,12 +595,36 @@ def test_what_beats_the_drop_in_names_loaders_and_line():
     assert (found["expected"], found["evidence"]["path"], found["evidence"]["line"]) == ("0", LATER["path"], 3)
 
 
+WITHOUT_DROPIN = {("dropin", "present"): False, ("dropin", "format"): None, ("dropin", "assignments"): []}
+
+
+@pytest.mark.parametrize("name, routes, raised", [
+    ("lxc1", {}, [("RPF003", "lxc1"), ("RPF004", "lxc1")]),
+    ("lxc1", WITH_ROUTES, []),
+    ("cilium_host", {}, [("RPF031", "cilium_host")]),
+    ("cilium_host", WITH_ROUTES, [("RPF003", "cilium_host"), ("RPF004", "cilium_host")]),
+    ("cilium_host", None, [("RPF003", "cilium_host"), ("RPF004", "cilium_host")]),
+])  # fmt: skip
+def test_a_line_for_one_device_of_cilium_counts_without_the_drop_in_too(name, routes, raised):
+    line = {**LATER, "key": "net.ipv4.conf.%s.rp_filter" % name}
+    facts = {**WITHOUT_DROPIN, ("devices", name, "configured"): both(line)}
+    found = judge(facts, routes or (), routes=ROUTES if routes is not None else None)
+    assert [(each["id"], each["subject"]) for each in found if each["id"] != "RPF016"] == raised
+    assert {each["evidence"]["path"] for each in found} - {DROPIN} <= {LATER["path"]}
+    if routes is not None:
+        document = diagnosis(changed(HEALTHY, facts), changed(ROUTES, routes))
+        assert document["next"]["sysctl_system"]["dropped"] is (raised[:1] == [("RPF003", "lxc1")])
+
+
 def test_an_explicit_key_of_a_present_device_beats_the_glob_of_the_drop_in():
     line = {**LATER, "key": "net.ipv4.conf.lxc1.rp_filter"}
     many = {("devices", "lxc%d" % n): device("cilium", 0, configured=both(LATER)) for n in range(2, 5)}
     found = judge({("devices", "lxc1", "configured", "systemd_sysctl"): line, **many})
     # Three devices that one line beats are one finding.
     assert [(f["id"], f["subject"], f["evidence"]["text"].split()[1]) for f in found] == [
+        ("RPF003", "lxc*", "net.ipv4.conf.*.rp_filter"),
+        ("RPF003", "lxc1", "net.ipv4.conf.lxc1.rp_filter"),
+        ("RPF004", "lxc*", "net.ipv4.conf.*.rp_filter"),
         ("RPF014", "lxc*", "net.ipv4.conf.*.rp_filter"),
         ("RPF014", "lxc*", "net.ipv4.conf.lxc1.rp_filter"),
     ]
@@ -985,10 +1040,58 @@ def test_every_rule_is_documented(rule):
     assert catalogue.section(rule.id) == "docs/findings.md#%s" % rule.id.lower()
 
 
-def test_variables_are_variables_of_the_role_or_of_cilium():
-    defaults = yaml.safe_load((REPOSITORY / "roles" / "rp_filter" / "defaults" / "main.yml").read_text())
+def planned(facts, command):
+    """What the role would set for each name, run by this command on a node with these facts."""
+    words = shlex.split(command)
+    assert words[:4] == shlex.split(catalogue.HARDEN)
+    given = {}
+    for before, word in zip(words, words[1:]):
+        if before == "--extra-vars":
+            given.update(json.loads(word) if word.startswith("{") else dict([word.split("=")]))
+    running = {name: facts[name]["running"] for name in ("all", "default")}
+    running.update({name: each["running"] for name, each in facts["devices"].items()})
+    uplinks = given.get("rp_filter_uplink_devices")
+    kinds = {name: "uplink" if name in (uplinks or ()) else each["kind"] for name, each in facts["devices"].items()}
+    options = plan.Options(list(facts["patterns"]), given.get("rp_filter_uplinks", "keep"), uplinks)
+    seen = plan.Observed(running, kinds, {}.get, {}.get, plan.standing(None), None)
+    return {item.name: item.to for item in plan.present(options, seen).items if item.line}
+
+
+@pytest.mark.parametrize("rule_id", ["RPF001", "RPF007", "RPF020", "RPF026", "RPF027", "RPF030", "RPF033"])
+def test_the_remedy_mends(rule_id):
+    facts = changed(HEALTHY, dict(RAISED[rule_id][0]))
+    found = [each for each in judge(*RAISED[rule_id][:3]) if each["id"] == rule_id]
+    assert found
+    for finding in found:
+        will_be = planned(facts, finding["remedy"]["command"])
+        assert (will_be["all"], will_be["lxc*"], will_be["cilium_*"]) == (0, 0, 0)
+        assert will_be["eth0"] in (1, 2)
+        if rule_id == "RPF033":
+            assert will_be["docker0"] == 2
+        if rule_id == "RPF020":
+            assert will_be["eth0"] == 2
+
+
+@pytest.mark.parametrize("changes, path", [
+    ({("devices",): {}}, "rp_filter.devices"),
+    ({("patterns",): {}}, "rp_filter.patterns"),
+    ({("all", "running"): None}, "rp_filter.all.running"),
+    ({("default", "running"): None}, "rp_filter.default.running"),
+])  # fmt: skip
+def test_what_every_kernel_has_is_missed(changes, path):
+    assert ("RPF029", path) in told(changes)
+    # Where it could not be read, that is said instead.
+    unread = {**UNREAD, "what": "devices", "decides": True}
+    found = told({**changes, ("unread",): [unread]})
+    assert ("RPF032", "devices") in found and "RPF029" not in dict(found)
+
+
+def test_variables_are_variables_of_a_role():
+    defaults = {}
+    for role in ("rp_filter", "endpoint_routes"):
+        defaults.update(yaml.safe_load((REPOSITORY / "roles" / role / "defaults" / "main.yml").read_text()))
     for rule in catalogue.CATALOGUE.values():
-        assert rule.variable in {"", "enable-endpoint-routes", *defaults}, rule.id
+        assert rule.variable in {"", *defaults}, rule.id
 
 
 def test_the_documentation_names_no_other_id():

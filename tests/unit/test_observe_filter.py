@@ -223,3 +223,23 @@ def test_what_the_next_device_will_be_filtered_with(line, cleared_by, running_al
 
 def test_without_a_rule_the_next_device_keeps_what_cilium_set():
     assert observe_filter._of_the_next({"value": 2}, None, {"all": 0}) == 0
+
+
+@pytest.mark.parametrize("answer", ["", "BusyBox v1.36.1 multi-call binary"])
+def test_a_loader_that_does_not_tell_its_version_is_named(tmp_path, monkeypatch, answer):
+    program = tmp_path / "program"
+    program.write_text("")
+    monkeypatch.setattr(observe_filter, "SYSTEMD_SYSCTL", (str(program),))
+    monkeypatch.setattr(observe_filter, "PROCPS_SYSCTL", (str(program),))
+
+    def run_command(argv, data=None):
+        return 0, answer if argv[0] == str(program) else "", ""
+
+    facts = observe_filter.observe(IpRoute(replay("broken")), run_command)
+    named = [entry for entry in facts["unread"] if entry["what"] == str(program)]
+    assert [entry["decides"] for entry in named] == [True, True]
+    # That of busybox reads other files, and nobody is surprised.
+    program.rename(tmp_path / "busybox")
+    program.symlink_to("busybox")
+    facts = observe_filter.observe(IpRoute(replay("broken")), run_command)
+    assert [entry["decides"] for entry in facts["unread"] if entry["what"] == str(program)] == [False, False]
