@@ -47,6 +47,8 @@ options:
         role); all others are rendered of it, and it is always written.
       - V(html) is a page that needs nothing else, V(junit) is for CI, V(sarif) is SARIF 2.1.0, V(csv) is for
         spreadsheets (RFC 4180), and V(openmetrics) is for the textfile collector of Prometheus' node exporter.
+      - In C(audit.csv) an apostrophe stands before what a spreadsheet may take for a formula, also behind C(;), C(|) or
+        a tab, at which some split.
     type: list
     elements: str
     choices: [csv, html, json, junit, openmetrics, sarif]

@@ -311,8 +311,10 @@ COLUMNS = (
     "gathered_at",
     "told",
 )
-# A spreadsheet takes what begins so for a formula; the last four are the first four in full width.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+# A spreadsheet takes what begins so for a formula; the last four are the first four in full width. Spaces and quotes
+# before it do not keep it from being one everywhere. One that splits at another separator than the comma makes a cell
+# begin behind that, or behind a line's end, as it does not see the quotes around the whole.
+_FORMULA = re.compile('(^|[;|\t\r\n])(?=[ "]*[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20])')
 
 
 def as_csv(document):
@@ -349,8 +351,7 @@ def _row(values):
 
 def _cell(value):
     text = "" if value is None else written(str(value)).replace("\0", "\ufffd")
-    # Spaces before a formula do not keep it from being one everywhere.
-    return "'" + text if text.lstrip(" ").startswith(_FORMULA) else text
+    return _FORMULA.sub(r"\1'", text)
 
 
 # ---- OpenMetrics -----------------------------------------------------------------------------------------------------

@@ -202,9 +202,25 @@ def test_csv_has_a_row_for_each_finding_and_each_node():
     assert (found["path"], found["line"], found["severity"]) == ("/usr/lib/sysctl.d/50-default.conf", "3", "high")
 
 
-@pytest.mark.parametrize("word", ["=1+1", "+1", "-1", "@x", "\t=1", " =1", "\uff1d1", "\r=1", "\n=1"])
+@pytest.mark.parametrize("word", ["=1+1", "+1", "-1", "@x", " =1", '"=1', "\uff1d1", "\t1", "\r1", "\n1"])
 def test_csv_holds_no_formula(word):
     assert {row["subject"] for row in rows(named(word)) if row["id"]} == {"'" + word}
+
+
+@pytest.mark.parametrize("word, told", [
+    ("x;=1", "x;'=1"), ("x; =1", "x;' =1"), ('x;"=1', "x;'\"=1"), ("x\t@y", "x\t'@y"), ("x|-1;+2", "x|'-1;'+2"),
+    ("x\n=1", "x\n'=1"), ("a;b|c = d; e -f", "a;b|c = d; e -f"),
+])  # fmt: skip
+def test_csv_holds_no_formula_behind_what_may_be_taken_for_a_separator(word, told):
+    assert {row["subject"] for row in rows(named(word)) if row["id"]} == {told}
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text(alphabet="=+-@ \"',;|\t\r\nx", max_size=8), st.sampled_from(",;|\t"))
+def test_csv_holds_no_formula_whatever_it_is_split_at(word, separator):
+    for row in csv.reader(io.StringIO(made("csv", named(word)), newline=""), delimiter=separator):
+        for cell in row:
+            assert not cell.lstrip(' "').startswith(("=", "+", "-", "@")), (row, cell)
 
 
 # --- OpenMetrics ---
