@@ -438,10 +438,9 @@ def _members(text):
     """Key and value of an object's members in turn; the value of `nodes` is an iterator."""
     read = json.JSONDecoder().raw_decode
     at = _skip(text, _expect(text, 0, "{"))
-    if text[at : at + 1] == "}":
-        return
-    while True:
-        key, at = read(text, _skip(text, at))
+    more = text[at : at + 1] != "}"
+    while more:
+        key, at = read(text, _expect(text, at, '"') - 1)
         at = _skip(text, _expect(text, at, ":"))
         if key == "nodes":
             end = []
@@ -450,21 +449,26 @@ def _members(text):
         else:
             value, at = read(text, at)
             yield key, value
-        at = _skip(text, at)
-        if text[at : at + 1] == "}":
-            return
-        at = _expect(text, at, ",")
+        more, at = _goes_on(text, at)
+    at = _skip(text, _expect(text, at, "}"))
+    if at != len(text):
+        raise ValueError("expected the end at character %d" % at)
 
 
 def _elements(text, at, read, end):
     at = _skip(text, _expect(text, at, "["))
-    while text[at : at + 1] != "]":
+    more = text[at : at + 1] != "]"
+    while more:
         value, at = read(text, at)
         yield value
-        at = _skip(text, at)
-        if text[at : at + 1] != "]":
-            at = _skip(text, _expect(text, at, ","))
-    end.append(at + 1)
+        more, at = _goes_on(text, at)
+    end.append(_expect(text, at, "]"))
+
+
+def _goes_on(text, at):
+    """Whether a comma says that there is more, and where that begins."""
+    at = _skip(text, at)
+    return (True, _skip(text, at + 1)) if text[at : at + 1] == "," else (False, at)
 
 
 def _skip(text, at):

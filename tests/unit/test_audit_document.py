@@ -485,6 +485,22 @@ def test_another_file_is_no_baseline(text, told):
     assert told in str(raised.value)
 
 
+@pytest.mark.parametrize("change, told", [
+    (lambda text: text + "x", "expected the end at character "),
+    (lambda text: text + "\n" + text, "expected the end at character "),
+    (lambda text: text[:-1] + ",}", "expected \" at character "),
+    (lambda text: text.replace('"nodes":[', '"nodes":[1,],"more":['), "Expecting value: "),
+    (lambda text: text[:-1] + ',["a"]:1}', "expected \" at character "),
+])  # fmt: skip
+def test_what_is_no_json_is_no_document(change, told):
+    text = change(json.dumps(three(), separators=(",", ":")))
+    with pytest.raises(json.JSONDecodeError):
+        json.loads(text)
+    with pytest.raises(audit.AuditError, match=r"^earlier\.json: is no JSON: ") as raised:
+        audit.parsed(text, "earlier.json")
+    assert told in str(raised.value)
+
+
 @pytest.mark.parametrize("indent", [None, 1, 4])
 def test_a_document_is_read_in_any_layout(indent):
     made = three()
