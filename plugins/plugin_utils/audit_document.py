@@ -384,6 +384,9 @@ def parsed(text, name):
     read = {}
     try:
         for key, value in _members(text):
+            if key in read:
+                # Which of them counts is another for each reader.
+                raise ValueError("%.40s stands there twice" % key)
             read[key] = sum(1 for _node in value) if key == "nodes" else value
     except (ValueError, RecursionError) as error:
         raise AuditError("%s: is no JSON: %s" % (name, error)) from None

@@ -501,6 +501,12 @@ def test_what_is_no_json_is_no_document(change, told):
     assert told in str(raised.value)
 
 
+def test_a_member_stands_once():
+    text = json.dumps(document([node()]))[:-1] + ', "nodes": %s}' % json.dumps(three()["nodes"])
+    with pytest.raises(audit.AuditError, match=r"^earlier\.json: is no JSON: nodes stands there twice$"):
+        audit.parsed(text, "earlier.json")
+
+
 @pytest.mark.parametrize("indent", [None, 1, 4])
 def test_a_document_is_read_in_any_layout(indent):
     made = three()
