@@ -19,6 +19,8 @@ from pathlib import Path
 PATH = Path(__file__).resolve().parents[2] / "roles" / "audit" / "files" / "audit.schema.json"
 #: Words that say nothing of a value.
 _TOLD = {"$schema", "$id", "$defs", "title", "description"}
+#: Words that are read with another one: `if`.
+_WITH_OTHERS = {"then", "else"}
 
 
 class Unfit(ValueError):
@@ -92,7 +94,7 @@ class _Compiled(object):
         return check
 
     def _enum(self, schema):
-        told = "one of %s" % ", ".join(json.dumps(each) for each in schema["enum"])
+        told = "one of " * (len(schema["enum"]) > 1) + ", ".join(json.dumps(each) for each in schema["enum"])
 
         def check(value, where):
             if not any(value == each and type(value) is type(each) for each in schema["enum"]):
@@ -160,24 +162,52 @@ class _Compiled(object):
 
         return check
 
-    def _additionalProperties(self, schema):
-        # With `properties` in one go: each member is of one or of the other.
-        known = {name: self.of(inner) for name, inner in schema.get("properties", {}).items()}
-        other = schema["additionalProperties"]
-        check_other = self.of(other) if isinstance(other, dict) else None
+    def _properties(self, schema):
+        known = {name: self.of(inner) for name, inner in schema["properties"].items()}
 
         def check(value, where):
-            for name, entry in value.items() if isinstance(value, dict) else ():
-                check_it = known.get(name, check_other)
-                if check_it:
-                    check_it(entry, _inner(where, name))
-                elif other is False:
-                    raise Unfit(_inner(where, name), "no such member", entry)
+            for name, check_it in known.items() if isinstance(value, dict) else ():
+                if name in value:
+                    check_it(value[name], _inner(where, name))
+
+        return check
+
+    def _additionalProperties(self, schema):
+        known, other = schema.get("properties", {}), schema["additionalProperties"]
+        check_it = None if other is False else self.of(other)
+
+        def check(value, where):
+            for name in value if isinstance(value, dict) else ():
+                if name not in known:
+                    if check_it is None:
+                        raise Unfit(_inner(where, name), "no such member", value[name])
+                    check_it(value[name], _inner(where, name))
+
+        return check
+
+    def _if(self, schema):
+        """The complaint says why as well: the branch's description."""
+        is_so, branches = self.of(schema["if"]), {}
+        for fits, word in ((True, "then"), (False, "else")):
+            branches[fits] = self.of(schema[word]), schema[word]["description"].rstrip(".")
+
+        def check(value, where):
+            check_it, why = branches[_fits(is_so, value)]
+            try:
+                check_it(value, where)
+            except Unfit as error:
+                error.args = ("%s. %s" % (error, why),)
+                raise
 
         return check
 
 
-_WITH_OTHERS = {"properties"}
+def _fits(check, value):
+    try:
+        check(value)
+    except Unfit:
+        return False
+    return True
 
 
 def _inner(where, name):

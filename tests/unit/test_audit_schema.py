@@ -16,7 +16,7 @@ WAIVER = {"id": "RPF003", "hosts": "*", "justification": "agreed", "expires": "2
 EARLIER = json.dumps(document([node("broken"), node("healthy", "broken")]))
 WHOLE = json.loads(json.dumps(three(waivers=[WAIVER], baseline=audit.Baseline.read(EARLIER))))
 VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
-ODD = [..., None, "", "x", "high", -1, 0, 2**70, True, 1.5, [], {}, [None], {"x": 1}, [1] * 6]
+ODD = [..., None, "", "x", "high", "fine", "unknown", False, -1, 0, 2**70, True, 1.5, [], {}, [None], {"x": 1}, [1] * 6]
 
 
 def paths_of(value, path=()):
@@ -54,6 +54,17 @@ def test_what_the_audit_writes_is_taken():
     assert is_taken(WHOLE)
 
 
+@pytest.mark.parametrize("odd", [True, False, None])
+@pytest.mark.parametrize("number", range(3))
+def test_whether_facts_are_there_and_what_is_said_of_them_go_together(number, odd):
+    for name, value in ("state", "fine"), ("reason", None), ("endpoints", None), ("horizons", None), ("reason", "gone"):
+        made = changed(("nodes", number, "gathered"), odd)
+        made["nodes"][number][name] = value
+        assert is_taken(made) == VALIDATOR.is_valid(made), (name, value)
+        if made["nodes"][number]["state"] != "unknown" and odd is not True:
+            assert not is_taken(made)
+
+
 @settings(max_examples=1500, deadline=None)
 @given(st.sampled_from(PATHS), st.sampled_from(ODD))
 def test_it_takes_what_a_complete_validator_takes(path, odd):
@@ -76,6 +87,13 @@ def test_it_takes_what_a_complete_validator_takes(path, odd):
     (("totals", "fine"), "1", "totals.fine: expected integer, found '1'"),
     (("odd",), 1, "odd: expected no such member, found 1"),
     (("nodes", 0, "gathered_at"), "noon", "gathered_at: expected text such as ^[0-9]{4}-"),
+    (("nodes", 2, "state"), "fine", "node 'lost': state: expected \"unknown\", found 'fine'. Of a node whose facts are "
+     "not there nothing is known but why. It was changed, or another"),
+    (("nodes", 2, "attestation", "met"), True, "node 'lost': attestation.met: expected null, found True. Of a node"),
+    (("nodes", 2, "gathered"), True, "node 'lost': reason: expected null, found 'unreachable: no route to host'. A "
+     "node whose facts are there has endpoints and horizons, and no reason why not. It"),
+    (("nodes", 1, "gathered"), False, "node 'healthy': state: expected \"unknown\", found 'fine'. Of a node whose"),
+    (("nodes", 1, "horizons"), None, "node 'healthy': horizons: expected object, found None. A node whose facts are"),
 ])  # fmt: skip
 def test_it_says_where_and_what(path, odd, told):
     with pytest.raises(audit.AuditError) as raised:
