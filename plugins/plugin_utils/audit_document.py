@@ -46,7 +46,9 @@ _MODES_TOLD = [
     "with a pod's address; loose (2) drops only a source that the node could not answer at all. Where a default route",
     "leads to all else, an uplink with that route takes foreign sources in either mode.",
 ]
-_TIME = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}Z\Z")
+# ASCII: digits of other scripts are digits to Python, and sort after all dates.
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}\Z", re.ASCII)
+_TIME = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}Z\Z", re.ASCII)
 
 
 class AuditError(ValueError):
@@ -353,7 +355,7 @@ class Waivers(object):
         # YAML makes a date of 2026-12-31 without quotes.
         text = value.isoformat() if isinstance(value, datetime.date) else value
         try:
-            if not isinstance(text, str) or not re.match(r"\d{4}-\d{2}-\d{2}\Z", text):
+            if not isinstance(text, str) or not _DATE.match(text):
                 raise ValueError
             datetime.date(*(int(part) for part in text.split("-")))
         except ValueError:

@@ -18,7 +18,7 @@ import tempfile
 
 from ansible_collections.nodeward.cilium.plugins.plugin_utils.audit_document import AuditError
 
-_TIME = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}Z")
+_TIME = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}Z", re.ASCII)
 
 
 class Nodes(object):

@@ -401,6 +401,7 @@ def test_a_waiver_covers_the_hosts_of_its_pattern(hosts, covered):
     ([dict(SEVERE, id="RPF001", expires="soon")], "expires: expected the last day"),
     ([dict(SEVERE, id="RPF001", expires="2026-02-30")], "expires: expected the last day"),
     ([dict(SEVERE, id="RPF001", expires=20261231)], "expires: expected the last day"),
+    ([dict(SEVERE, id="RPF001", expires="２０２０-０１-０１")], "expires: expected the last day"),
 ])  # fmt: skip
 def test_a_waiver_that_is_wrong_is_named(given, told):
     with pytest.raises(audit.AuditError, match="audit_waivers: ") as raised:
@@ -475,6 +476,8 @@ def test_counters_are_compared_with_those_of_the_baseline(boot, grown):
     ('{"schema": "other"}', "found 'other'"),
     ('{"schema": "nodeward.cilium/audit", "schema_version": 2}', "is of schema_version 2"),
     ('{"schema": "nodeward.cilium/audit", "schema_version": 1, "generated": "now"}', "generated: expected a time"),
+    ('{"schema": "nodeward.cilium/audit", "schema_version": 1, "generated": "２０２６-11-24T10:00:00Z"}',
+     "generated: expected a time"),
     ('{"schema": "nodeward.cilium/audit", "schema_version": 1, "generated": "%s"}' % MOMENT, "has no nodes"),
     ('{"schema": "nodeward.cilium/audit", "schema_version": 1, "generated": "%s", "nodes": [1]}' % MOMENT,
      "collection: expected a value, found nothing"),

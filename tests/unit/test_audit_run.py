@@ -88,6 +88,8 @@ def test_a_digest_leaves_out_times_alone(tmp_path):
         path.write_text(text)
         digests.append(audit_run.digest(str(path)))
     assert digests[0] == digests[1] != digests[2]
+    path.write_text("at ２０２６-11-24T10:00:00Z: 1")
+    assert audit_run.digest(str(path)) not in digests
 
 
 def test_a_file_is_put_in_place_as_a_whole(tmp_path):
