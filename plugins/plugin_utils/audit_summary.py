@@ -50,9 +50,9 @@ def summary(document):
     found = ", ".join("%d %s" % (totals["findings"][severity], severity) for severity in _SEVERITIES)
     lines.append("Findings: %s; %d waived" % (found, totals["waived"]))
     lines += [
-        "Waiver of %s for %s expired on %s: it covers nothing" % (each["id"], visible(each["hosts"]), each["expires"])
+        "Waiver of %s for %s %s" % (each["id"], visible(each["hosts"]), _idle(each))
         for each in document["waivers"]
-        if each["expired"]
+        if each["expired"] or not each["matched"]
     ]
     lines += _compared(document["baseline"])
     fail_on = document["options"]["fail_on"]
@@ -97,6 +97,11 @@ def _node(node, rules):
         )
     if len(counting) > MOST_FINDINGS:
         yield "     and %d more" % (len(counting) - MOST_FINDINGS)
+
+
+def _idle(waiver):
+    """Why it covers nothing; a pattern with a typo, for one, matches nothing."""
+    return "expired on %s: it covers nothing" % waiver["expires"] if waiver["expired"] else "matches nothing"
 
 
 def _compared(baseline):

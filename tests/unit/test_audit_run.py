@@ -51,10 +51,16 @@ def test_waivers_and_a_baseline_are_told():
     waivers = [
         {"id": "RPF001", "hosts": "*", "justification": "agreed"},
         {"id": "RPF002", "hosts": "br*", "justification": "agreed", "expires": "2026-01-31"},
+        {"id": "RPF002", "hosts": "bro\nkn*", "justification": "agreed", "expires": "2027-01-31"},
+        {"id": "RPF003", "hosts": "bor*", "justification": "agreed", "expires": "2026-01-31"},
     ]
     earlier = audit.Baseline.read(json.dumps(document([node("broken"), node("healthy", "broken"), node("gone")])))
     lines = summary(three(waivers=waivers, baseline=earlier))
-    assert "Waiver of RPF002 for br* expired on 2026-01-31: it covers nothing" in lines
+    assert [line for line in lines if line.startswith("Waiver")] == [
+        "Waiver of RPF002 for br* expired on 2026-01-31: it covers nothing",
+        "Waiver of RPF002 for bro⟨U+000A⟩kn* matches nothing",
+        "Waiver of RPF003 for bor* expired on 2026-01-31: it covers nothing",
+    ]
     assert not [line for line in lines if "RPF001" in line]
     assert [line for line in lines if "RPF002" in line and line.endswith(" [new]")]
     (compared,) = [number for number, line in enumerate(lines) if line.startswith("Since 2026-11-24T10:00:00Z: ")]
