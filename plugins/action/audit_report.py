@@ -35,6 +35,7 @@ SPEC = {
     "options_only": {"type": "bool", "default": False},
 }
 CHUNK = 50  # hosts judged by one process
+SKEW = 5 / 60  # hours by which the clocks of controllers that share a cache may differ
 _MOMENT = "%Y-%m-%dT%H:%M:%SZ"
 
 
@@ -148,9 +149,9 @@ def _node(name, hostvars, options, now, baseline):
     if missing:
         return audit_document.not_judged(name, audit_document.NO_FACTS, "there is no %s" % " and no ".join(missing))
     gathered_at = gathering.get("at")
-    too_old = options["source"] == "cache" and _too_old(gathered_at, now, options["max_age"])
-    if too_old:
-        return audit_document.not_judged(name, audit_document.NO_FACTS, too_old)
+    not_young = options["source"] == "cache" and _not_young(gathered_at, now, options["max_age"])
+    if not_young:
+        return audit_document.not_judged(name, audit_document.NO_FACTS, not_young)
     before = baseline.counters(name) if baseline else None
     moment = now.strftime(_MOMENT)
     return audit_document.judged(
@@ -162,7 +163,7 @@ def _plain(value):
     return json.loads(json.dumps(value, default=str))
 
 
-def _too_old(gathered_at, now, max_age):
+def _not_young(gathered_at, now, max_age):
     """Why kept facts are not taken; nothing where they are."""
     if not max_age:
         return ""
@@ -172,6 +173,10 @@ def _too_old(gathered_at, now, max_age):
     except (TypeError, ValueError):
         return "it is not known when they were gathered, and audit_max_age asks for that; %s" % remedy
     age = (now - then).total_seconds() / 3600
+    if age < -SKEW:
+        # They would be young until long after that time.
+        told = "they are of %s, which is to come: it is %s by this controller's clock; %s"
+        return told % (gathered_at, now.strftime(_MOMENT), remedy)
     if age <= max_age:
         return ""
     return "they are %.0f hours old, and audit_max_age is %g; %s" % (age, max_age, remedy)

@@ -78,8 +78,8 @@ options:
     default: ''
   max_age:
     description:
-      - With O(source=cache), the age in hours beyond which facts are not taken; V(0) takes them however old, and also
-        where it is not known when they were gathered.
+      - With O(source=cache), the age in hours beyond which facts are not taken, nor those of a time that is to come;
+        V(0) takes them however old, and also where it is not known when they were gathered.
     type: float
     default: 24
   options_only:

@@ -225,11 +225,20 @@ def test_the_role_alone_reports_once_for_all_batches(fleet, serial, order, strat
 
 def test_of_kept_facts_only_young_ones_are_taken(fleet):
     kept = {"ANSIBLE_CACHE_PLUGIN": "ansible.builtin.jsonfile", "ANSIBLE_CACHE_PLUGIN_CONNECTION": "cache"}
-    for name in ("old", "timeless", "young"):
+    for name in ("ahead", "future", "old", "timeless", "young"):
         fleet.says(name, answer())
     assert fleet.run(environment=kept).returncode == 0
-    then = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() - 30 * 3600))
-    for name, now, kept_as in (("old", r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", then), ("timeless", "audit_gathering", "x")):
+
+    def hence(seconds):
+        return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + seconds))
+
+    moment = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"
+    for name, now, kept_as in (
+        ("ahead", moment, hence(120)),
+        ("future", moment, hence(3600)),
+        ("old", moment, hence(-30 * 3600)),
+        ("timeless", "audit_gathering", "x"),
+    ):
         (path,) = fleet.folder.glob("cache/*%s" % name)
         text, count = re.subn(now, kept_as, path.read_text())
         assert count == 1
@@ -237,13 +246,15 @@ def test_of_kept_facts_only_young_ones_are_taken(fleet):
     fleet.hosts = [host.split()[0] + " ansible_host=127.0.0.9 ansible_port=9" for host in fleet.hosts]
     ran = fleet.run("nodeward.cilium.report", environment=kept)
     assert ran.returncode == 2, ran.stdout
-    assert fleet.states() == {"old": "unknown", "timeless": "unknown", "young": "fine"}, ran.stdout
+    young = {"ahead": "fine", "young": "fine"}
+    assert fleet.states() == {"future": "unknown", "old": "unknown", "timeless": "unknown", **young}, ran.stdout
     reasons = {node["name"]: node["reason"] for node in fleet.document()["nodes"]}
     assert reasons["old"].startswith("no facts: they are 30 hours old, and audit_max_age is 24; gather them anew")
     assert reasons["timeless"].startswith("no facts: it is not known when they were gathered")
-    for age, states in ((40, {"old": "fine", "timeless": "unknown"}), (0, {"old": "fine", "timeless": "fine"})):
+    assert re.match(r"no facts: they are of %s, which is to come: it is %s by" % (moment, moment), reasons["future"])
+    for age, state in ((40, "unknown"), (0, "fine")):
         fleet.run("nodeward.cilium.report", environment=kept, options={"audit_max_age": age})
-        assert fleet.states() == {**states, "young": "fine"}
+        assert fleet.states() == {"future": state, "old": "fine", "timeless": state, **young}
     # Without a cache that outlives a run there is nothing to report of.
     assert fleet.run("nodeward.cilium.report").returncode == 2
     assert set(fleet.states().values()) == {"unknown"}
