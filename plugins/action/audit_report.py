@@ -36,7 +36,6 @@ SPEC = {
 }
 CHUNK = 50  # hosts judged by one process
 SKEW = 5 / 60  # hours by which the clocks of controllers that share a cache may differ
-_MOMENT = "%Y-%m-%dT%H:%M:%SZ"
 
 
 class ActionModule(ActionBase):
@@ -103,7 +102,7 @@ class ActionModule(ActionBase):
 
 def _document(options, now, waivers, baseline, hostvars, folder):
     """The document; its nodes are in a file of the folder."""
-    generated = now.strftime(_MOMENT)
+    generated = now.strftime(audit_document.MOMENT)
     saved_rules, source = None, options["source"]
     if source == "document":
         name = "audit_document: %s" % options["document"]
@@ -148,12 +147,12 @@ def _node(name, hostvars, options, now, baseline):
     missing = [fact for fact in ("rp_filter", "cilium_routes") if fact not in facts]
     if missing:
         return audit_document.not_judged(name, audit_document.NO_FACTS, "there is no %s" % " and no ".join(missing))
-    gathered_at = gathering.get("at")
+    gathered_at = gathering["at"] if audit_document.moment(gathering.get("at")) else None
     not_young = options["source"] == "cache" and _not_young(gathered_at, now, options["max_age"])
     if not_young:
         return audit_document.not_judged(name, audit_document.NO_FACTS, not_young)
     before = baseline.counters(name) if baseline else None
-    moment = now.strftime(_MOMENT)
+    moment = now.strftime(audit_document.MOMENT)
     return audit_document.judged(
         name, _plain(facts["rp_filter"]), _plain(facts["cilium_routes"]), gathered_at, moment, before
     )
@@ -168,15 +167,14 @@ def _not_young(gathered_at, now, max_age):
     if not max_age:
         return ""
     remedy = "gather them anew by nodeward.cilium.audit, or take facts of any age by audit_max_age=0"
-    try:
-        then = datetime.datetime.strptime(gathered_at, _MOMENT).replace(tzinfo=datetime.timezone.utc)
-    except (TypeError, ValueError):
+    then = audit_document.moment(gathered_at)
+    if not then:
         return "it is not known when they were gathered, and audit_max_age asks for that; %s" % remedy
     age = (now - then).total_seconds() / 3600
     if age < -SKEW:
         # They would be young until long after that time.
         told = "they are of %s, which is to come: it is %s by this controller's clock; %s"
-        return told % (gathered_at, now.strftime(_MOMENT), remedy)
+        return told % (gathered_at, now.strftime(audit_document.MOMENT), remedy)
     if age <= max_age:
         return ""
     return "they are %.0f hours old, and audit_max_age is %g; %s" % (age, max_age, remedy)

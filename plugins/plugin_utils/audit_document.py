@@ -48,11 +48,21 @@ _MODES_TOLD = [
 ]
 # ASCII: digits of other scripts are digits to Python, and sort after all dates.
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}\Z", re.ASCII)
+MOMENT = "%Y-%m-%dT%H:%M:%SZ"
 _TIME = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}Z\Z", re.ASCII)
 
 
 class AuditError(ValueError):
     """An option or a file that cannot be worked with; the message is for people."""
+
+
+def moment(text):
+    """A time as the document has it; None where it is none."""
+    try:
+        then = datetime.datetime.strptime(text, MOMENT).replace(tzinfo=datetime.timezone.utc)
+    except (TypeError, ValueError):
+        return None
+    return then if _TIME.match(text) else None
 
 
 # ---- one node --------------------------------------------------------------------------------------------------------
@@ -405,6 +415,8 @@ def _checked(nodes, known_rules, name):
     for number, node in enumerate(nodes):
         told = "node '%.80s': " % node["name"] if isinstance(node, dict) and "name" in node else "nodes[%d]: " % number
         _fits(name, told, audit_schema.node(), node)
+        if node["gathered_at"] is not None and not moment(node["gathered_at"]):
+            raise AuditError("%s: %sgathered_at: expected a time in UTC, found %r" % (name, told, node["gathered_at"]))
         for rule_id in {each["id"] for each in node["findings"] + node["gone"]}.difference(known_rules):
             raise AuditError("%s: %shas the finding %s, which is none of its rules" % (name, told, rule_id))
         yield node
@@ -432,7 +444,7 @@ def check_head(head, name):
             "%s: is of schema_version %.40r, and this version of nodeward.cilium reads %d; make a new one of the facts"
             % (name, head.get("schema_version"), SCHEMA_VERSION)
         )
-    if not isinstance(head.get("generated"), str) or not _TIME.match(head["generated"]):
+    if not moment(head.get("generated")):
         raise AuditError("%s: generated: expected a time in UTC, found %.80r" % (name, head.get("generated")))
 
 

@@ -478,6 +478,8 @@ def test_counters_are_compared_with_those_of_the_baseline(boot, grown):
     ('{"schema": "nodeward.cilium/audit", "schema_version": 1, "generated": "now"}', "generated: expected a time"),
     ('{"schema": "nodeward.cilium/audit", "schema_version": 1, "generated": "２０２６-11-24T10:00:00Z"}',
      "generated: expected a time"),
+    ('{"schema": "nodeward.cilium/audit", "schema_version": 1, "generated": "2026-02-30T10:00:00Z"}',
+     "generated: expected a time"),
     ('{"schema": "nodeward.cilium/audit", "schema_version": 1, "generated": "%s"}' % MOMENT, "has no nodes"),
     ('{"schema": "nodeward.cilium/audit", "schema_version": 1, "generated": "%s", "nodes": [1]}' % MOMENT,
      "collection: expected a value, found nothing"),

@@ -225,7 +225,7 @@ def test_the_role_alone_reports_once_for_all_batches(fleet, serial, order, strat
 
 def test_of_kept_facts_only_young_ones_are_taken(fleet):
     kept = {"ANSIBLE_CACHE_PLUGIN": "ansible.builtin.jsonfile", "ANSIBLE_CACHE_PLUGIN_CONNECTION": "cache"}
-    for name in ("ahead", "future", "old", "timeless", "young"):
+    for name in ("ahead", "future", "old", "silent", "timeless", "young"):
         fleet.says(name, answer())
     assert fleet.run(environment=kept).returncode == 0
 
@@ -237,7 +237,8 @@ def test_of_kept_facts_only_young_ones_are_taken(fleet):
         ("ahead", moment, hence(120)),
         ("future", moment, hence(3600)),
         ("old", moment, hence(-30 * 3600)),
-        ("timeless", "audit_gathering", "x"),
+        ("timeless", moment, "２０２６-11-24T10:00:00Z"),
+        ("silent", "audit_gathering", "x"),
     ):
         (path,) = fleet.folder.glob("cache/*%s" % name)
         text, count = re.subn(now, kept_as, path.read_text())
@@ -246,15 +247,18 @@ def test_of_kept_facts_only_young_ones_are_taken(fleet):
     fleet.hosts = [host.split()[0] + " ansible_host=127.0.0.9 ansible_port=9" for host in fleet.hosts]
     ran = fleet.run("nodeward.cilium.report", environment=kept)
     assert ran.returncode == 2, ran.stdout
-    young = {"ahead": "fine", "young": "fine"}
-    assert fleet.states() == {"future": "unknown", "old": "unknown", "timeless": "unknown", **young}, ran.stdout
+    young, unknown = {"ahead": "fine", "young": "fine"}, ("future", "old", "timeless", "silent")
+    assert fleet.states() == {**young, **dict.fromkeys(unknown, "unknown")}, ran.stdout
     reasons = {node["name"]: node["reason"] for node in fleet.document()["nodes"]}
     assert reasons["old"].startswith("no facts: they are 30 hours old, and audit_max_age is 24; gather them anew")
-    assert reasons["timeless"].startswith("no facts: it is not known when they were gathered")
+    for name in ("timeless", "silent"):
+        assert reasons[name].startswith("no facts: it is not known when they were gathered")
     assert re.match(r"no facts: they are of %s, which is to come: it is %s by" % (moment, moment), reasons["future"])
     for age, state in ((40, "unknown"), (0, "fine")):
         fleet.run("nodeward.cilium.report", environment=kept, options={"audit_max_age": age})
-        assert fleet.states() == {"future": state, "old": "fine", "timeless": state, **young}
+        assert fleet.states() == {"future": state, "old": "fine", "timeless": state, "silent": state, **young}
+    gathered = {node["name"]: node["gathered_at"] for node in fleet.document()["nodes"]}
+    assert gathered["timeless"] is gathered["silent"] is None
     # Without a cache that outlives a run there is nothing to report of.
     assert fleet.run("nodeward.cilium.report").returncode == 2
     assert set(fleet.states().values()) == {"unknown"}

@@ -87,6 +87,8 @@ def test_it_takes_what_a_complete_validator_takes(path, odd):
     (("totals", "fine"), "1", "totals.fine: expected integer, found '1'"),
     (("odd",), 1, "odd: expected no such member, found 1"),
     (("nodes", 0, "gathered_at"), "noon", "gathered_at: expected text such as ^[0-9]{4}-"),
+    (("nodes", 0, "gathered_at"), "2026-02-30T10:00:00Z",
+     "node 'broken': gathered_at: expected a time in UTC, found '2026-02-30T10:00:00Z'"),
     (("nodes", 2, "state"), "fine", "node 'lost': state: expected \"unknown\", found 'fine'. Of a node whose facts are "
      "not there nothing is known but why. It was changed, or another"),
     (("nodes", 2, "attestation", "met"), True, "node 'lost': attestation.met: expected null, found True. Of a node"),
