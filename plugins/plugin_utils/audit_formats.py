@@ -379,13 +379,14 @@ def as_openmetrics(document):
     yield _family("audit_findings_waived", "Findings that are waived.", [({}, totals["waived"])])
     rules = Counter()
     for node in document["nodes"]:
-        rules.update(finding["id"] for finding in node["findings"] if not finding["waived"])
+        rules.update((finding["id"], finding["severity"]) for finding in node["findings"] if not finding["waived"])
     yield _family(
         "audit_rule_findings",
-        "Findings that are not waived, by rule.",
+        "Findings that are not waived, by rule and severity.",
         [
-            ({"id": rule_id, "severity": rule["severity"]}, rules[rule_id])
-            for rule_id, rule in document["rules"].items()
+            ({"id": rule_id, "severity": severity}, rules[rule_id, severity])
+            for rule_id in document["rules"]
+            for severity in SEVERITIES
         ],
     )
     for name, told, samples_of in _NODE_FAMILIES:

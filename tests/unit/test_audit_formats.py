@@ -258,11 +258,24 @@ def test_openmetrics_is_read_by_both_parsers(parse):
 
 def test_openmetrics_counts_rules_without_what_is_waived():
     read = samples(openmetrics, BOTH)
-    of_rule = {dict(labels)["id"]: value for (name, labels), value in read.items() if name.endswith("_rule_findings")}
-    assert of_rule["RPF003"] == 0 < of_rule["RPF001"]
+    of_rule = {
+        tuple(label for _name, label in labels): value
+        for (name, labels), value in read.items()
+        if name.endswith("_rule_findings")
+    }
+    assert of_rule["RPF003", "high"] == 0 < of_rule["RPF001", "high"]
     assert sum(of_rule.values()) == sum(BOTH["totals"]["findings"].values())
     for intent, count in (("met", 2), ("not_met", 0), ("unknown", 1)):
         assert read["nodeward_cilium_audit_spoof_protection", (("intent", intent),)] == count
+
+
+def test_openmetrics_counts_a_finding_by_its_own_severity():
+    known = copy.deepcopy(BOTH)
+    for each, severity in zip(known["nodes"][0]["findings"], ("low", "low", "medium")):
+        each.update(id="RPF009", severity=severity, waived=None)
+    read = samples(openmetrics, known)
+    for severity, count in (("high", 0), ("medium", 1), ("low", 2)):
+        assert read["nodeward_cilium_audit_rule_findings", (("id", "RPF009"), ("severity", severity))] == count
 
 
 @pytest.mark.parametrize("character", ["\0", "\t", "\v", "\x1c", "\x1f", "\x7f", "\x85", "\u2028", "\u2029", "\r"])
