@@ -22,6 +22,8 @@ from collections import Counter
 from urllib.parse import quote
 from xml.sax.saxutils import escape, quoteattr
 
+from ansible_collections.nodeward.cilium.plugins.plugin_utils.audit_page import visible
+
 SEVERITIES = ("high", "medium", "low")
 STATES = ("fine", "at_risk", "dropping", "unknown")
 INFORMATION = "https://github.com/nodeward/cilium"
@@ -441,8 +443,9 @@ def _sample(name, labels, value):
 
 
 def _label(text):
-    # A carriage return or the like would end a line for some readers.
-    text = re.sub("[\0-\t\v-\x1f\x7f\x85\u2028\u2029]", "\ufffd", written(text))
+    # A carriage return or the like would end a line for some readers. And two names must not become one, as with a
+    # sample that stands twice the whole file is refused: so the bracket of what is spelled is spelled itself.
+    text = visible(text.replace("\u27e8", "\u27e8U+27E8\u27e9"))
     return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
 
 

@@ -12,7 +12,7 @@ import pytest
 from ansible_collections.nodeward.cilium.plugins.plugin_utils import audit_document as audit
 from ansible_collections.nodeward.cilium.plugins.plugin_utils.audit_formats import COLUMNS, FORMATS, NOT_JUDGED
 from audit_nodes import document, node, three
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
 from prometheus_client.parser import text_string_to_metric_families as prometheus
@@ -282,6 +282,16 @@ def test_openmetrics_counts_a_finding_by_its_own_severity():
 def test_openmetrics_keeps_a_sample_on_its_line(character):
     text = made("openmetrics", named("a%sb" % character))
     assert len(text.splitlines()) == len(made("openmetrics", BOTH).splitlines())
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.text(alphabet='a\0\t\n\r\x1b\u202e\ud800\udfff\ufffd?\\"n⟨U+0⟩', max_size=9), unique=True))
+@example(["a\0", "a\x1b", "a\ufffd", "\ud800", "\udfff", "?", "\0", "⟨U+0000⟩", "\n", "\\n", "⟨U+000A⟩"])
+def test_openmetrics_keeps_names_apart(names):
+    known = document(audit.not_judged(name, audit.FAILED, "?") for name in names)
+    for parse in (openmetrics, prometheus):
+        labels = {dict(labels)["node"] for name, labels in samples(parse, known) if name.endswith("_node_state")}
+        assert len(labels) == len(names)
 
 
 def test_openmetrics_ends_as_it_must():
