@@ -6,6 +6,7 @@ import json
 import random
 import re
 import shlex
+import shutil
 import subprocess
 import time
 from pathlib import Path
@@ -1101,3 +1102,15 @@ def test_the_documentation_names_no_other_id():
 
 def test_the_page_is_up_to_date():
     subprocess.run([REPOSITORY / "tests" / "setup" / "document-findings", "--check"], check=True)
+
+
+@pytest.mark.parametrize("argument, code, is_written", [
+    ("--help", 0, False), ("--chekc", 2, False), ("--check", 1, False), (None, 0, True),
+])  # fmt: skip
+def test_the_page_is_written_where_nothing_else_is_asked(tmp_path, argument, code, is_written):
+    for name in ("tests/setup/document-findings", "plugins/plugin_utils/catalogue.py"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        shutil.copy(REPOSITORY / name, tmp_path / name)
+    command = [tmp_path / "tests/setup/document-findings"] + [argument] * bool(argument)
+    assert subprocess.run(command, capture_output=True, check=False).returncode == code
+    assert (tmp_path / "docs/findings.md").exists() is is_written
