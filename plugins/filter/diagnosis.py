@@ -170,7 +170,10 @@ def diagnosis(rp_filter, routes, node="this node", pod="", address="", later=Non
     )
     to_come = horizons.to_come(rp_filter, None, dropped_at)
     # That run meets the devices that are there, of which one may have a line of its own.
-    present = [horizons.to_come(rp_filter, each["device"], each["dropped_at"])["sysctl_system"] for each in wanted]
+    present = [
+        horizons.to_come(rp_filter, each["device"], each["dropped_at"])["sysctl_system"]
+        for each in _one_of_each_sort(rp_filter, wanted)
+    ]
     by_a_line = [each for each in present if each["dropped"] and each["lines"]]
     to_come["sysctl_system"] = next(iter(by_a_line), to_come["sysctl_system"])
     risks = [when for when, horizon in to_come.items() if horizon["dropped"]]
@@ -190,8 +193,7 @@ def diagnosis(rp_filter, routes, node="this node", pod="", address="", later=Non
         "probes": list(probes or []),
         "notes": _notes(rp_filter, routes),
         "unseen": [
-            dict(entry, needs_root=facts_shape.needs_root(entry))
-            for entry in routes["unread"] + rp_filter["unread"]
+            dict(entry, needs_root=facts_shape.needs_root(entry)) for entry in routes["unread"] + rp_filter["unread"]
         ],
     }
     document["summary"] = _summary(document, routes, pod or address, len(cut_off), risks)
@@ -226,6 +228,18 @@ def _is_wanted(endpoint, pod, address):
     if address:
         return str(ipaddress.ip_address(address)) in (endpoint["address"], endpoint["ipv6"])
     return True
+
+
+def _one_of_each_sort(rp_filter, endpoints):
+    """Of a hundred endpoints those that differ in what is set for their devices, and in what that does to them."""
+    sorts = {}
+    for endpoint in endpoints:
+        device = rp_filter["devices"].get(endpoint["device"])
+        if device:
+            line = device["configured"]["procps"]
+            place = (line["path"], line["line"]) if line else None
+            sorts.setdefault((device["running"], place, tuple(endpoint["dropped_at"] or ())), endpoint)
+    return sorts.values()
 
 
 def _is_of_interest(endpoint, rp_filter):
