@@ -321,7 +321,7 @@ def sound_rp_filter(facts):
                 ("devices", sound["devices"] or None),
                 ("patterns", sound["patterns"] or None),
             )
-            if value is None and not any("rp_filter.%s" % path.split(".")[0] in name for name in named)
+            if value is None and not any("rp_filter.%s" % path.split(".", 1)[0] in name for name in named)
         ]
     return sound, lacking
 
