@@ -885,6 +885,11 @@ def test_all_hosts_have_to_ask_for_the_same():
     assert "endpoint_routes_state: has to be the same" in asked(dict(ASKED, state="unchanged"), ASKED)
 
 
+def test_two_clusters_may_differ_where_nothing_is_asked():
+    nothing = dict(ASKED, state="unchanged", kubeconfig="/a", node_selector="no dictionary")
+    assert asked(nothing, dict(nothing, kubeconfig="/b", namespace="other")) == ""
+
+
 @pytest.mark.parametrize(
     ("option", "wrong", "right"),
     [
