@@ -26,6 +26,12 @@ _NAMES = {
     "delegate": (re.compile(r"[\w.:%-]+\Z"), "a host: its name in the inventory, or localhost"),
     "chart_ref": (re.compile(r"(?!-)\S*\Z"), "a chart as helm takes it: a name, a path or a URL, without spaces"),
 }
+_TEXTS = {
+    "chart_repo": "a URL",
+    "context": "the name of a context",
+    "helm_binary": "a path or the name of a program",
+    "kubeconfig": "a path",
+}
 _NUMBERS = {"batch": (1, None, "agents at a time"), "timeout": (1, 86400, "seconds")}
 
 
@@ -76,8 +82,12 @@ def _wrong(options):
             expected = "from %d to %d" % (least, most) if most else "from %d" % least
             told.append("endpoint_routes_%s: expected %s %s; found %s" % (name, unit, expected, options[name]))
     for name, (pattern, expected) in sorted(_NAMES.items()):
-        if not pattern.match(options[name]):
+        # YAML reads 1, true and no as something else than a text.
+        if not isinstance(options[name], str) or not pattern.match(options[name]):
             told.append("endpoint_routes_%s: expected %s; found %r" % (name, expected, options[name]))
+    for name, expected in sorted(_TEXTS.items()):
+        if not isinstance(options[name], str):
+            told.append("endpoint_routes_%s: expected %s, as a text; found %r" % (name, expected, options[name]))
     selector = options["node_selector"]
     if not isinstance(selector, dict):
         told.append(

@@ -869,7 +869,7 @@ def asked(*hosts, in_play=None):
     return "\n".join(options_module.problems(hosts, in_play or len(hosts)))
 
 
-ASKED = dict(OPTIONS, timeout=300, delegate="localhost", kubeconfig="", chart_repo="")
+ASKED = dict(OPTIONS, timeout=300, delegate="localhost", kubeconfig="", context="", chart_repo="", helm_binary="")
 
 
 def test_a_batch_of_the_play_is_not_the_cluster():
@@ -895,11 +895,15 @@ def test_two_clusters_may_differ_where_nothing_is_asked():
     [
         ("batch", [0, -1], [1, 1000000]),
         ("timeout", [0, 86401], [1, 86400]),
-        ("namespace", ["", "Kube", "a.b", "-x", "x" * 64, "a\n"], ["kube-system", "x" * 63]),
-        ("release", ["", "a b", "--x", "x" * 54], ["rke2-cilium", "x" * 53]),
-        ("node_config_name", ["", "a_b", "a/b", "x" * 254], ["endpoint-routes", "x" * 253]),
-        ("delegate", ["", "a b", "a\n"], ["localhost", "10.0.0.1", "fe80::1%eth0"]),
-        ("chart_ref", ["--set", "a b", "a\n"], ["", "cilium", "./chart", "oci://quay.io/cilium/charts/cilium"]),
+        ("namespace", ["", 5, "Kube", "a.b", "-x", "x" * 64, "a\n"], ["kube-system", "x" * 63]),
+        ("release", ["", 1.16, "a b", "--x", "x" * 54], ["rke2-cilium", "x" * 53]),
+        ("node_config_name", ["", True, "a_b", "a/b", "x" * 254], ["endpoint-routes", "x" * 253]),
+        ("delegate", ["", None, "a b", "a\n"], ["localhost", "10.0.0.1", "fe80::1%eth0"]),
+        ("chart_ref", [1, "--set", "a b", "a\n"], ["", "cilium", "./chart", "oci://quay.io/cilium/charts/cilium"]),
+        ("chart_repo", [1], ["", "https://helm.cilium.io"]),
+        ("context", [1, ["a"]], ["", "admin@cluster"]),
+        ("helm_binary", [3], ["", "helm3"]),
+        ("kubeconfig", [1, {}], ["", "/etc/kubernetes/admin.conf"]),
         ("node_selector", ["canary=yes", ["canary"], {"canary": True}, {1: "yes"}], [{}, {"canary": "yes"}]),
     ],
 )
