@@ -24,13 +24,14 @@ _NAMES = {
         "an object's name: up to 253 of a-z, 0-9, '-' and '.'",
     ),
     "delegate": (re.compile(r"[\w.:%-]+\Z"), "a host: its name in the inventory, or localhost"),
+    # What is relative is so to another folder for each tool that reads it.
+    "kubeconfig": (re.compile(r"([/~].*)?\Z"), "a path on endpoint_routes_delegate that begins with / or ~"),
     "chart_ref": (re.compile(r"(?!-)\S*\Z"), "a chart as helm takes it: a name, a path or a URL, without spaces"),
 }
 _TEXTS = {
     "chart_repo": "a URL",
     "context": "the name of a context",
     "helm_binary": "a path or the name of a program",
-    "kubeconfig": "a path",
 }
 _NUMBERS = {"batch": (1, None, "agents at a time"), "timeout": (1, 86400, "seconds")}
 

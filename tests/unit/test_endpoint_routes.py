@@ -1,9 +1,12 @@
 """What the role endpoint_routes decides, from what a cluster and the nodes say."""
 
 import itertools
+from pathlib import Path
 
 import pytest
 import yaml
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar
 from ansible_collections.nodeward.cilium.plugins.plugin_utils import endpoint_routes as logic
 from ansible_collections.nodeward.cilium.plugins.plugin_utils import endpoint_routes_agents as agents
 from ansible_collections.nodeward.cilium.plugins.plugin_utils import endpoint_routes_caveats as caveats
@@ -165,6 +168,17 @@ def seen(config=None, hosts=(), pods=None, configs=None, **others):
         },
         **others,
     )
+
+
+ROLE = Path(__file__).parents[2] / "roles/endpoint_routes"
+
+
+def variable(name, **given):
+    """A variable of the role's own, from others."""
+    loader = DataLoader()
+    known = loader.load_from_file(str(ROLE / "defaults/main.yml"), trusted_as_template=True)
+    own = loader.load_from_file(str(ROLE / "vars/main.yml"), trusted_as_template=True)
+    return Templar(loader, variables={**known, **own, **given}).template(own[name])
 
 
 def secret(version, status="deployed", name="cilium"):
@@ -903,7 +917,7 @@ def test_two_clusters_may_differ_where_nothing_is_asked():
         ("chart_repo", [1], ["", "https://helm.cilium.io"]),
         ("context", [1, ["a"]], ["", "admin@cluster"]),
         ("helm_binary", [3], ["", "helm3"]),
-        ("kubeconfig", [1, {}], ["", "/etc/kubernetes/admin.conf"]),
+        ("kubeconfig", [1, {}, "admin.conf", "./a", "../a"], ["", "/etc/kubernetes/admin.conf", "~/.kube/config"]),
         ("node_selector", ["canary=yes", ["canary"], {"canary": True}, {1: "yes"}], [{}, {"canary": "yes"}]),
     ],
 )
@@ -915,6 +929,17 @@ def test_wrong_values_are_told_of_by_the_name_of_the_variable(option, wrong, rig
         assert "\n" not in told
     for value in right:
         assert asked(dict(ASKED, **{option: value})) == ""
+
+
+def test_helm_takes_the_account_from_where_it_runs(monkeypatch):
+    monkeypatch.setenv("K8S_AUTH_KUBECONFIG", "/of/the/controller")
+    there = {"results": [{"stdout": "/of/the/delegate"}, {"stdout": ""}]}
+    told = variable("__endpoint_routes_helm_account", __endpoint_routes_environment=there)
+    assert told == ["--kubeconfig", "/of/the/delegate"]
+    given = {"endpoint_routes_kubeconfig": "/given", "endpoint_routes_context": "c"}
+    there = {"results": [{"skipped": True}, {"skipped": True}]}
+    told = variable("__endpoint_routes_helm_account", __endpoint_routes_environment=there, **given)
+    assert told == ["--kubeconfig", "/given", "--kube-context", "c"]
 
 
 # ---- rights ----------------------------------------------------------------------------------------------------------
