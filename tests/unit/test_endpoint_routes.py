@@ -428,6 +428,11 @@ def test_a_value_of_another_manager_in_our_object_is_not_taken():
     config["spec"]["defaults"][KEY] = "true"
     assert refusals(seen(configs=[config]), **CANARY) == ""
     assert KEY + " is owned" in refusals(seen(configs=[config]), state="disabled", **CANARY)
+    # Who else wants the same value does not mind that other nodes are chosen.
+    config["metadata"]["managedFields"][0]["fieldsV1"] = {"f:spec": {"f:defaults": {"f:" + KEY: {}}}}
+    found = planned(seen(configs=[config]), method="node_config", node_selector={"pool": "a"})
+    assert found["change"] == "node_config"
+    assert not any("is owned" in problem for problem in found["problems"])
 
 
 def test_off_for_some_where_all_are_on():
