@@ -209,9 +209,10 @@ def _read(found, seen, options):
     found["current"] = base
     later_base, later_configs = base, configs
     if found["method"] == NODE_CONFIG_METHOD:
-        later_configs = _plan_node_config(found, api, options, base, configs)
         selector = {"matchLabels": options["node_selector"]}
         found["scope"] = [node for node in nodes if selects(selector, labels.get(node, {}))]
+        chosen = [labels.get(node, {}) for node in found["scope"]]
+        later_configs = _plan_node_config(found, api, options, base, configs, chosen)
         if not found["scope"] and found["change"] not in ("remove", "unset") and not found["problems"]:
             refuse(
                 found,
@@ -380,8 +381,11 @@ def _plan_upgrade(found, seen, everyone):
         found["batches"] = [everyone]
 
 
-def _plan_node_config(found, api, options, base, configs):
-    """The CiliumNodeConfigs as they will be. Off is to have none of ours, unless the ConfigMap is on."""
+def _plan_node_config(found, api, options, base, configs, chosen):
+    """The CiliumNodeConfigs as they will be. Off is to have none of ours, unless something else is on then.
+
+    chosen: the labels of each node that is chosen.
+    """
     wanted, name = found["wanted"], options["node_config_name"]
     existing = next((config for config in configs if config["metadata"]["name"] == name), None)
     others = [config for config in configs if config is not existing]
@@ -405,7 +409,8 @@ def _plan_node_config(found, api, options, base, configs):
             "%s is somebody else's: it lacks the label %s=%s. Choose another endpoint_routes_node_config_name"
             % ((what,) + next(iter(OWN_LABEL.items()))),
         )
-    is_end = wanted == "false" and not as_flag(base)
+    is_on = as_flag(base) or any(as_flag(configured(base, others, labels)[0]) for labels in chosen)
+    is_end = wanted == "false" and not is_on
     if is_end and KEY in defaults:
         # What others wrote beside our key is theirs.
         found["change"] = "unset" if len(defaults) > 1 else "remove"

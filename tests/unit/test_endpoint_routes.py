@@ -441,6 +441,19 @@ def test_off_for_some_where_all_are_on():
     assert found["definition"]["spec"]["defaults"] == {KEY: "false"}
 
 
+def test_off_for_some_where_another_object_switches_them_on():
+    ours = node_config("endpoint-routes", "true", {"canary": "yes"}, own=True)
+    earlier = node_config("aaa", "true", {"canary": "yes"})
+    for configs in ([earlier], [ours, earlier]):
+        found = planned(seen(configs=configs), state="disabled", **CANARY)
+        assert (found["change"], found["after"]["node1"]) == ("node_config", ("false", "endpoint-routes"))
+        assert found["problems"] == []
+        assert found["definition"]["spec"]["defaults"] == {KEY: "false"}
+    # It has nothing to do with the nodes that are meant.
+    earlier["spec"]["nodeSelector"] = {"matchLabels": {"pool": "a"}}
+    assert planned(seen(configs=[ours, earlier]), state="disabled", **CANARY)["change"] == "remove"
+
+
 def test_somebody_else_s_is_not_touched():
     given = seen(configs=[node_config("endpoint-routes", "false", {"pool": "a"})])
     assert "somebody else's" in refusals(given, **CANARY)
