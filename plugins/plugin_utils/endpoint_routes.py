@@ -253,9 +253,9 @@ def _check_rest(found, daemonset, left, options):
     if told:
         refuse(
             found,
-            "endpoint_routes_restart: nothing is restarted while an agent that it is not the turn of is not ready: %s. "
-            "Left to do: %s. Find out why (kubectl --namespace %s describe pods --selector k8s-app=cilium), and run "
-            "again: it goes on where it stopped" % ("; ".join(told), ", ".join(left), options["namespace"]),
+            "endpoint_routes_restart: nothing is restarted while an agent that is not to be restarted itself is not "
+            "ready: %s. Left to do: %s. Find out why (kubectl --namespace %s describe pods --selector k8s-app=cilium), "
+            "and run again: it goes on where it stopped" % ("; ".join(told), ", ".join(left), options["namespace"]),
         )
 
 

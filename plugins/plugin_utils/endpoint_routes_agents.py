@@ -92,9 +92,12 @@ def unready(nodes, agents, old=()):
 
 
 def waiting_for(planned, daemonset, pods, number):
-    """What the batch after this number (from 0) waits for, as [{node, why}]: every agent whose turn is not to come."""
+    """What the batch after this number (from 0) waits for, as [{node, why}].
+
+    That is every agent, but for those that were not ready to begin with and whose turn is to come.
+    """
     done, left = planned["batches"][: number + 1], planned["batches"][number + 1 :]
-    later = {agent["node"] for batch in left for agent in batch}
+    later = {agent["node"] for batch in left for agent in batch if not agent["ready"]}
     deleted = {agent["uid"]: agent["node"] for batch in done for agent in batch}
     nodes = sorted((set(planned["scope"]) | set(deleted.values())) - later)
     return unready(nodes, agents_of(daemonset, pods), deleted)
@@ -133,9 +136,16 @@ def judge(agents, before, after, hosts, times):
 
 
 def batches(agents, size):
-    """The stale agents in the order of their restart; those that are not ready anyway come last."""
-    stale = sorted((agent for agent in agents if agent["state"] == STALE), key=lambda a: (not a["ready"], a["node"]))
-    return [stale[first : first + size] for first in range(0, len(stale), size)]
+    """The stale agents in the order of their restart.
+
+    Those that are not ready come first, and alone: one of them may be what an earlier run stopped at.
+    """
+    found = []
+    for is_ready in (False, True):
+        stale = [agent for agent in agents if agent["state"] == STALE and agent["ready"] is is_ready]
+        stale.sort(key=lambda agent: agent["node"])
+        found += [stale[first : first + size] for first in range(0, len(stale), size)]
+    return found
 
 
 def rollout(strategy, count):

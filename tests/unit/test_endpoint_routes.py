@@ -564,13 +564,13 @@ def test_foreign_and_leaving_pods_are_no_agents():
     assert [agent["node"] for agent in planned(seen(pods=pods))["agents"]] == ["node1"]
 
 
-def test_batches_are_in_order_and_the_unready_come_last():
-    pods = [agent("node%d" % number, is_ready=number != 1) for number in (3, 1, 2, 4)]
-    found = planned(seen(pods=pods), batch=2)
-    assert [[agent["node"] for agent in batch] for batch in found["batches"]] == [
-        ["node2", "node3"],
-        ["node4", "node1"],
-    ]
+def order(found):
+    return [[agent["node"] for agent in batch] for batch in found["batches"]]
+
+
+def test_batches_are_in_order_and_the_unready_come_first_and_alone():
+    pods = [agent("node%d" % number, is_ready=number != 4) for number in (3, 1, 2, 4)]
+    assert order(planned(seen(pods=pods), batch=2)) == [["node4"], ["node1", "node2"], ["node3"]]
 
 
 @pytest.mark.parametrize(
@@ -593,12 +593,15 @@ def test_waiting(pods, why):
     assert agents.waiting_for({"batches": batches, "scope": ["node1"]}, daemonset(), pods, 0) == expected
 
 
-def test_a_batch_waits_for_all_whose_turn_is_not_to_come():
-    pods = [agent("node%d" % number, is_ready=number in (2, 3)) for number in (1, 2, 3, 4, 5)]
-    batches = [[{"node": node, "uid": "old-" + node, "pod": "x"}] for node in ("node2", "node3", "node4")]
+def test_a_batch_waits_for_all_but_those_that_were_not_ready_before_and_are_still_to_come():
+    pods = [agent("node%d" % number, is_ready=number == 3) for number in (1, 2, 3, 4, 5)]
+    turns = (("node3", False), ("node2", False), ("node4", True))
+    batches = [[{"node": node, "uid": "old-" + node, "pod": "x", "ready": is_ready}] for node, is_ready in turns]
     found = {"batches": batches, "scope": ["node1", "node2", "node3", "node4"]}
     told = [agents.waiting_for(found, daemonset(), pods, number) for number in (0, 1, 2)]
-    assert [[each["node"] for each in one] for one in told] == [["node1"], ["node1"], ["node1", "node4"]]
+    everyone = ["node1", "node2", "node4"]
+    # node4 was ready when it was planned, and has come to be not since.
+    assert [[each["node"] for each in one] for one in told] == [["node1", "node4"], everyone, everyone]
 
 
 def broken(**options):
@@ -667,7 +670,28 @@ def test_what_broke_an_agent_can_be_taken_back():
     # It read true and never started; what it left to be read is false.
     found = planned(seen(config, [host("node1", runs=False)], pods=pods), state="disabled", restart="rolling")
     assert found["problems"] == []
-    assert [[each["node"] for each in batch] for batch in found["batches"]] == [["node2"], ["node1"]]
+    assert order(found) == [["node1"], ["node2"]]
+
+
+@pytest.mark.parametrize(
+    ("options", "release"),
+    [({}, {"releases": [secret(1)], "helm": helm(False)}), (CANARY, {})],
+    ids=["helm", "node_config"],
+)
+def test_a_second_run_does_not_go_past_a_broken_agent_where_the_key_is_gone(options, release):
+    """Of three agents the second was recreated, is not ready, and what is there to be read is its predecessor's."""
+    pods = [agent("node1", created=LATER), agent("node2", created=LATER, is_ready=False), agent("node3")]
+    nodes = [{"metadata": {"name": "node%d" % number, "labels": {"canary": "yes"}}} for number in (1, 2, 3)]
+    hosts = [host("node1", False), host("node2", True), host("node3", True)]
+    given = seen(hosts=hosts, pods=pods, nodes=nodes, configs=[], **release)
+    given["daemonsets"] = [daemonset(desired=3)]
+    found = planned(given, state="disabled", restart="rolling", **options)
+    assert (found["change"], found["problems"]) == (None, [])
+    assert order(found) == [["node2"], ["node3"]]
+    # It comes back as it was: the run stops there.
+    pods[1] = agent("node2", "new", is_ready=False)
+    waiting = agents.waiting_for(found, daemonset(), pods, 0)
+    assert waiting == [{"node": "node2", "why": "the agent cilium-new is not ready"}]
 
 
 # ---- caveats ---------------------------------------------------------------------------------------------------------
