@@ -228,8 +228,8 @@ def _read(found, seen, options):
         later_base = wanted if found["change"] else base
     found["after"] = {node: configured(later_base, later_configs, labels.get(node, {})) for node in nodes}
     _check_overrides(found, later_configs)
-    _add_changing(found, seen["meant"], options)
     hosts = {host["node"]: {"agent": host["routes"]["endpoint_routes"]["agent"]} for host in seen["hosts"]}
+    _add_changing(found, seen["meant"], hosts)
     times = {}
     for node, (_value, source) in found["before"].items():
         config = next((c for c in configs if c["metadata"]["name"] == source), None)
@@ -259,21 +259,25 @@ def _check_rest(found, daemonset, left, options):
         )
 
 
-def _add_changing(found, meant, options):
-    """A CiliumNodeConfig that chooses other nodes than before changes those too that it leaves.
+def _add_changing(found, meant, hosts):
+    """A CiliumNodeConfig that chooses other nodes than before changes those too that it leaves, or left in another run.
 
-    meant: the nodes that were meant before acting, of which none is forgotten after.
+    meant: the nodes that were meant before acting, of which none is forgotten after; hosts: node to the facts of it.
     """
-    changing = {
-        node for node, (value, _by) in found["before"].items() if as_flag(value) != as_flag(found["after"][node][0])
-    }
+    after = found["after"]
+    changing = {node for node, (value, _by) in found["before"].items() if as_flag(value) != as_flag(after[node][0])}
     left = sorted(changing - set(found["scope"]))
     if left:
-        told = "what is configured changes for %s too, which will not be chosen any more" % few(left)
-        if options["restart"] == "never":
-            told += ". Only this run knows of them: with endpoint_routes_restart=rolling it recreates their agents too"
-        note(found, told)
-    found["scope"] = sorted((changing | set(found["scope"]) | set(meant)) & set(found["after"]))
+        note(found, "what is configured changes for %s too, which will not be chosen any more" % few(left))
+    known = changing | set(found["scope"]) | set(meant)
+    behind = []
+    if found["method"] == NODE_CONFIG_METHOD:
+        runs = {node: hosts.get(node, {}).get("agent") for node in after}
+        behind = [node for node in sorted(after) if runs[node] not in (None, as_flag(after[node][0]))]
+    behind = [node for node in behind if node not in known]
+    if behind:
+        note(found, "agents run with something else than what is configured, and are meant too: on %s" % few(behind))
+    found["scope"] = sorted((known | set(behind)) & set(after))
 
 
 def _check_names(found, hosts, nodes):

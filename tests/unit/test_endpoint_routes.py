@@ -387,8 +387,6 @@ def test_nodes_that_a_selector_leaves_are_changed_too():
     assert found["scope"] == ["node1", "node2"]
     assert states(given, **options) == {"node1": "stale", "node2": "stale"}
     assert "changes for node1 too, which will not be chosen any more" in found["notes"][0]
-    assert "Only this run knows of them" not in found["notes"][0]
-    assert "Only this run knows of them" in planned(given, **dict(options, restart="never"))["notes"][0]
     assert "tells of node2" in refusals(given, allow_unseen=False, **options)
     # What is to be there differs from node to node.
     config["spec"]["nodeSelector"] = {"matchLabels": {"pool": "a"}}
@@ -396,10 +394,27 @@ def test_nodes_that_a_selector_leaves_are_changed_too():
     hosts += [host("node2", True, endpoints=[endpoint(has_route=True)])]
     given["hosts"] = hosts
     assert planned(given, **options)["scope"] == ["node2"]
+    # What an earlier run left, its agent itself tells.
+    given["hosts"] = [host("node1", True), host("node2", True)]
+    found = planned(given, **options)
+    assert (found["change"], order(found), found["notes"]) == (
+        None,
+        [["node1"]],
+        ["agents run with something else than what is configured, and are meant too: on node1"],
+    )
+    given["hosts"] = hosts
     given["meant"] = ["node1", "node2", "gone"]
     found = planned(given, **options)
     assert found["scope"] == ["node1", "node2"]
     assert [pod["node"] for pod in reports.report(found, hosts)["pods"]] == ["node1"]
+
+
+def test_what_a_canary_leaves_goes_on_after_its_end_too():
+    given = seen(configs=[], hosts=[host("node1"), host("node2", True)])
+    assert order(planned(given, state="disabled", restart="rolling", **CANARY)) == [["node2"]]
+    # That of a node which something else switches on is as it has to be.
+    given = seen(configs=[node_config("aaa", "true", {})], hosts=[host("node1", True), host("node2", True)])
+    assert planned(given, **CANARY)["scope"] == ["node1"]
 
 
 def test_an_added_expression_is_another_selector():
