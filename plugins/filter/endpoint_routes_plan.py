@@ -18,7 +18,8 @@ options:
     description:
       - What was read, as a dictionary of C(reviews), C(config_map), C(daemonsets), C(pods), C(nodes), C(node_configs)
         (an answer for each version of the API), C(releases), C(helm), C(helm_failed), C(upgrade) (what helm tells in a
-        dry run; empty before that), C(hosts), and C(meant), the C(scope) of the plan before acting.
+        dry run; empty before that), C(hosts), C(meant), the C(scope) of the plan before acting, and C(stale), the
+        C(uid) of each agent that was stale in it.
     type: dict
     required: true
   options:
@@ -41,7 +42,8 @@ _value:
     - The plan. C(problems) refuse it, each a sentence; C(method) and C(found_by); C(wanted), the value as Cilium reads
       it; C(change), what has to be written (V(helm), V(configmap), V(node_config), V(remove), V(unset)) or null, with
       C(definition) or C(values), C(diff) in words, and C(also), what else a Helm upgrade does; C(agents), each with its
-      C(state) (V(current), V(stale), V(unknown)) and C(reason); C(batches), the stale ones in the order of their
+      C(state) (V(current), V(stale), V(unknown)), C(reason), and whether only this run knows that it is stale
+      (C(only_now)); C(batches), the stale ones in the order of their
       restart; C(rollout), where the DaemonSet itself restarts them, with how many C(at_once) and in how many C(steps),
       or null; C(unready), of all other nodes those whose agent is missing or not ready, each with C(node) and C(why);
       C(before) and C(after), what is configured for each node; C(scope), the nodes that are meant; C(notes).

@@ -234,15 +234,35 @@ def _read(found, seen, options):
     for node, (_value, source) in found["before"].items():
         config = next((c for c in configs if c["metadata"]["name"] == source), None)
         times[node] = changed_at(config, DEFAULT_PATH) if config else changed_at(config_map, KEY_PATH)
-    everyone = judge(agents, found["before"], found["after"], hosts, times)
+    written = _written(found, options["node_config_name"])
+    everyone = judge(agents, found["before"], found["after"], hosts, times, seen["stale"], written)
     found["agents"] = [agent for agent in everyone if agent["node"] in found["scope"]]
     found["batches"] = batches(found["agents"], options["batch"])
     if found["change"] == HELM and seen["upgrade"]:
         _plan_upgrade(found, seen, everyone)
     left = [agent["node"] for batch in found["batches"] for agent in batch]
     found["unready"] = unready([node for node in found["scope"] if node not in left], there)
+    lost = [agent for agent in found["agents"] if agent["only_now"]]
+    if lost and options["restart"] == "never":
+        note(
+            found,
+            "no host tells of %s, and afterwards nothing in the cluster tells that the agents there are still to be "
+            "recreated: only this run knows. Visit every node, or recreate them yourself"
+            % few([agent["node"] for agent in lost]),
+        )
     if left and options["restart"] == "rolling":
         _check_rest(found, seen["daemonsets"][0], left, options)
+
+
+def _written(found, name):
+    """The nodes for which this run writes a value that is there afterwards, with the time when it was written."""
+    if found["change"] == CONFIGMAP or found["change"] == HELM and found["wanted"] == "true":
+        source = None
+    elif found["change"] == NODE_CONFIG_METHOD:
+        source = name
+    else:
+        return set()
+    return {node for node, (_value, by) in found["after"].items() if by == source}
 
 
 def _check_rest(found, daemonset, left, options):

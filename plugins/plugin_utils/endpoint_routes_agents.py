@@ -103,11 +103,13 @@ def waiting_for(planned, daemonset, pods, number):
     return unready(nodes, agents_of(daemonset, pods), deleted)
 
 
-def judge(agents, before, after, hosts, times):
+def judge(agents, before, after, hosts, times, known=(), written=()):
     """Each agent with what is configured for it and whether it runs with that: `state` and `reason`.
 
     What the agent itself says counts (`hosts`: node to the facts of the host). Where the node was not visited, the
-    agent is stale where this run changes its value, or where it is older than the last change of the settings.
+    agent is stale where this run changes its value (`known`: the uids of those of which it did), or where it is older
+    than the last change of the settings. `only_now`: nothing tells a later run that it is stale (`written`: the nodes
+    for which this run writes a value, with its time).
     """
     told = []
     for agent in agents:
@@ -115,7 +117,9 @@ def judge(agents, before, after, hosts, times):
         value = as_flag(after[node][0])
         runs = hosts.get(node, {}).get("agent")
         is_young = bool(times.get(node)) and agent["created"] >= times[node]
-        changes = as_flag(before[node][0]) != value
+        is_old = bool(times.get(node)) and not is_young
+        is_changed = as_flag(before[node][0]) != value
+        changes = is_changed or agent["uid"] in known
         # What is there to be read of one that has not started is its predecessor's.
         is_starting = is_young and not agent["ready"]
         if runs is not None and not (is_starting and (changes or runs != value)):
@@ -125,13 +129,15 @@ def judge(agents, before, after, hosts, times):
             state, reason = STALE, "its value changes"
         elif runs is not None:
             state, reason = UNKNOWN, "it is not ready yet, and what is there to be read is its predecessor's"
-        elif times.get(node) and not is_young:
+        elif is_old:
             state, reason = STALE, "it is older (%s) than the settings (%s)" % (agent["created"], times[node])
         elif times.get(node):
             state, reason = CURRENT, "it is younger than the settings"
         else:
             state, reason = UNKNOWN, "nothing tells what it runs with"
-        told.append(dict(agent, configured=value, runs=runs, state=state, reason=reason))
+        is_remembered = runs is not None or (node in written if is_changed else is_old)
+        only_now = state == STALE and not is_remembered
+        told.append(dict(agent, configured=value, runs=runs, state=state, reason=reason, only_now=only_now))
     return told
 
 

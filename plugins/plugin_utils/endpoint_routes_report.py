@@ -102,7 +102,11 @@ def _story(planned, reported, options, is_check):
         lines.append(
             ">> agent            %s on %s has to be recreated: %s" % (agent["pod"], agent["node"], agent["reason"])
         )
-    if agents:
+        if agent["only_now"]:
+            lines[-1] += "; no later run knows that, unless it visits the node: " + commands.recreate(
+                "%s/%s" % (options["namespace"], agent["pod"])
+            )
+    if not all(agent["only_now"] for agent in agents):
         lines.append(">> to recreate them  run again with endpoint_routes_restart=rolling")
     lines += [">> agent            of %(node)s: %(why)s" % each for each in reported["unready"]]
     for agent in reported["unknown"]:

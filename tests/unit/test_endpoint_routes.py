@@ -164,6 +164,7 @@ def seen(config=None, hosts=(), pods=None, configs=None, **others):
             "helm_failed": "",
             "upgrade": {},
             "meant": [],
+            "stale": [],
             "hosts": list(hosts),
         },
         **others,
@@ -550,6 +551,60 @@ def test_without_any_time_nothing_is_restarted():
     found = planned(seen(config), restart="rolling")
     assert {agent["state"] for agent in found["agents"]} == {"unknown"}
     assert found["batches"] == []
+
+
+def only_now(found):
+    return [agent["node"] for agent in found["agents"] if agent["only_now"]]
+
+
+@pytest.mark.parametrize(
+    ("options", "given"),
+    [
+        ({"chart_ref": "cilium"}, {"config": config_map("true"), "releases": [secret(1)], "helm": helm(True)}),
+        (CANARY, {"configs": [node_config("endpoint-routes", "true", {"canary": "yes"}, own=True)]}),
+    ],
+    ids=["helm", "node_config"],
+)
+def test_an_unseen_agent_of_which_no_later_run_knows_is_told_of(options, given):
+    given = seen(pods=[agent("node1")], **given)
+    found = planned(given, state="disabled", **options)
+    assert only_now(found) == ["node1"]
+    assert "no host tells of node1, and afterwards nothing in the cluster tells" in "".join(found["notes"])
+    # Afterwards this run knows still what no other does.
+    after = seen(pods=[agent("node1")], configs=[], meant=found["scope"])
+    assert states(after, state="disabled", **options) == {"node1": "unknown"}
+    after["stale"] = ["uid-node1"]
+    again = planned(after, state="disabled", **options)
+    assert only_now(again) == ["node1"]
+    lines = reports.story(again, reports.report(again, []), OPTIONS)
+    assert any(line.endswith("kubectl --namespace kube-system delete pod cilium-node1") for line in lines)
+    assert not any("run again" in line for line in lines)
+    # One that was recreated is another.
+    after["pods"] = [agent("node1", "new")]
+    assert states(after, state="disabled", **options) == {"node1": "unknown"}
+    # Where its host tells, there is nothing to remember.
+    given["hosts"] = [host("node1", True)]
+    found = planned(given, state="disabled", **options)
+    assert (only_now(found), states(given, state="disabled", **options)) == ([], {"node1": "stale"})
+    assert not any("nothing in the cluster tells" in note for note in found["notes"])
+
+
+def test_what_is_written_with_its_time_needs_no_memory():
+    old = {"pods": [agent("node1"), agent("node2")]}
+    for given, options in (
+        (seen(config_map("true"), **old), {"state": "disabled"}),
+        (seen(releases=[secret(1)], helm=helm(), **old), {"chart_ref": "cilium"}),
+        (seen(configs=[], **old), CANARY),
+        (seen(config_map("true", time=LATER), stale=["uid-node1"], **old), {}),
+    ):
+        found = planned(given, **options)
+        assert "node1" in [agent["node"] for batch in found["batches"] for agent in batch]
+        assert only_now(found) == []
+    # The nodes that are left get their value from elsewhere.
+    config = node_config("endpoint-routes", "true", {"canary": "yes"}, own=True)
+    given = seen(configs=[config], **old)
+    given["nodes"][1]["metadata"]["labels"] = {"pool": "a"}
+    assert only_now(planned(given, method="node_config", node_selector={"pool": "a"})) == ["node1"]
 
 
 OTHER_WRITER = {"manager": "x", "time": "2027-01-01T00:00:00Z", "fieldsV1": {"f:data": {"f:mtu": {}}}}
