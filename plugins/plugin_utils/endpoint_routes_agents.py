@@ -103,6 +103,37 @@ def waiting_for(planned, daemonset, pods, number):
     return unready(nodes, agents_of(daemonset, pods), deleted)
 
 
+def progress(planned, daemonset, pods, number):
+    """How far a restart is that stops at the batch of this number: the nodes `recreated`, those it stops `at`, and
+    those that are `left`; and `lost`, the agents that are left and of which no later run knows.
+
+    pods: as they are now, or None where the cluster gave no answer.
+    """
+    batches = planned["batches"]
+    if pods is None:
+        recreated, at, left = (
+            [agent for batch in some for agent in batch]
+            for some in (batches[:number], batches[number : number + 1], batches[number + 1 :])
+        )
+        at = [agent["node"] for agent in at]
+    else:
+        there = {agent["uid"] for agent in agents_of(daemonset, pods) if not agent["leaving"]}
+        # What the DaemonSet itself restarts has no turn.
+        begun = [] if planned["rollout"] else batches[: number + 1]
+        turns = {agent["uid"] for batch in begun for agent in batch}
+        everyone = [agent for batch in batches for agent in batch]
+        left = [agent for agent in everyone if agent["uid"] in there - turns]
+        waiting = {each["node"] for each in waiting_for(planned, daemonset, pods, number)}
+        at = sorted(waiting - {agent["node"] for agent in left})
+        recreated = [agent for agent in everyone if agent not in left and agent["node"] not in waiting]
+    return {
+        "recreated": [agent["node"] for agent in recreated],
+        "at": at,
+        "left": [agent["node"] for agent in left],
+        "lost": [agent for agent in left if agent["only_now"] and not planned["rollout"]],
+    }
+
+
 def judge(agents, before, after, hosts, times, known=(), written=()):
     """Each agent with what is configured for it and whether it runs with that: `state` and `reason`.
 

@@ -138,10 +138,9 @@ def _restarts(planned, batch):
     )
     if not planned["rollout"]:
         return told
-    return (
-        "%s; the DaemonSet itself does that, since the upgrade changes it, up to %d at a time: endpoint_routes_batch "
-        "(%d) cannot be kept" % (told, planned["rollout"]["at_once"], batch)
-    )
+    most = planned["rollout"]["at_once"]
+    told += "; the DaemonSet itself does that, since the upgrade changes it, up to %d at a time" % most
+    return told + (": endpoint_routes_batch (%d) cannot be kept" % batch if most > batch else "")
 
 
 def _count(things, word):

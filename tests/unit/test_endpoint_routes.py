@@ -674,6 +674,45 @@ def test_a_batch_waits_for_all_but_those_that_were_not_ready_before_and_are_stil
     assert [[each["node"] for each in one] for one in told] == [["node1", "node4"], everyone, everyone]
 
 
+def turns(*batches, lost=(), **more):
+    batches = [
+        [{"node": node, "uid": "old-" + node, "pod": "x", "ready": True, "only_now": node in lost} for node in batch]
+        for batch in batches
+    ]
+    return dict({"batches": batches, "rollout": None, "scope": ["node1", "node2", "node3"]}, **more)
+
+
+def told_progress(found, pods, number):
+    told = agents.progress(found, daemonset(), pods, number)
+    return told["recreated"], told["at"], told["left"], [agent["node"] for agent in told["lost"]]
+
+
+def test_how_far_a_restart_is():
+    found = turns(["node1"], ["node2"], ["node3"], lost=["node1", "node3"])
+    old, new, broken_one = (
+        [agent("node%d" % number, prefix + "-node%d" % number, is_ready=prefix != "bad") for number in (1, 2, 3)]
+        for prefix in ("old", "new", "bad")
+    )
+    assert told_progress(found, [new[0], broken_one[1], old[2]], 1) == (["node1"], ["node2"], ["node3"], ["node3"])
+    # It could not be deleted.
+    assert told_progress(found, [new[0], old[1], old[2]], 1) == (["node1"], ["node2"], ["node3"], ["node3"])
+    # One whose turn is over breaks, and one whose turn has not come.
+    assert told_progress(found, [broken_one[0], new[1], old[2]], 1)[:3] == (["node2"], ["node1"], ["node3"])
+    broken_one[2]["metadata"]["uid"] = "old-node3"
+    assert told_progress(found, [new[0], new[1], broken_one[2]], 1)[:3] == (["node1", "node2"], [], ["node3"])
+    assert told_progress(found, None, 1) == (["node1"], ["node2"], ["node3"], ["node3"])
+
+
+def test_how_far_a_daemonset_s_own_restart_is():
+    found = turns(["node1", "node2", "node3"], lost=["node3"], rollout={"at_once": 1, "steps": 3})
+    pods = [agent("node1", "new"), agent("node2", "bad", is_ready=False), agent("node3", "old-node3")]
+    assert told_progress(found, pods, 0) == (["node1"], ["node2"], ["node3"], [])
+    pods = [agent(node, "old-" + node) for node in ("node1", "node2", "node3")]
+    assert told_progress(found, pods, 0) == ([], [], ["node1", "node2", "node3"], [])
+    pods[1]["metadata"]["deletionTimestamp"] = LATER
+    assert told_progress(found, pods, 0) == ([], ["node2"], ["node1", "node3"], [])
+
+
 def broken(**options):
     """Of three agents the second was recreated with the settings and is not ready; the third is left."""
     config = config_map("true", manager=settings.MANAGER, time=LATER)
@@ -1223,6 +1262,9 @@ def test_what_the_daemonset_restarts_the_role_does_not():
     assert found["rollout"] == {"at_once": 2, "steps": 1}
     (line,) = [line for line in reports.story(found, None, options) if "to restart" in line]
     assert "up to 2 at a time: endpoint_routes_batch (1) cannot be kept" in line
+    found, options = upgraded(cilium=OTHER_TEMPLATE, batch=2)
+    (line,) = [line for line in reports.story(found, None, options) if "to restart" in line]
+    assert line.endswith("up to 1 at a time")
     for others in (
         {"strategy": {"type": "OnDelete"}, "cilium": OTHER_TEMPLATE},
         {"cilium": {"metadata": {"name": "cilium", "namespace": "kube-system", "labels": {}}}},
