@@ -43,10 +43,11 @@ EXAMPLES = r"""
 RETURN = r"""
 _value:
   description:
-    - C(state) (V(done), V(pending), V(unready), V(unknown)), C(problems), the C(agents) and C(pods) that are to be
-      recreated, the C(commands) that recreate the pods, the nodes whose agent is missing or not ready (C(unready)), the
-      C(unknown) agents, the C(unseen) nodes, the pods on their path of whose reply no verdict is known (C(unproven)),
-      and how many replies were C(accepted).
+    - C(state) (V(failed) where there are C(problems), V(pending), V(unready), V(unknown), V(done)), C(problems), the
+      C(agents) and C(pods) that are to be recreated, each pod with what has to be before that (C(once)), the
+      C(commands) that recreate those pods whose time has come, the nodes whose agent is missing or not ready
+      (C(unready)), the C(unknown) agents, the C(unseen) nodes, the pods on their path of whose reply no verdict is
+      known (C(unproven)), and how many replies were C(accepted).
     - What nodes say stands in it as they say it, which may be anything; but not in C(problems) and C(commands).
   type: dict
 """

@@ -24,6 +24,10 @@ def report(planned, hosts, restarted=(), is_check=False):
         if agent["state"] == STALE and not (is_check and agent["node"] in restarted)
     ]
     unknown = [agent for agent in planned["agents"] if agent["state"] == UNKNOWN]
+    # What is recreated while its node's agent is not the new one gets the old path again.
+    not_yet = {agent["node"]: "it is known what its agent runs with" for agent in unknown}
+    not_yet.update((agent["node"], "its agent is recreated") for agent in agents)
+    not_yet.update((each["node"], "its agent is ready") for each in planned["unready"] if each["node"] not in not_yet)
     pods, unproven, unseen, verified = [], [], [], 0
     problems = list(planned["problems"])
     if planned["change"] and not is_check:
@@ -39,13 +43,15 @@ def report(planned, hosts, restarted=(), is_check=False):
                 continue
             told = dict({name: endpoint[name] for name in ("address", "device", "pod", "verdict")}, node=node)
             if endpoint["endpoint_route"] != as_flag(planned["after"][node][0]):
-                pods.append(told)
+                pods.append(dict(told, once=not_yet.get(node)))
             elif endpoint["verdict"] == "accepted":
                 verified += 1
             elif endpoint["verdict"] != "dropped":
                 unproven.append(dict(told, reason=endpoint["reason"]))
-            # What the role rp_filter would change, in check mode, may well mend it.
-            elif not host["hardening"]:
+            elif host["hardening"]:
+                # What the role rp_filter would change, in check mode, may well mend it.
+                unproven.append(dict(told, reason="dropped now, and harden would change the filter first"))
+            else:
                 problems.append(
                     "%s: %s is on its path, and its reply is dropped all the same: %s"
                     % (node, _named(told), endpoint["reason"])
@@ -54,7 +60,7 @@ def report(planned, hosts, restarted=(), is_check=False):
         if agent["node"] in restarted:
             problems.append("%s: its agent was recreated, but %s" % (agent["node"], agent["reason"]))
     result = {
-        "state": _state(agents or pods, planned["unready"], unseen or unknown or unproven),
+        "state": _state(problems, agents or pods, planned["unready"], unseen or unknown or unproven),
         # What nodes say in them must not look like another line.
         "problems": [visible(problem) for problem in problems],
         "agents": agents,
@@ -66,11 +72,18 @@ def report(planned, hosts, restarted=(), is_check=False):
         "accepted": verified,
         "commands": [],
     }
-    result["commands"] = [told for told in (commands.recreate(pod["pod"]) for pod in pods) if told]
+    result["commands"] = [told for told in map(_command, pods) if told]
     return result
 
 
-def _state(pending, not_ready, unknown):
+def _command(pod):
+    """What recreates it, where the time has come."""
+    return "" if pod["once"] else commands.recreate(pod["pod"])
+
+
+def _state(problems, pending, not_ready, unknown):
+    if problems:
+        return "failed"
     return "pending" if pending else "unready" if not_ready else "unknown" if unknown else "done"
 
 
@@ -112,7 +125,7 @@ def _story(planned, reported, options, is_check):
     for agent in reported["unknown"]:
         lines.append("   agent            %s on %s: %s" % (agent["pod"], agent["node"], agent["reason"]))
     for pod in reported["pods"]:
-        recreate = commands.recreate(pod["pod"])
+        recreate = "to be recreated once %s" % pod["once"] if pod["once"] else _command(pod)
         lines.append(
             ">> pod              %s on %s is still on the old path (%s)%s"
             % (_named(pod), pod["node"], pod["verdict"], ": " + recreate if recreate else "")
@@ -157,6 +170,8 @@ def _summary(planned, reported, word, is_check):
             _count(reported["pods"], "pod"),
         ),
     )
+    if state == "failed":
+        return "to be %s; not all is as it has to be, as the error below says" % word
     if is_check:
         rest = {"done": "nothing is left to do then", "pending": "then there are " + left}
         return "would be %s in the cluster; %s" % (word, rest.get(state, "what else is to know stands below"))

@@ -1364,6 +1364,29 @@ def test_an_agent_that_says_true_proves_nothing():
     assert all("done" not in line for line in lines)
 
 
+def test_pods_are_recreated_only_where_the_agent_is_the_new_one():
+    old = [endpoint(has_route=False)]
+    hosts = [host("node1", True, endpoints=old), host("node2", False, endpoints=old)]
+    found, result = reported(hosts)
+    assert [pod["once"] for pod in result["pods"]] == [None, "its agent is recreated"]
+    assert len(result["commands"]) == 1
+    lines = [line for line in reports.story(found, result, OPTIONS) if line.startswith(">> pod")]
+    assert lines[0].endswith("on node1 is still on the old path (accepted): kubectl --namespace shop delete pod cart-1")
+    assert lines[1].endswith("node2 is still on the old path (accepted): to be recreated once its agent is recreated")
+    # In check mode it would have been.
+    _found, result = reported(hosts, restarted=["node2"], is_check=True)
+    assert len(result["commands"]) == 2
+    for pods, time, once in (
+        ([agent("node1", is_ready=False)], NOW, "its agent is ready"),
+        ([agent("node1", created=LATER, is_ready=False)], NOW, "it is known what its agent runs with"),
+    ):
+        config = config_map("true", manager=settings.MANAGER, time=time)
+        hosts = [host("node1", pods[0]["metadata"]["creationTimestamp"] == NOW, endpoints=old)]
+        found = planned(seen(config, hosts, pods=pods))
+        result = reports.report(found, hosts)
+        assert ([pod["once"] for pod in result["pods"]], result["commands"]) == ([once], [])
+
+
 def test_disabled_again_has_pods_pending_too():
     _found, result = reported([host("node1", False, endpoints=[endpoint()])], value="false", state="disabled")
     assert [pod["pod"] for pod in result["pods"]] == ["shop/cart-1"]
@@ -1373,16 +1396,20 @@ def test_disabled_again_has_pods_pending_too():
 def test_a_reply_that_is_dropped_on_its_path_is_a_failure_in_either_state(state):
     on = state == "enabled"
     hosts = [host("node1", on, endpoints=[endpoint(has_route=on, verdict="dropped")])]
-    _found, result = reported(hosts, value=settings.as_text(on), state=state)
+    found, result = reported(hosts, value=settings.as_text(on), state=state)
     assert result["problems"] == [
         "node1: shop/cart-1 is on its path, and its reply is dropped all the same: why not",
     ]
+    assert result["state"] == "failed"
+    told = reports.story(found, result, OPTIONS)
+    assert "not all is as it has to be, as the error below says" in told[0]
     _found, result = reported(hosts, value=settings.as_text(on), state=state, is_check=True)
     assert len(result["problems"]) == 1
     # What would be mended in this run is not known to stay.
     hosts[0]["hardening"] = {"lxc1": 0}
     _found, result = reported(hosts, value=settings.as_text(on), state=state, is_check=True)
-    assert result["problems"] == []
+    assert (result["state"], result["problems"]) == ("unknown", [])
+    assert [pod["pod"] for pod in result["unproven"]] == ["shop/cart-1"]
 
 
 def test_a_reply_of_unknown_fate_is_not_done():
@@ -1447,8 +1474,9 @@ def test_an_agent_that_came_back_with_the_old_value_is_a_failure():
 
 
 def test_what_was_written_and_did_not_take_is_a_failure():
-    _found, result = reported([], value="false")
+    _found, result = reported([host(node, False) for node in ("node1", "node2")], value="false")
     assert "is not what was asked for" in result["problems"][0]
+    assert result["state"] == "failed"
     _found, result = reported([], value="false", is_check=True)
     assert result["problems"] == []
 
