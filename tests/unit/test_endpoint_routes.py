@@ -1093,6 +1093,26 @@ def test_helm_takes_the_account_from_where_it_runs(monkeypatch):
     assert told == ["--kubeconfig", "/given", "--kube-context", "c"]
 
 
+def test_what_a_lost_host_said_before_acting_is_not_taken_for_what_it_says_after():
+    def told(host, run="now", stage="before"):
+        return {"__endpoint_routes_host": {"host": host, "run": run, "stage": stage}}
+
+    given = {
+        "__endpoint_routes_run": "now",
+        "ansible_play_hosts_all": ["a", "lost", "earlier", "nothing"],
+        "hostvars": {"a": told("a"), "lost": told("lost"), "earlier": told("earlier", "then"), "nothing": {}},
+    }
+    assert [each["host"] for each in variable("__endpoint_routes_hosts", **given)] == ["a", "lost"]
+    given["hostvars"].update(a=told("a", stage="after"), earlier=told("earlier", "then", "after"))
+    found = variable("__endpoint_routes_hosts", **given, __endpoint_routes_stage="after")
+    assert [each["host"] for each in found] == ["a"]
+    switch = yaml.safe_load((ROLE / "tasks/switch.yml").read_text())
+    kept = [task["ansible.builtin.set_fact"] for task in switch if "ansible.builtin.set_fact" in task]
+    stages = [facts["__endpoint_routes_host"]["stage"] for facts in kept if "__endpoint_routes_host" in facts]
+    assert stages == ["before", "after"]
+    assert switch[-1]["vars"]["__endpoint_routes_stage"] == "after"
+
+
 # ---- rights ----------------------------------------------------------------------------------------------------------
 
 
