@@ -22,7 +22,8 @@ options:
   upgrade:
     description:
       - What an upgrade of the Helm release would do - C(namespace), the manifests C(installed) and C(rendered) as
-        texts, and the C(hooks). With it only the rights for these objects are asked for.
+        texts, the C(hooks), and what the cluster serves (C(served)).
+        With it only the rights for these objects are asked for.
     type: dict
 """
 

@@ -239,7 +239,7 @@ def _read(found, seen, options):
     found["agents"] = [agent for agent in everyone if agent["node"] in found["scope"]]
     found["batches"] = batches(found["agents"], options["batch"])
     if found["change"] == HELM and seen["upgrade"]:
-        _plan_upgrade(found, seen, everyone)
+        _plan_upgrade(found, seen, options, everyone)
     left = [agent["node"] for batch in found["batches"] for agent in batch]
     found["unready"] = unready([node for node in found["scope"] if node not in left], there)
     lost = [agent for agent in found["agents"] if agent["only_now"]]
@@ -388,8 +388,17 @@ def _plan_release(found, seen, options, base):
         )
 
 
-def _plan_upgrade(found, seen, everyone):
+def _plan_upgrade(found, seen, options, everyone):
     """What else the upgrade does: to other objects, and to agents by their DaemonSet, which then has no batches."""
+    unreadable = rights.unreadable(seen["upgrade"])
+    if unreadable:
+        refuse(
+            found,
+            "endpoint_routes_release: what helm tells of the release %s cannot be read (%s): expected objects of "
+            "Kubernetes in YAML. Look at it with helm get manifest and helm upgrade --dry-run, and mend the chart; or "
+            "say endpoint_routes_method=configmap" % (options["release"], unreadable),
+        )
+        return
     words = {"create": "created", "delete": "deleted", "patch": "changed"}
     for verb, kind, where, name, _group in rights.changes(seen["upgrade"]):
         if verb in words and (kind, name) != ("ConfigMap", CONFIG_MAP):

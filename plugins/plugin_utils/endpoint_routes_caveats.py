@@ -57,7 +57,8 @@ def check(found, seen, options):
         missing = rights.missing_rules(rights.chart_rules(seen["upgrade"]), rights.allowed(seen["reviews"]))
         if missing:
             # Helm would find out in the middle of the upgrade, and leave a release that failed.
-            found["problems"].append(rights.refusal(missing, options["namespace"]))
+            remark = _on_rights(missing, seen["upgrade"])
+            found["problems"].append(rights.refusal(missing, options["namespace"], remark))
     if found["change"] == HELM and not options["chart_ref"]:
         refuse(
             found,
@@ -66,6 +67,15 @@ def check(found, seen, options):
             "endpoint_routes_chart_repo=https://helm.cilium.io" % found["chart"],
         )
     _check_seen(found, seen["hosts"], options)
+
+
+def _on_rights(missing, upgrade):
+    """What is not sure of the rights that an upgrade needs."""
+    told = []
+    guessed = sorted(rights.guessed(upgrade) & {rule[0] for rule in missing})
+    if guessed:
+        told.append("The cluster does not serve %s, so that these names are guessed by their kinds." % few(guessed))
+    return " ".join(told)
 
 
 def _check_host_routing(found, config, version):

@@ -52,10 +52,10 @@ def rules(method, restart, namespace, node_configs=False):
 def changes(upgrade):
     """What an upgrade of a release would do to its objects: [(verb, kind, namespace or None, name, group)].
 
-    upgrade: {namespace, installed, rendered, hooks}, the manifests as texts. The verb is create, patch or delete, and
-    get for what stays as it is. A chart may render a thing anew each time, such as a certificate.
+    upgrade: {namespace, installed, rendered, hooks, served}, the manifests as texts. The verb is create,
+    patch or delete, and get for what stays as it is. A chart may render a thing anew each time, such as a certificate.
     """
-    before, after = (_objects(upgrade[name], upgrade["namespace"]) for name in ("installed", "rendered"))
+    before, after = (_objects(upgrade[name], upgrade) for name in ("installed", "rendered"))
     found = []
     for key in sorted(set(before) | set(after), key=str):
         verb = "create" if key not in before else "delete" if key not in after else "patch"
@@ -63,24 +63,66 @@ def changes(upgrade):
     return found
 
 
-def _objects(manifest, namespace):
+_Safe = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class _Loader(_Safe):
+    """YAML as Kubernetes reads it: without the old type of a lone =, which PyYAML knows and cannot make."""
+
+    yaml_implicit_resolvers = {
+        first: [(tag, pattern) for tag, pattern in known if tag != "tag:yaml.org,2002:value"]
+        for first, known in _Safe.yaml_implicit_resolvers.items()
+    }
+
+
+def _documents(manifest):
+    """The objects of a manifest; of a list, those in it."""
+    for document in yaml.load_all(manifest, _Loader):  # noqa: S506, it is a safe one
+        if not document:
+            continue
+        kind, items = document["kind"], document.get("items")
+        if kind.endswith("List") and isinstance(items, list):
+            for item in items:
+                yield dict({"apiVersion": document["apiVersion"], "kind": kind[: -len("List")]}, **item)
+        else:
+            yield document
+
+
+def _objects(manifest, upgrade):
     found = {}
-    for document in yaml.safe_load_all(manifest):
-        if document:
-            kind, metadata = document["kind"], document["metadata"]
-            where = None if _is_cluster_wide(kind) else metadata.get("namespace") or namespace
-            found[kind, where, metadata["name"], document["apiVersion"].rpartition("/")[0]] = document
+    for document in _documents(manifest):
+        kind, metadata = document["kind"], document["metadata"]
+        group = document["apiVersion"].rpartition("/")[0]
+        _resource, is_namespaced, _is_guessed = _resource_of(kind, group, upgrade["served"])
+        where = (metadata.get("namespace") or upgrade["namespace"]) if is_namespaced else None
+        found[kind, where, metadata["name"], group] = document
     return found
+
+
+def unreadable(upgrade):
+    """Why what helm tells of an upgrade cannot be read, or None. It may hold private keys: only the place is told."""
+    manifests = [("installed", upgrade["installed"]), ("rendered", upgrade["rendered"])]
+    for what, manifest in manifests + [("hook %s" % hook["name"], hook["manifest"]) for hook in upgrade["hooks"]]:
+        try:
+            _objects(manifest, upgrade)
+        except yaml.MarkedYAMLError as error:
+            mark = error.problem_mark or error.context_mark
+            return "%s: no YAML%s" % (what, " at line %d" % (mark.line + 1) if mark else "")
+        except (yaml.YAMLError, ValueError):
+            return "%s: it holds a value that YAML cannot be" % what
+        except (AttributeError, KeyError, TypeError):
+            return "%s: an object in it lacks apiVersion, kind or metadata.name" % what
+    return None
 
 
 def chart_rules(upgrade):
     """The rights that an upgrade of a release needs for its objects, as rules. Helm looks at each."""
     found = []
     for verb, kind, where, name, group in changes(upgrade):
-        found += _on_object(kind, where, name, group, {"get", verb})
+        found += _on_object(upgrade, kind, where, name, group, {"get", verb})
     for hook in hooks(upgrade):
-        for kind, where, name, group in _objects(hook["manifest"], upgrade["namespace"]):
-            found += _on_object(kind, where, name, group, {"create", "delete", "get", "list", "watch"})
+        for kind, where, name, group in _objects(hook["manifest"], upgrade):
+            found += _on_object(upgrade, kind, where, name, group, {"create", "delete", "get", "list", "watch"})
     return found
 
 
@@ -89,8 +131,16 @@ def hooks(upgrade):
     return [hook for hook in upgrade["hooks"] if {"pre-upgrade", "post-upgrade"} & set(hook["events"])]
 
 
-def _on_object(kind, where, name, group, verbs):
-    resource = _plural(kind) + ("." + group if group else "")
+def guessed(upgrade):
+    """The resources of an upgrade that the cluster does not serve, so that their names are guessed."""
+    manifests = [upgrade["installed"], upgrade["rendered"]] + [hook["manifest"] for hook in hooks(upgrade)]
+    kinds = {(key[0], key[3]) for manifest in manifests for key in _objects(manifest, upgrade)}
+    found = (_resource_of(kind, group, upgrade["served"]) for kind, group in kinds)
+    return {resource for resource, _is_namespaced, is_guessed in found if is_guessed}
+
+
+def _on_object(upgrade, kind, where, name, group, verbs):
+    resource = _resource_of(kind, group, upgrade["served"])[0]
     # What is to be created has no name yet, as far as rights go.
     rules_of_it = [(resource, where, name, sorted(verbs - {"create"}))]
     return rules_of_it + ([(resource, where, None, ["create"])] if "create" in verbs else [])
@@ -100,10 +150,23 @@ def template_changes(upgrade, daemonset):
     """Whether the upgrade gives this DaemonSet other pods."""
     key = ("DaemonSet", upgrade["namespace"], daemonset["metadata"]["name"], "apps")
     templates = [
-        ((_objects(upgrade[name], upgrade["namespace"]).get(key) or {}).get("spec") or {}).get("template")
+        ((_objects(upgrade[name], upgrade).get(key) or {}).get("spec") or {}).get("template")
         for name in ("installed", "rendered")
     ]
     return templates[0] != templates[1]
+
+
+def _resource_of(kind, group, served):
+    """(resource, whether it is in a namespace, whether that is guessed) of a kind.
+
+    served: what the cluster serves, as {group/version: {kind: {name, namespaced}}}.
+    """
+    suffix = "." + group if group else ""
+    for version in sorted(served):
+        if version.rpartition("/")[0] == group and kind in served[version]:
+            known = served[version][kind]
+            return known["name"] + suffix, known["namespaced"], False
+    return _plural(kind) + suffix, not _is_cluster_wide(kind), True
 
 
 def _is_cluster_wide(kind):
@@ -111,19 +174,20 @@ def _is_cluster_wide(kind):
 
 
 def _plural(kind):
-    """The resource of a kind, as Kubernetes itself guesses it."""
+    """The resource of a kind, as it is called in most cases."""
     word = kind.lower()
     if word.endswith("endpoints"):
         return word
     if word.endswith("s"):
         return word + "es"
-    return word[:-1] + "ies" if word.endswith("y") else word + "s"
+    return word[:-1] + "ies" if word.endswith("y") and word[-2:-1] not in "aeiou" else word + "s"
 
 
 def reviews(namespace, upgrade=None):
     """A SelfSubjectAccessReview for each right that any method may need, or that the upgrade of a release needs."""
-    wanted = chart_rules(upgrade) if upgrade else []
-    for method in () if upgrade else (HELM, CONFIGMAP, NODE_CONFIG_METHOD):
+    # What cannot be read the plan refuses.
+    wanted = chart_rules(upgrade) if upgrade and not unreadable(upgrade) else []
+    for method in () if wanted else (HELM, CONFIGMAP, NODE_CONFIG_METHOD):
         wanted += rules(method, True, namespace, True)
     documents = []
     for resource, where, name, verb in sorted({rule[:3] + (verb,) for rule in wanted for verb in rule[3]}, key=str):
@@ -204,14 +268,16 @@ def _told_rule(rule, namespace):
     return told + ("" if where == namespace else " in namespace %s" % where if where else " in the whole cluster")
 
 
-def refusal(missing, namespace):
+def refusal(missing, namespace, remark=""):
+    """remark: a sentence on it, or nothing."""
     documents = role_manifests(missing)
     return (
-        "endpoint_routes_kubeconfig: its account has no permission in namespace %s to: %s. Apply this, bind it to the "
-        "account as the last lines say, and run again\n---\n%s%s"
+        "endpoint_routes_kubeconfig: its account has no permission in namespace %s to: %s. %sApply this, bind it to "
+        "the account as the last lines say, and run again\n---\n%s%s"
         % (
             namespace,
             "; ".join(visible(_told_rule(rule, namespace)) for rule in missing),
+            visible(remark) + " " if remark else "",
             "---\n".join(yaml.safe_dump(document, sort_keys=False) for document in documents),
             "\n".join("# " + visible(_bind(document)) for document in documents),
         )

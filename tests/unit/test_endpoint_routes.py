@@ -1177,6 +1177,22 @@ JOB = {
 }
 
 
+# As kubernetes.core.k8s_cluster_info tells it.
+SERVED = {
+    "v1": {
+        "ConfigMap": {"name": "configmaps", "namespaced": True},
+        "Secret": {"name": "secrets", "namespaced": True},
+        "Service": {"name": "services", "namespaced": True},
+    },
+    "apps/v1": {
+        "DaemonSet": {"name": "daemonsets", "namespaced": True},
+        "Deployment": {"name": "deployments", "namespaced": True},
+    },
+    "gateway.networking.k8s.io/v1": {"Gateway": {"name": "gateways", "namespaced": True}},
+    "example.com/v1": {"Fleet": {"name": "fleetses", "namespaced": False}},
+}
+
+
 def upgrade(hooks=(), **changed):
     changed.setdefault("cilium_config", CONFIG_ON)
     return {
@@ -1184,6 +1200,7 @@ def upgrade(hooks=(), **changed):
         "installed": rendered(),
         "rendered": rendered(**changed),
         "hooks": list(hooks),
+        "served": SERVED,
     }
 
 
@@ -1230,8 +1247,10 @@ def test_what_the_hooks_of_an_upgrade_need():
     assert ("batch", "jobs", "kube-system", "k") not in found
 
 
-def upgraded(restart="rolling", batch=1, strategy=None, all_granted=True, pods=None, hooks=(), **changed):
-    given = seen(releases=[secret(1)], helm=helm(), upgrade=upgrade(hooks, **changed), pods=pods)
+def upgraded(
+    restart="rolling", batch=1, strategy=None, all_granted=True, pods=None, hooks=(), manifests=None, **changed
+):
+    given = seen(releases=[secret(1)], helm=helm(), upgrade=manifests or upgrade(hooks, **changed), pods=pods)
     given["daemonsets"][0]["metadata"]["name"] = "cilium"
     given["daemonsets"][0]["spec"]["updateStrategy"] = strategy
     if all_granted:
@@ -1319,6 +1338,53 @@ def test_a_rollout_reaches_the_agents_that_are_not_meant_too():
 def test_in_how_many_steps_a_daemonset_restarts(most, count, at_once, steps):
     assert agents.rollout({"rollingUpdate": {"maxUnavailable": most}}, count) == {"at_once": at_once, "steps": steps}
     assert agents.rollout({}, 1) == {"at_once": 1, "steps": 1}
+
+
+def test_a_resource_is_called_as_the_cluster_calls_it():
+    added = {
+        "gate": {"apiVersion": "gateway.networking.k8s.io/v1beta1", "kind": "Gateway", "metadata": {"name": "gate"}},
+        "fleet": {"apiVersion": "example.com/v1", "kind": "Fleet", "metadata": {"name": "fleet"}},
+        "tray": {"apiVersion": "example.com/v1", "kind": "Tray", "metadata": {"name": "tray"}},
+    }
+    found = rights_for(upgrade(**added))
+    assert found["gateway.networking.k8s.io", "gateways", "kube-system", None] == {"create"}
+    assert found["example.com", "fleetses", None, None] == {"create"}
+    assert found["example.com", "trays", "kube-system", None] == {"create"}
+    (told,) = upgraded(all_granted=False, **added)[0]["problems"]
+    guessed = "The cluster does not serve clusterroles.rbac.authorization.k8s.io, ingressclasses.networking.k8s.io"
+    assert guessed in told
+    assert "trays.example.com" in told[told.index(guessed) :]
+    assert "fleetses" not in told[told.index(guessed) : told.index("guessed by their kinds")]
+    (told,) = upgraded(all_granted=False, role=None, **{"class": None, "deny": None})[0]["problems"]
+    assert "does not serve" in told
+
+
+def test_the_objects_of_a_list_are_objects():
+    secrets = [{"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s%d" % number}} for number in (1, 2)]
+    for kind, items in (("List", secrets), ("SecretList", [{"metadata": each["metadata"]} for each in secrets])):
+        found = rights_for(upgrade(many={"apiVersion": "v1", "kind": kind, "items": items}))
+        assert found["", "secrets", "kube-system", "s1"] == found["", "secrets", "kube-system", "s2"] == {"get"}
+        assert not [key for key in found if "list" in key[1]]
+
+
+@pytest.mark.parametrize("text", ["a: =", "a: 2024-99-99", "a: !!python/object:x {}", "- a", "kind: 1", "a: [*b"])
+def test_what_yaml_cannot_be_is_refused_with_the_name_of_the_release(text):
+    given = upgrade()
+    document = "---\napiVersion: v1\nkind: Secret\nmetadata: {name: secret}\n%s\n" % text
+    given["rendered"] += document
+    found, _options = upgraded(manifests=given)
+    if text == "a: =":
+        # That is a text to Kubernetes.
+        assert found["problems"] == []
+        assert found["also"] == ["Secret secret created"]
+        return
+    (told,) = found["problems"]
+    assert told.startswith("endpoint_routes_release: what helm tells of the release cilium cannot be read (rendered: ")
+    assert "2024" not in told
+    assert rights.reviews("kube-system", given) == rights.reviews("kube-system")
+    # A hook is no different.
+    given = upgrade([dict(JOB, manifest=document)])
+    assert "cannot be read (hook certgen: " in upgraded(manifests=given)[0]["problems"][0]
 
 
 def test_other_rights_do_not_replace_what_was_applied_before():
