@@ -22,7 +22,7 @@ options:
   upgrade:
     description:
       - What an upgrade of the Helm release would do - C(namespace), the manifests C(installed) and C(rendered) as
-        texts, the C(hooks), and what the cluster serves (C(served)).
+        texts, the C(hooks), what the cluster serves (C(served)), and whether the dry run C(looks_up) what is there.
         With it only the rights for these objects are asked for.
     type: dict
 """

@@ -400,10 +400,18 @@ def _plan_upgrade(found, seen, options, everyone):
         )
         return
     words = {"create": "created", "delete": "deleted", "patch": "changed"}
+    if not seen["upgrade"]["looks_up"]:
+        words = {verb: "may be " + word for verb, word in words.items()}
     for verb, kind, where, name, _group in rights.changes(seen["upgrade"]):
         if verb in words and (kind, name) != ("ConfigMap", CONFIG_MAP):
             found["also"].append("%s %s %s" % (kind, name if where else name + " (of the whole cluster)", words[verb]))
     found["also"] += ["hook %s run" % hook["name"] for hook in rights.hooks(seen["upgrade"])]
+    if found["also"] and not seen["upgrade"]["looks_up"]:
+        note(
+            found,
+            "helm before 3.13 finds nothing by a chart's lookup in a dry run: what a chart keeps that way, such as a "
+            "certificate, seems to change",
+        )
     strategy = seen["daemonsets"][0]["spec"].get("updateStrategy") or {}
     if (
         everyone

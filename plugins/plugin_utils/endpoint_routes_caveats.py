@@ -75,6 +75,11 @@ def _on_rights(missing, upgrade):
     guessed = sorted(rights.guessed(upgrade) & {rule[0] for rule in missing})
     if guessed:
         told.append("The cluster does not serve %s, so that these names are guessed by their kinds." % few(guessed))
+    if not upgrade["looks_up"] and any({"create", "delete", "patch"} & set(rule[3]) for rule in missing):
+        told.append(
+            "What is kept by the chart's lookup seems to change to this helm; 3.13 or newer looks it up, and may need "
+            "less."
+        )
     return " ".join(told)
 
 

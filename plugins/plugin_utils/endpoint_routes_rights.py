@@ -52,7 +52,7 @@ def rules(method, restart, namespace, node_configs=False):
 def changes(upgrade):
     """What an upgrade of a release would do to its objects: [(verb, kind, namespace or None, name, group)].
 
-    upgrade: {namespace, installed, rendered, hooks, served}, the manifests as texts. The verb is create,
+    upgrade: {namespace, installed, rendered, hooks, served, looks_up}, the manifests as texts. The verb is create,
     patch or delete, and get for what stays as it is. A chart may render a thing anew each time, such as a certificate.
     """
     before, after = (_objects(upgrade[name], upgrade) for name in ("installed", "rendered"))

@@ -1201,6 +1201,7 @@ def upgrade(hooks=(), **changed):
         "rendered": rendered(**changed),
         "hooks": list(hooks),
         "served": SERVED,
+        "looks_up": True,
     }
 
 
@@ -1385,6 +1386,27 @@ def test_what_yaml_cannot_be_is_refused_with_the_name_of_the_release(text):
     # A hook is no different.
     given = upgrade([dict(JOB, manifest=document)])
     assert "cannot be read (hook certgen: " in upgraded(manifests=given)[0]["problems"][0]
+
+
+def test_what_a_helm_without_lookup_cannot_know_is_said():
+    given = dict(upgrade(certs={"data": {}}), looks_up=False)
+    found, _options = upgraded(manifests=given)
+    assert found["also"] == ["Secret certs may be changed"]
+    assert "helm before 3.13 finds nothing by a chart's lookup" in found["notes"][0]
+    # Helm that finds out in the middle of an upgrade is worse than a right too many.
+    (told,) = upgraded(manifests=given, all_granted=False)[0]["problems"]
+    assert "get, patch secrets certs" in told
+    assert "3.13 or newer looks it up, and may need less. Apply this" in told
+    assert "3.13" not in upgraded(all_granted=False, certs={"data": {}})[0]["problems"][0]
+    assert upgraded(manifests=dict(upgrade(), looks_up=False))[0]["notes"] == upgraded()[0]["notes"]
+
+
+@pytest.mark.parametrize(
+    ("said", "looks_up"),
+    [("v3.6.2+gee407bd", False), ("v3.12.3+g3a31588", False), ("v3.13.0", True), ("v4.0.1", True), ("", False)],
+)
+def test_which_helm_looks_up(said, looks_up):
+    assert variable("__endpoint_routes_looks_up", __endpoint_routes_helm_version={"stdout": said}) is looks_up
 
 
 def test_other_rights_do_not_replace_what_was_applied_before():
