@@ -1107,9 +1107,9 @@ def test_what_a_lost_host_said_before_acting_is_not_taken_for_what_it_says_after
     found = variable("__endpoint_routes_hosts", **given, __endpoint_routes_stage="after")
     assert [each["host"] for each in found] == ["a"]
     switch = yaml.safe_load((ROLE / "tasks/switch.yml").read_text())
-    kept = [task["ansible.builtin.set_fact"] for task in switch if "ansible.builtin.set_fact" in task]
-    stages = [facts["__endpoint_routes_host"]["stage"] for facts in kept if "__endpoint_routes_host" in facts]
-    assert stages == ["before", "after"]
+    kept = [task for task in switch if "__endpoint_routes_host" in task.get("ansible.builtin.set_fact", {})]
+    assert [task.get("vars", {}).get("__endpoint_routes_stage") for task in kept] == [None, "after"]
+    assert kept[0]["ansible.builtin.set_fact"]["__endpoint_routes_host"]["stage"] == "{{ __endpoint_routes_stage }}"
     assert switch[-1]["vars"]["__endpoint_routes_stage"] == "after"
 
 
