@@ -165,7 +165,8 @@ def judge(agents, before, after, hosts, times, known=(), written=()):
         elif times.get(node):
             state, reason = CURRENT, "it is younger than the settings"
         else:
-            state, reason = UNKNOWN, "nothing tells what it runs with"
+            state = UNKNOWN
+            reason = "nothing tells what it runs with: no host of this run does, and of its settings no time is known"
         is_remembered = runs is not None or (node in written if is_changed else is_old)
         only_now = state == STALE and not is_remembered
         told.append(dict(agent, configured=value, runs=runs, state=state, reason=reason, only_now=only_now))
