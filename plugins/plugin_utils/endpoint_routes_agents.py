@@ -149,8 +149,7 @@ def judge(agents, before, after, hosts, times, known=(), written=()):
         runs = hosts.get(node, {}).get("agent")
         is_young = bool(times.get(node)) and agent["created"] >= times[node]
         is_old = bool(times.get(node)) and not is_young
-        is_changed = as_flag(before[node][0]) != value
-        changes = is_changed or agent["uid"] in known
+        changes = as_flag(before[node][0]) != value
         # What is there to be read of one that has not started is its predecessor's.
         is_starting = is_young and not agent["ready"]
         if runs is not None and not (is_starting and (changes or runs != value)):
@@ -162,12 +161,14 @@ def judge(agents, before, after, hosts, times, known=(), written=()):
             state, reason = UNKNOWN, "it is not ready yet, and what is there to be read is its predecessor's"
         elif is_old:
             state, reason = STALE, "it is older (%s) than the settings (%s)" % (agent["created"], times[node])
+        elif agent["uid"] in known:
+            state, reason = STALE, "this run changed its value"
         elif times.get(node):
             state, reason = CURRENT, "it is younger than the settings"
         else:
             state = UNKNOWN
             reason = "nothing tells what it runs with: no host of this run does, and of its settings no time is known"
-        is_remembered = runs is not None or (node in written if is_changed else is_old)
+        is_remembered = runs is not None or (node in written if changes else is_old)
         only_now = state == STALE and not is_remembered
         told.append(dict(agent, configured=value, runs=runs, state=state, reason=reason, only_now=only_now))
     return told

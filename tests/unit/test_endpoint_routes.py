@@ -598,6 +598,8 @@ def test_what_is_written_with_its_time_needs_no_memory():
         (seen(config_map("true", time=LATER), stale=["uid-node1"], **old), {}),
     ):
         found = planned(given, **options)
+        if given["stale"]:
+            assert "it is older" in found["agents"][0]["reason"]
         assert "node1" in [agent["node"] for batch in found["batches"] for agent in batch]
         assert only_now(found) == []
     # The nodes that are left get their value from elsewhere.
