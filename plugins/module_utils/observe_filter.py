@@ -87,7 +87,7 @@ def observe(
         "counters": counters(unread),
         "unread": unread,
     }
-    facts["other_writers"], unread_files = other_writers.find("/")
+    facts["other_writers"], unread_files = other_writers.find("/", systemd.version if systemd else None)
     unread.extend(unread_files)
     try:
         seen = see_devices(iproute, exempt, uplink_devices)

@@ -11,16 +11,16 @@ import errno
 import os
 import re
 import stat
-from collections import OrderedDict
 
 from ansible_collections.nodeward.cilium.plugins.module_utils import plan, sysctl_d
 
 MAX_BYTES = 1 << 20
+NETWORKD_SINCE = 255  # systemd 255 NEWS: IPv4ReversePathFilter=
 
 _ASSIGNMENT = re.compile(r"^\s*-?(?P<key>net[./]ipv4[./]conf[./][^\s=]+[./]rp_filter)\s*=\s*(?P<value>[^\s#;]+)")
 _NETWORKD = re.compile(r"^\s*IPv4ReversePathFilter\s*=\s*(?P<value>\S+)")
 _NETWORKD_SETS = {"no": 0, "strict": 1, "loose": 2}  # systemd.network(5)
-_NETWORKD_NAMES = re.compile(r"^\s*Name\s*=\s*(?P<value>.*?)\s*$")
+_SETTING = re.compile(r"^\s*[A-Za-z]\w*\s*=")
 _SECTION = re.compile(r"^\s*\[(?P<name>[^\]]+)\]")
 
 # systemd.network(5): strongest folder first.
@@ -40,46 +40,61 @@ NETWORK_MANAGER_FOLDERS = (
 DISPATCHER_FOLDERS = ("/etc/NetworkManager/dispatcher.d", "/usr/lib/NetworkManager/dispatcher.d")
 
 
-def find(root="/"):
+def find(root="/", systemd_version=None):
     """(writers, unread): every line that sets the filter by another way than the loaders' files.
 
     A writer is a dict of ``by`` (networkd, ufw, networkmanager, tuned), ``path``, ``line``, ``text``; ``names`` (all,
-    default, devices or globs) and ``value`` as written, and ``sets``, the number that this is, each where it is said.
+    default, devices or globs) and ``value`` as written, and ``sets``, the number that this is, each where it is said;
+    ``narrowed``, whether it is for some of these alone, and ``not_on``, the globs of devices that it is not for.
     """
     reader = _Reader(root)
-    writers = _networkd(reader) + _ufw(reader) + _network_manager(reader) + _tuned(reader)
+    knows_it = systemd_version is None or systemd_version >= NETWORKD_SINCE
+    writers = (_networkd(reader) if knows_it else []) + _ufw(reader) + _network_manager(reader) + _tuned(reader)
     return writers, reader.unread
 
 
 def _networkd(reader):
-    units, seen = OrderedDict(), set()
+    """Its units in their order: of those that match a device the first alone is applied to it."""
+    units, dropins, found, claimed = {}, {}, [], []
     for folder in NETWORKD_FOLDERS:
         for name in reader.names(folder):
             path = "%s/%s" % (folder, name)
-            if name in seen:
-                continue  # the same name in a weaker folder is masked
+            # The same name in a weaker folder is masked.
             if name.endswith(".network"):
-                seen.add(name)
-                units.setdefault(name, []).append(path)
+                units.setdefault(name, path)
             elif name.endswith(".network.d"):
+                parts = dropins.setdefault(name[: -len(".d")], {})
                 for part in reader.names(path):
-                    if part.endswith(".conf") and "%s/%s" % (name, part) not in seen:
-                        seen.add("%s/%s" % (name, part))
-                        units.setdefault(name[: -len(".d")], []).append("%s/%s" % (path, part))
-    found = []
-    for paths in units.values():
-        names = _networkd_names(reader, paths)
+                    if part.endswith(".conf"):
+                        parts.setdefault(part, "%s/%s" % (path, part))
+    for name, unit in sorted(units.items()):
+        if not reader.lines(unit):
+            continue  # empty, or a link to /dev/null
+        parts = dropins.get(name, {})
+        paths = [unit] + [parts[part] for part in sorted(parts)]
+        names, narrowed = _networkd_match(reader, paths)
         for path in paths:
             for writer in _matching(reader, "networkd", path, _NETWORKD, "Network"):
-                found.append(dict(writer, names=names, sets=_NETWORKD_SETS.get(writer["value"])))
+                known = {"names": names, "narrowed": narrowed, "not_on": list(claimed)}
+                found.append(dict(writer, sets=_NETWORKD_SETS.get(writer["value"]), **known))
+        claimed += names if names and not narrowed else []
     return found
 
 
-def _networkd_names(reader, paths):
-    """The globs of devices that a unit is for at most; None where it chooses them otherwise than by name."""
-    lines = [line for path in paths for line in _matching(reader, "networkd", path, _NETWORKD_NAMES, "Match")]
-    names = [name for line in lines for name in line["value"].split()]
-    return None if any(name.startswith("!") for name in names) else names or None
+def _networkd_match(reader, paths):
+    """(names, narrowed): the globs of devices that a unit is for, None where it names none; and whether that is all."""
+    conditions = {}
+    for line in [each for path in paths for each in _matching(reader, "networkd", path, _SETTING, "Match")]:
+        key, _equals, value = [part.strip() for part in line["text"].partition("=")]
+        # An empty value takes back what was said before.
+        conditions[key] = conditions.get(key, []) + value.split() if value else []
+    conditions = {key: words for key, words in conditions.items() if words}
+    if not conditions:
+        return ["*"], False
+    names = conditions.pop("Name", [])
+    if not names or any(name.startswith("!") or name.endswith("\\") for name in names):
+        return None, True
+    return names, bool(conditions)
 
 
 def _ufw(reader):
@@ -152,6 +167,8 @@ def _matching(reader, by, path, expression, section=None):
                     "names": [name] if name else None,
                     "value": said.get("value"),
                     "sets": sysctl_d.kernel_integer(said["value"]) if name else None,
+                    "narrowed": False,
+                    "not_on": [],
                 }
             )
     return found

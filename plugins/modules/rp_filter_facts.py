@@ -316,8 +316,8 @@ ansible_facts:
         other_writers:
           description:
             - Lines by which others than the loaders set the filter, found in files - systemd-networkd's
-              C(IPv4ReversePathFilter=), ufw's own sysctl file, NetworkManager (its connectivity checks make a strict
-              device loose) and the active profile of tuned.
+              C(IPv4ReversePathFilter=), which it has from systemd 255 on, ufw's own sysctl file, NetworkManager (its
+              connectivity checks make a strict device loose) and the active profile of tuned.
           type: list
           elements: dict
           returned: always
@@ -341,7 +341,7 @@ ansible_facts:
             names:
               description:
                 - V(all), V(default), the device or the globs of devices that it is for; for networkd, those of the
-                  unit's C([Match] Name=), which has other conditions maybe. Null where no name is said.
+                  unit's C([Match] Name=), of which alternative names are not looked at. Null where no name is said.
               type: list
               elements: str
               returned: always
@@ -353,6 +353,16 @@ ansible_facts:
             sets:
               description: That value as the number that the kernel gets; null where it is not known.
               type: int
+              returned: always
+            narrowed:
+              description: Whether it is for some of these devices alone, by other conditions of networkd's C([Match]).
+              type: bool
+              returned: always
+            not_on:
+              description:
+                - Globs of devices that it is not for, since networkd applies to each the first unit that matches it.
+              type: list
+              elements: str
               returned: always
         counters:
           description: Packets since boot, in this network namespace; null where a counter could not be read.

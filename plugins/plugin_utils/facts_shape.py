@@ -223,7 +223,16 @@ _RP_FILTER = {
     ),
     "other_writers": (
         _list(
-            _members(by=_text, text=_text, names=_maybe(_list(_text)), value=_maybe_text, sets=_maybe_number, **_place)
+            _members(
+                by=_text,
+                text=_text,
+                names=_maybe(_list(_text)),
+                value=_maybe_text,
+                sets=_maybe_number,
+                narrowed=_flag,
+                not_on=_list(_text),
+                **_place,
+            )
         ),
         [],
     ),

@@ -21,17 +21,13 @@ def to_come(rp_filter, device, dropped_at):
     every, present = rp_filter["all"], rp_filter["devices"].get(device)
     has_procps = rp_filter["loaders"]["procps"] is not None
     procps_device = (present or pattern_of(rp_filter, device))["configured"]["procps"]
-    writers = rp_filter["other_writers"]
-    # networkd sees each new device; the others ran when it was not there yet, and `all` stays as they leave it.
-    name = device or devices.to_come(pattern_name(rp_filter, device) or devices.CILIUM_PATTERNS[0])
-    on_new = [writer for writer in writers if writer["by"] == "networkd" and sets_device(writer, name)]
-    own_line = _largest([new_device] + [_as_line(writer, name) for writer in on_new])
-    at_boot = [every["configured"]["systemd_sysctl"]]
-    at_boot += [_as_line(writer, "all") for writer in writers if sets_all(writer)]
+    on_new, on_all = past_the_loaders(rp_filter, device)
+    own_line = _largest([new_device] + [as_line(writer) for writer in on_new])
+    all_line = _largest([every["configured"]["systemd_sysctl"]] + [as_line(writer) for writer in on_all])
     return {
         "pod": horizon(every["running"], None, 0, own_line, dropped_at),
         # No line decides: the kernel boots with 0, and Cilium makes its devices with 0.
-        "boot": horizon(0, _largest(at_boot), 0, own_line, dropped_at),
+        "boot": horizon(0, all_line, 0, own_line, dropped_at),
         "sysctl_system": horizon(
             every["running"],
             every["configured"]["procps"] if has_procps else None,
@@ -42,26 +38,47 @@ def to_come(rp_filter, device, dropped_at):
     }
 
 
+def past_the_loaders(rp_filter, device=None):
+    """Other programs that set a pod's device that comes, and those that set `all`."""
+    writers = rp_filter["other_writers"]
+    # networkd sees each new device; the others ran when it was not there yet, and `all` stays as they leave it.
+    name = device or devices.to_come(pattern_name(rp_filter, device) or devices.CILIUM_PATTERNS[0])
+    on_new = [writer for writer in writers if writer["by"] == "networkd" and sets_device(writer, name)]
+    return on_new, [writer for writer in writers if sets_all(writer)]
+
+
 def sets_all(writer):
     """Whether another program than the loaders sets `all`. networkd knows devices alone."""
-    return writer["by"] != "networkd" and bool(writer["names"]) and devices.matches("all", writer["names"])
+    return writer["by"] != "networkd" and _names(writer, "all")
+
+
+def _sets_default(writer):
+    """Whether it writes `default`, which reaches each device that nobody wrote before."""
+    return writer["by"] != "networkd" and _names(writer, "default")
 
 
 def sets_device(writer, name):
-    """Whether it names the device."""
-    return bool(writer["names"]) and devices.matches(name, writer["names"])
+    """Whether it sets the device for sure."""
+    return _names(writer, name) and not writer["narrowed"] and not devices.matches(name, writer["not_on"])
 
 
 def may_set(writer, name):
     """Whether it may set what the device is filtered with."""
-    return writer["names"] is None or sets_all(writer) or sets_device(writer, name)
+    if writer["names"] is None or _names(writer, name):
+        return not devices.matches(name, writer["not_on"])
+    return sets_all(writer)
 
 
-def _as_line(writer, name):
+def _names(writer, name):
+    return bool(writer["names"]) and devices.matches(name, writer["names"])
+
+
+def as_line(writer):
     """What another program sets, as if it were a loader's line; None where that is not known."""
     if writer["sets"] is None:
         return None
-    key = "IPv4ReversePathFilter" if writer["by"] == "networkd" else sysctl_d.spell(sysctl_d.conf_key(name))
+    names = writer["names"] or ["DEVICE"]
+    key = "IPv4ReversePathFilter" if writer["by"] == "networkd" else sysctl_d.spell(sysctl_d.conf_key(names[0]))
     return {"value": writer["sets"], "path": writer["path"], "line": writer["line"], "key": key}
 
 
@@ -130,24 +147,38 @@ def uplink_to_come(rp_filter, name):
     # At boot a device begins with `default`, and without any line with 0.
     own = device["configured"]["systemd_sysctl"] or rp_filter["default"]["configured"]["systemd_sysctl"]
     at_boot = _of_lines((0, own), (0, every["configured"]["systemd_sysctl"]))
-    others = [writer for writer in rp_filter["other_writers"] if may_set(writer, name)]
-    if others:
+    others = [
+        writer
+        for writer in rp_filter["other_writers"]
+        if may_set(writer, name) or not device["configured"]["systemd_sysctl"] and _sets_default(writer)
+    ]
+    loosens = [writer for writer in others if _loosens(writer)]
+    others = [writer for writer in others if writer not in loosens]
+    if others or loosens:
         of_all = [writer["sets"] for writer in others if sets_all(writer)]
-        of_own = [writer["sets"] for writer in others if not sets_all(writer) or sets_device(writer, name)]
+        of_own = [writer["sets"] for writer in others if not sets_all(writer) or _names(writer, name)]
         of_all.append(_value(every["configured"]["systemd_sysctl"]))
         of_own.append(_value(own))
-        at_boot["lines"] += [line for line in (_as_line(writer, name) for writer in others) if line]
-        at_boot["value"] = None
+        possible = {None}
         if None not in of_all + of_own:
             possible = {max(values) for values in itertools.product(of_all, of_own)}
-            if possible == {0} or 0 not in possible:
-                at_boot["value"] = min(possible, key=_strength)
+            if loosens and 1 in possible:
+                possible.add(2)
+                others = others + loosens
+        at_boot["lines"] += [line for line in (as_line(writer) for writer in others) if line]
+        is_known = None not in possible and (possible == {0} or 0 not in possible)
+        at_boot["value"] = min(possible, key=_strength) if is_known else None
     return {
         "boot": at_boot,
         "sysctl_system": _of_lines(
             (device["running"], device["configured"]["procps"]), (every["running"] or 0, every["configured"]["procps"])
         ),
     }
+
+
+def _loosens(writer):
+    """NetworkManager's connectivity checks make a strict device loose, and leave any other as it is."""
+    return writer["by"] == "networkmanager" and writer["sets"] == 2
 
 
 def _strength(value):

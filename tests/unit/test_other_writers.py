@@ -23,7 +23,10 @@ def test_networkd(tmp_path):
         {
             "/etc/systemd/network/10-eth.network": NETWORK,
             "/usr/lib/systemd/network/10-eth.network": NETWORK,  # masked by the one in /etc
+            "/usr/lib/systemd/network/20-x.network": "[Match]\nName=x\n",
             "/usr/lib/systemd/network/20-x.network.d/a.conf": "[Network]\nIPv4ReversePathFilter = no\n",
+            # Without its unit it is none.
+            "/usr/lib/systemd/network/25-x.network.d/a.conf": "[Network]\nIPv4ReversePathFilter = no\n",
             "/etc/systemd/network/30-x.netdev": NETWORK,
             "/etc/systemd/network/40-x.network": "[Match]\nIPv4ReversePathFilter=strict\n# [Network]\n",
         },
@@ -34,20 +37,45 @@ def test_networkd(tmp_path):
     ]
 
 
-@pytest.mark.parametrize("match, names", [
-    ("Name=eth0", ["eth0"]), ("Name=en* eth?", ["en*", "eth?"]), ("Name=lxc*\nName=en*", ["lxc*", "en*"]),
-    ("Name=!lxc*", None), ("Type=ether", None), ("Name=", None), ("Type=ether\nName=e*", ["e*"]),
+@pytest.mark.parametrize("match, names, narrowed", [
+    ("Name=eth0", ["eth0"], False), ("Name=en* eth?", ["en*", "eth?"], False),
+    ("Name=lxc*\nName=en*", ["lxc*", "en*"], False), ("Name=lxc*\nName=\nName=en*", ["en*"], False),
+    ("Name=!lxc*", None, True), ("Type=ether", None, True), ("Name=lxc* \\\n en*", None, True),
+    ("Type=ether\nName=e*", ["e*"], True), ("Name=", ["*"], False), ("# Name=x", ["*"], False),
 ])  # fmt: skip
-def test_which_devices_networkd_means(tmp_path, match, names):
+def test_which_devices_networkd_means(tmp_path, match, names, narrowed):
     folder = tmp_path / "etc/systemd/network"
     (folder / "10-x.network.d").mkdir(parents=True)
     (folder / "10-x.network").write_text("[Match]\n%s\n[Network]\nIPv4ReversePathFilter=loose\n" % match)
     (folder / "10-x.network.d/a.conf").write_text("[Network]\nIPv4ReversePathFilter=yes\n")
     writers, _unread = other_writers.find(str(tmp_path))
-    assert [(each["line"], each["names"], each["value"], each["sets"]) for each in writers] == [
-        (len(match.splitlines()) + 3, names, "loose", 2),
-        (2, names, "yes", None),
+    assert [(each["line"], each["value"], each["sets"]) for each in writers] == [
+        (len(match.splitlines()) + 3, "loose", 2),
+        (2, "yes", None),
     ]
+    assert [(each["names"], each["narrowed"], each["not_on"]) for each in writers] == [(names, narrowed, [])] * 2
+
+
+def test_networkd_applies_the_first_unit_that_matches(tmp_path):
+    strict = "[Network]\nIPv4ReversePathFilter=strict\n"
+    files = {
+        "run/systemd/network/05-narrow.network": "[Match]\nName=wl*\nType=wlan\n",
+        "usr/lib/systemd/network/10-cilium.network": "[Match]\nName=lxc* cilium_*\n[Link]\nUnmanaged=yes\n",
+        "etc/systemd/network/20-eth.network": "[Match]\nName=eth0\n" + strict,
+        "etc/systemd/network/30-empty.network": "",
+        "etc/systemd/network/99-all.network": "[Match]\nName=*\n" + strict,
+    }
+    for path, text in files.items():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(text)
+    writers, _unread = other_writers.find(str(tmp_path))
+    assert [(each["names"], each["not_on"]) for each in writers] == [
+        (["eth0"], ["lxc*", "cilium_*"]),
+        (["*"], ["lxc*", "cilium_*", "eth0"]),
+    ]
+    # Before 255 it does not know the setting.
+    assert other_writers.find(str(tmp_path), 254)[0] == []
+    assert other_writers.find(str(tmp_path), 255)[0] == writers
 
 
 @pytest.mark.parametrize("line, names, sets", [
