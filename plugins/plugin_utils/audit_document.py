@@ -453,7 +453,7 @@ _SPACE = re.compile(r"[ \t\r\n]*")
 
 def _members(text):
     """Key and value of an object's members in turn; the value of `nodes` is an iterator."""
-    read = json.JSONDecoder().raw_decode
+    read = json.JSONDecoder(object_pairs_hook=_once).raw_decode
     at = _skip(text, _expect(text, 0, "{"))
     more = text[at : at + 1] != "}"
     while more:
@@ -470,6 +470,15 @@ def _members(text):
     at = _skip(text, _expect(text, at, "}"))
     if at != len(text):
         raise ValueError("expected the end at character %d" % at)
+
+
+def _once(pairs):
+    """An object of a document, in which nothing stands twice."""
+    made = dict(pairs)
+    if len(made) != len(pairs):
+        names = [name for name, _value in pairs]
+        raise ValueError("%.40s stands there twice" % next(name for name in names if names.count(name) > 1))
+    return made
 
 
 def _elements(text, at, read, end):

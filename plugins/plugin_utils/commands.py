@@ -25,14 +25,15 @@ def playbook(name, node, *arguments):
 
 def _is_name(node):
     try:
-        return bool(_HOST.match(node) or ipaddress.ip_address(node))
+        # Anything may stand behind the % of an address.
+        return bool(_HOST.match(node) or "%" not in node and ipaddress.ip_address(node))
     except ValueError:
         return False
 
 
 def for_node(command, node):
-    """A command as the catalogue has it, for this node alone where it is a playbook."""
-    match = re.match(r"ansible-playbook -i INVENTORY nodeward\.cilium\.(\w+)(?: (.*))?\Z", command)
+    """A command as the catalogue has it, for this node alone where it is a playbook; a report is of the whole fleet."""
+    match = re.match(r"ansible-playbook -i INVENTORY nodeward\.cilium\.(?!audit\b)(\w+)(?: (.*))?\Z", command)
     return playbook(match.group(1), node, *([match.group(2)] if match.group(2) else [])) if match else command
 
 

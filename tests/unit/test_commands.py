@@ -30,7 +30,7 @@ def test_what_hosts_are_called_is_a_name_to_limit(name):
     assert commands.playbook("harden", name).endswith(" --limit " + name)
 
 
-@pytest.mark.parametrize("name", [*HOSTILE, "!a", "&a", "@file", "~a.*", "a:b", "a,b", "a[1]", "node١", "this node"])
+@pytest.mark.parametrize("name", [*HOSTILE, "!a", "&a", "@file", "~a.*", "a:b", "a,b", "a[1]", "node١", "this node", "fe80::1%a,all"])
 def test_what_is_none_has_to_be_said(name):
     assert commands.playbook("harden", name).endswith(" --limit NODE")
 
@@ -40,6 +40,8 @@ def test_what_is_none_has_to_be_said(name):
     (HARDEN + " --check --diff", HARDEN + " --limit node1 --check --diff"),
     ("systemctl reset-failed systemd-sysctl.service", "systemctl reset-failed systemd-sysctl.service"),
     ("", ""),
+    # A report of one node would replace that of all.
+    ("ansible-playbook -i INVENTORY nodeward.cilium.audit", "ansible-playbook -i INVENTORY nodeward.cilium.audit"),
 ])  # fmt: skip
 def test_a_playbook_is_for_the_node_that_needs_it(command, told):
     assert commands.for_node(command, "node1") == told
