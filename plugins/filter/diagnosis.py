@@ -117,7 +117,9 @@ _value:
       description: As in the fact.
       type: dict
     cures:
-      description: Both, each with C(title), C(commands) and C(variables); empty where there is nothing to cure.
+      description:
+        - Each with C(title), C(commands) and C(variables); empty where there is nothing to cure. Both cures, and before
+          them lines of other programs than the loaders that would undo the first; no cure that such a line undoes.
       type: list
       elements: dict
     watch:
@@ -188,7 +190,7 @@ def diagnosis(rp_filter, routes, node="this node", pod="", address="", later=Non
         "next": to_come,
         "reload_on_add": rp_filter["reload_on_add"],
         "endpoint_routes": routes["endpoint_routes"],
-        "cures": _cures(node, stories) if state in ("broken", "at_risk", UNKNOWN) and _filter_is_why(stories) else [],
+        "cures": [],
         "watch": _watch(rp_filter, later, routes) if later else None,
         "probes": list(probes or []),
         "notes": _notes(rp_filter, routes),
@@ -196,6 +198,8 @@ def diagnosis(rp_filter, routes, node="this node", pod="", address="", later=Non
             dict(entry, needs_root=facts_shape.needs_root(entry)) for entry in routes["unread"] + rp_filter["unread"]
         ],
     }
+    if state in ("broken", "at_risk", UNKNOWN) and _filter_is_why(stories):
+        document["cures"] = _cures(node, stories, *_writers(rp_filter, document))
     document["summary"] = _summary(document, routes, pod or address, len(cut_off), risks)
     return document
 
@@ -426,30 +430,63 @@ def _filter_is_why(stories):
     return not stories or any(story["filter_is_why"] for story in stories)
 
 
-def _cures(node, stories):
+def _writers(rp_filter, document):
+    """(writers, is_theirs_alone): who filters pods past the loaders; and whether that alone will cut them off."""
+    writers = [each for some in horizons.past_the_loaders(rp_filter) for each in some if each["sets"]]
+    places = [(each["path"], each["line"]) for each in writers]
+    lines = [
+        (line["path"], line["line"]) in places
+        for horizon in document["next"].values()
+        if horizon["dropped"]
+        for line in horizon["lines"]
+        if line["value"]
+    ]
+    return writers, document["state"] == "at_risk" and bool(lines) and all(lines)
+
+
+def _cures(node, stories, writers, is_theirs_alone):
+    cures = [
+        {
+            "title": "take %(path)s:%(line)d out, or have it say 0: %(by)s sets the filter past both loaders" % writer,
+            "commands": [],
+            "variables": {},
+            "of": "",
+        }
+        for writer in writers
+    ]
+    if not is_theirs_alone:
+        cures.append(_exempting(node))
+    # With `all` on, endpoint routes cut nodes apart.
+    if not any(horizons.sets_all(writer) for writer in writers):
+        cures.append(_routing(stories))
+    return cures
+
+
+def _exempting(node):
+    return {
+        "title": "exempt Cilium's devices from the filter, and keep it on all others",
+        "commands": [
+            commands.playbook("harden", node, "--check --diff"),
+            commands.playbook("harden", node),
+        ],
+        "variables": {"rp_filter_state": "present"},
+        "of": "role nodeward.cilium.rp_filter",
+    }
+
+
+def _routing(stories):
     recreate = sorted({commands.recreate(story["pod"]) for story in stories} - {""})[:1]
     enable = "ansible-playbook -i INVENTORY nodeward.cilium.harden -e endpoint_routes_state=enabled"
-    return [
-        {
-            "title": "exempt Cilium's devices from the filter, and keep it on all others",
-            "commands": [
-                commands.playbook("harden", node, "--check --diff"),
-                commands.playbook("harden", node),
-            ],
-            "variables": {"rp_filter_state": "present"},
-            "of": "role nodeward.cilium.rp_filter",
-        },
-        {
-            "title": "give every pod a route by its own device; agents, and then all pods, have to be made anew",
-            "commands": [
-                "%s --check --diff" % enable,
-                "%s -e endpoint_routes_restart=rolling" % enable,
-                *recreate,
-            ],
-            "variables": {"endpoint_routes_state": "enabled"},
-            "of": "role nodeward.cilium.endpoint_routes",
-        },
-    ]
+    return {
+        "title": "give every pod a route by its own device; agents, and then all pods, have to be made anew",
+        "commands": [
+            "%s --check --diff" % enable,
+            "%s -e endpoint_routes_restart=rolling" % enable,
+            *recreate,
+        ],
+        "variables": {"endpoint_routes_state": "enabled"},
+        "of": "role nodeward.cilium.endpoint_routes",
+    }
 
 
 def _watch(before, later, routes):

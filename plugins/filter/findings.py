@@ -143,6 +143,7 @@ _value:
 import fnmatch
 import json
 import os.path
+import re
 import shlex
 
 from ansible.errors import AnsibleFilterError
@@ -152,6 +153,8 @@ from ansible_collections.nodeward.cilium.plugins.plugin_utils.catalogue import C
 
 _FILTERING = [1, 2]
 _NAMED = 5  # devices in a text; the rest is a number
+_MOST_NAMES = 20  # in a command
+_TEMPLATE = re.compile(r"\{[{%#]")
 _COUNTERS = ("ip_reverse_path_filter", "in_martian_src")
 _LOADERS = (("systemd_sysctl", "RPF003"), ("procps", "RPF004"))
 _LOADER_NAMES = {"systemd_sysctl": "systemd-sysctl", "procps": "sysctl --system"}
@@ -302,11 +305,12 @@ def _of_devices(facts, routes):
 
 
 def _of_a_bare_uplink(name, facts):
-    yield _finding("RPF007", name, 0, _evidence("its own value is 0, all is %s" % facts["all"]["running"], value=0))
+    text = "its own value is 0, all is %s" % facts["all"]["running"]
+    yield _with_loose(_finding("RPF007", name, 0, _evidence(text, value=0)), [name])
     line = facts["all"]["configured"]["systemd_sysctl"]
     pinned = {each["name"] for each in (facts["dropin"] or {}).get("assignments", ())}
     if line and line["value"] == 0 and _is_ciliums(line["path"]) and name not in pinned:
-        yield _finding("RPF027", name, 0, _place(line))
+        yield _with_loose(_finding("RPF027", name, 0, _place(line)), [name])
 
 
 def _dropped_at(routes):
@@ -443,7 +447,12 @@ def _of_named_devices(facts, routes, filters):
                 key = (rule_id, horizons.pattern_name(facts, name), line["path"], line["line"], line["key"])
                 named.setdefault(key, (line, []))[1].append(name)
     for (rule_id, pattern, *_place_of_it), (line, names) in named.items():
-        yield _finding(rule_id, names[0] if len(names) == 1 else pattern, line["value"], _place(line))
+        found = _finding(rule_id, names[0] if len(names) == 1 else pattern, line["value"], _place(line))
+        found["remedy"]["command"] = HARDEN + " --extra-vars rp_filter_conflicts=disable"
+        if rule_id == "RPF003" and not _is_hosts(names[0]):
+            # A boot brings pods other devices.
+            found.update(severity="medium", observed="%s when systemd-sysctl.service restarts" % line["value"])
+        yield found
 
 
 def _of_host_devices_to_come(name, configured):
@@ -567,7 +576,7 @@ def _of_modes(facts, routes):
     for name, device in facts["devices"].items() if mode else ():
         is_used = not options["devices"] or name in options["devices"]
         if is_used and device["kind"] == "uplink" and device["effective"] == 1:
-            yield _finding("RPF020", name, 1, _evidence("%s is on" % mode, value=1))
+            yield _with_loose(_finding("RPF020", name, 1, _evidence("%s is on" % mode, value=1)), [name])
     marks = facts["source_marks"]
     if options["l7_proxy"] and marks and marks["all"] and marks["default"]:
         yield from _of_marked_devices(marks)
@@ -609,9 +618,19 @@ def _of_other_devices(facts):
         text = "%s (%d in all)" % (_some(bare), len(bare))
         found = _finding("RPF033", "other devices", "%d at 0" % len(bare), _evidence(text, value=0, counter=len(bare)))
         uplinks = sorted(name for name, device in facts["devices"].items() if device["kind"] == devices.UPLINK)
-        given = {"rp_filter_uplink_devices": uplinks + bare, "rp_filter_uplinks": "loose"}
-        command = "%s --extra-vars %s" % (HARDEN, shlex.quote(json.dumps(given, sort_keys=True)))
-        yield dict(found, remedy=dict(found["remedy"], command=command))
+        yield _with_loose(found, bare, uplinks + bare)
+
+
+def _with_loose(finding, names, uplinks=None):
+    """The finding, with a command that filters these devices and leaves the mode of all others."""
+    # Ansible would evaluate a template among the variables, and nobody copies hundreds of names.
+    if len(uplinks or names) > _MOST_NAMES or any(_TEMPLATE.search(name) for name in names + (uplinks or [])):
+        return finding
+    given = {"rp_filter_uplinks": dict.fromkeys(names, "loose")}
+    if uplinks:
+        given["rp_filter_uplink_devices"] = uplinks
+    command = "%s --extra-vars %s" % (HARDEN, shlex.quote(json.dumps(given, sort_keys=True)))
+    return dict(finding, remedy=dict(finding["remedy"], command=command))
 
 
 def takes_packets(name, device):
@@ -645,15 +664,20 @@ def _of_other_writers(facts):
     for writer in facts["other_writers"]:
         text = "%s:%d %s" % (writer["path"], writer["line"], writer["text"])
         evidence = _evidence(text, writer["path"], writer["line"], writer["value"])
-        severity = "high" if _filters_pods(writer, facts) else "medium" if _takes_protection(writer, facts) else None
+        filters = _filters_pods(writer, facts)
+        severity = "high" if filters else "medium" if filters is None or _takes_protection(writer, facts) else None
         yield _finding("RPF009", writer["by"], writer["value"] or "a line", evidence, severity=severity)
 
 
 def _filters_pods(writer, facts):
+    """True, False, or None where it may be."""
     names = {devices.to_come(pattern) for pattern in facts["patterns"]}
     names.update(name for name, device in facts["devices"].items() if device["kind"] == devices.CILIUM)
-    is_meant = horizons.sets_all(writer) or any(horizons.sets_device(writer, name) for name in names)
-    return bool(writer["sets"]) and is_meant
+    if not writer["sets"] or writer["by"] == "networkmanager":
+        return False
+    if horizons.sets_all(writer) or any(horizons.sets_device(writer, name) for name in names):
+        return True
+    return None if any(horizons.may_set(writer, name) for name in names) else False
 
 
 def _takes_protection(writer, facts):

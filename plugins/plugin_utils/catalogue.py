@@ -28,7 +28,7 @@ HARDEN = "ansible-playbook -i INVENTORY nodeward.cilium.harden"
 #: What tells why, where no variable of this collection mends it.
 DIAGNOSE = "ansible-playbook -i INVENTORY nodeward.cilium.diagnose"
 _RECREATE = "kubectl --namespace NAMESPACE rollout restart deployment/NAME"
-_LOOSE = HARDEN + " --extra-vars rp_filter_uplinks=loose"
+_LOOSE = HARDEN + """ --extra-vars '{"rp_filter_uplinks": {"DEVICE": "loose"}}'"""
 _AS_ROOT = DIAGNOSE + " --extra-vars nodes_become=true"
 _CUT_OFF = "a pod's reply arrives on another device than the host's route names, and the filter drops it"
 _WINNER = "Path and line of the assignment that decides, its key and its value."
@@ -75,7 +75,7 @@ _RULES = (
         _SYSCTL_D,
         "The next boot, or a restart of systemd-sysctl.service, puts the filter on Cilium's devices.",
         "The assignment that decides under systemd-sysctl, for a pattern of Cilium's devices, for one of them that is "
-        "there, or for `all`, is not 0.",
+        "there, or for `all`, is not 0. It is of severity medium where it is for devices of pods that are there alone.",
         _WINNER,
     ),
     Rule(
@@ -159,7 +159,7 @@ _RULES = (
         "systemd-networkd, ufw, tuned or NetworkManager writes the filter too, and neither loader knows. Take the line "
         "out there, or have it say what the drop-in says.",
         "A line in one of their files sets it. It is of severity high where it filters `all` or a device of Cilium, "
-        "and medium where it may take an uplink's protection. networkd's devices are those of `[Match] Name=`.",
+        "and medium where it may, or may take an uplink's protection. networkd's devices are those of `[Match]`.",
         "Path, line and text of what sets it.",
     ),
     Rule(
@@ -430,7 +430,7 @@ _RULES = (
         "what they lack was not judged, so no finding there does not mean that all is well",
         "facts of this version of the collection",
         "",
-        "ansible-galaxy collection install --upgrade nodeward.cilium",
+        "ansible-playbook -i INVENTORY nodeward.cilium.audit",
         "README: modules rp_filter_facts and route_facts",
         "The facts lack a member, or hold in its place what nobody understands: they are of another version of the "
         "collection, or something cut them. Gather them anew.",
@@ -489,7 +489,7 @@ _RULES = (
         "a baseline that demands the filter for all devices is not met to that extent",
         "1 or 2",
         "rp_filter_uplink_devices",
-        HARDEN + """ --extra-vars '{"rp_filter_uplink_devices": […], "rp_filter_uplinks": "loose"}'""",
+        HARDEN + """ --extra-vars '{"rp_filter_uplink_devices": […], "rp_filter_uplinks": {"DEVICE": "loose"}}'""",
         _KERNEL,
         "The filter is off on a device that is neither Cilium's nor an uplink, such as that of another container "
         "runtime. List it in `rp_filter_uplink_devices`, with the uplinks, to have it filtered.",

@@ -268,6 +268,7 @@ def test_an_uplink_that_a_boot_strips_of_its_filter_does_not_meet_it():
 
 def writes(by, names, sets):
     line = {"by": by, "path": "/etc/%s.conf" % by, "line": 7, "text": "x", "names": names, "value": "x", "sets": sets}
+    line.update(narrowed=False, not_on=[])
 
     def change(known):
         known["rp_filter"]["other_writers"] = [line]
@@ -287,6 +288,7 @@ def writes(by, names, sets):
     (("networkd", ["e*"], 0), None, None),
     (("networkd", ["all"], 0), 2, True),
     (("networkmanager", None, None), None, None),
+    (("ufw", ["default"], 0), 2, True),
 ])  # fmt: skip
 def test_the_intent_is_not_met_for_sure_where_another_program_may_take_the_filter_off(writer, boot, met):
     made = node(change=writes(*writer))
@@ -313,6 +315,43 @@ def test_what_another_program_sets_is_in_the_horizons(writer, horizons):
     for when in horizons:
         assert [line["path"] for line in made["horizons"][when]["lines"]] == ["/etc/%s.conf" % writer[0]]
     assert made["state"] == ("at_risk" if horizons or writer[1] == ["lxc*"] else "fine")
+
+
+@pytest.mark.parametrize("writer, lines, boot, lost", [
+    # Whether eth0 is there already when `default` is written, nobody knows.
+    (("ufw", ["default"], 1), {}, None, False),
+    (("networkd", ["default"], 1), {}, 0, True),
+    # It makes strict loose, and no other.
+    (("networkmanager", None, 2), {}, 0, True),
+    (("networkmanager", None, 2), {"value": 1}, 2, False),
+    (("networkmanager", None, 2), {"value": 0}, 0, True),
+])  # fmt: skip
+def test_an_uplink_that_no_line_sets_for_good(writer, lines, boot, lost):
+    def bare(known):
+        writes(*writer)(known)
+        known["rp_filter"]["default"]["configured"] = {"systemd_sysctl": None, "procps": None}
+        line = {"key": "net.ipv4.conf.eth0.rp_filter", "line": 1, "path": "/etc/sysctl.d/zz.conf", **lines}
+        known["rp_filter"]["devices"]["eth0"]["configured"]["systemd_sysctl"] = line if lines else None
+
+    made = node(change=bare)
+    assert made["uplinks"][0]["boot"] == boot
+    assert ("RPF030" in findings_of(made)) is lost
+
+
+@pytest.mark.parametrize("writer, cures", [
+    (("ufw", ["all"], 1), ["take /etc/ufw.conf:7 out, or have it say 0: ufw sets the filter past both loaders"]),
+    (("networkd", ["lxc*"], 1), ["take /etc/networkd.conf:7 out", "give every pod a route by its own device"]),
+])  # fmt: skip
+def test_no_cure_is_told_that_another_program_undoes(writer, cures):
+    made = node(change=writes(*writer))
+    assert made["state"] == "at_risk"
+    assert len(made["cures"]) == len(cures)
+    assert all(cure["title"].startswith(told) for cure, told in zip(made["cures"], cures))
+    assert made["cures"][0]["commands"] == []
+    # A loader's line cuts off as well.
+    made = node(kind="broken", change=writes(*writer))
+    assert "exempt Cilium's devices" in made["cures"][1]["title"]
+    assert len(made["cures"]) == len(cures) + 1
 
 
 def test_without_any_uplink_it_cannot_be_said():
@@ -504,6 +543,12 @@ def test_what_is_no_json_is_no_document(change, told):
     with pytest.raises(audit.AuditError, match=r"^earlier\.json: is no JSON: ") as raised:
         audit.parsed(text, "earlier.json")
     assert told in str(raised.value)
+
+
+def test_a_member_of_a_node_stands_once():
+    text = json.dumps(document([node()])).replace('"state": "fine"', '"state": "at_risk", "state": "fine"', 1)
+    with pytest.raises(audit.AuditError, match=r"^earlier\.json: is no JSON: state stands there twice$"):
+        audit.parsed(text, "earlier.json")
 
 
 def test_a_member_stands_once():

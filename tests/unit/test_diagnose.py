@@ -241,7 +241,17 @@ def test_both_values_filter_and_both_culprits_are_named():
     ]
 
 
-UFW = {"by": "ufw", "path": "/etc/ufw/sysctl.conf", "line": 5, "text": "…", "names": ["eth0"], "value": "1", "sets": 1}
+UFW = {
+    "by": "ufw",
+    "path": "/etc/ufw/sysctl.conf",
+    "line": 5,
+    "text": "…",
+    "names": ["eth0"],
+    "value": "1",
+    "sets": 1,
+    "narrowed": False,
+    "not_on": [],
+}
 NOBODY = "no line that a loader reads now; by hand, by another program, or by a line that is gone"
 
 

@@ -207,6 +207,8 @@ WRITER = {
     "names": ["docker0"],
     "value": "1",
     "sets": 1,
+    "narrowed": False,
+    "not_on": [],
 }
 UNREAD = {"what": "x", "why": "Permission denied", "decides": False}
 REPEATED = {
@@ -388,8 +390,11 @@ def test_a_finding_carries_what_its_rule_says(rule_id):
         "RPF019": "sed --in-place --follow-symlinks '26s/^/-/' %s" % LINE["path"],
         "RPF032": "",
         "RPF033": catalogue.HARDEN
-        + """ --extra-vars '{"rp_filter_uplink_devices": ["eth0", "docker0"], "rp_filter_uplinks": "loose"}'""",
+        + """ --extra-vars '{"rp_filter_uplink_devices": ["eth0", "docker0"], """
+        + """"rp_filter_uplinks": {"docker0": "loose"}}'""",
     }
+    for uplink in ("RPF007", "RPF020", "RPF027"):
+        own[uplink] = rule.command.replace("DEVICE", "eth0")
     # Root reads what was denied.
     if found["evidence"]["text"] == "Permission denied":
         del own[rule_id]
@@ -530,7 +535,7 @@ def test_a_rule_of_netfilter_counts_where_it_is_for_pods(rule, routes, raised):
 
 @pytest.mark.parametrize("names, sets, severity", [
     (["all"], 1, "high"), (["lxc*"], 2, "high"), (["lxc1"], 1, "high"), (["*"], 1, "high"), (["default"], 1, "low"),
-    (["eth0"], 1, "low"), (None, 1, "low"), (["docker0"], None, "low"),
+    (["eth0"], 1, "low"), (None, 1, "medium"), (["docker0"], None, "low"),
     # eth0 is pinned, and the kernel uses the larger of both.
     (["all"], 0, "low"), (["eth0"], 0, "medium"), (["eth0"], None, "medium"), (None, None, "medium"),
 ])  # fmt: skip
@@ -543,8 +548,18 @@ def test_networkd_s_names_are_devices():
     writer = {**WRITER, "by": "networkd", "names": ["all", "en*"]}
     (found,) = judge({("other_writers",): [writer]})
     assert found["severity"] == "low"
-    (found,) = judge({("other_writers",): [{**writer, "names": ["l*"]}]})
-    assert found["severity"] == "high"
+    for more, severity in (
+        ({"names": ["l*"]}, "high"),
+        ({"names": ["l*"], "narrowed": True}, "medium"),
+        ({"names": ["*"], "not_on": ["lxc*", "cilium_*"]}, "low"),
+        ({"names": ["*"], "not_on": ["lxc*"]}, "high"),
+        ({"names": None, "not_on": ["lxc*", "cilium_*"]}, "low"),
+    ):
+        (found,) = judge({("other_writers",): [{**writer, **more}]})
+        assert found["severity"] == severity, more
+    # What makes a strict device loose filters no other.
+    (found,) = judge({("other_writers",): [{**WRITER, "by": "networkmanager", "names": None, "sets": 2}]})
+    assert found["severity"] == "low"
 
 
 def test_where_there_is_no_cilium_nothing_has_to_tell_of_endpoints():
@@ -612,6 +627,13 @@ def test_a_line_for_one_device_of_cilium_counts_without_the_drop_in_too(name, ro
     found = judge(facts, routes or (), routes=ROUTES if routes is not None else None)
     assert [(each["id"], each["subject"]) for each in found if each["id"] != "RPF016"] == raised
     assert {each["evidence"]["path"] for each in found} - {DROPIN} <= {LATER["path"]}
+    of_one = [each for each in found if each["id"] in ("RPF003", "RPF004")]
+    # An explicit key beats the globs of the drop-in.
+    assert all(each["remedy"]["command"].endswith(" rp_filter_conflicts=disable") for each in of_one)
+    # The pod's device is gone with the boot.
+    assert [each["severity"] for each in of_one if each["id"] == "RPF003"] == [
+        "medium" if name == "lxc1" else "high" for each in of_one[:1]
+    ]
     if routes is not None:
         document = diagnosis(changed(HEALTHY, facts), changed(ROUTES, routes))
         assert document["next"]["sysctl_system"]["dropped"] is (raised[:1] == [("RPF003", "lxc1")])
@@ -1060,13 +1082,20 @@ def planned(facts, command):
 
 @pytest.mark.parametrize("rule_id", ["RPF001", "RPF007", "RPF020", "RPF026", "RPF027", "RPF030", "RPF033"])
 def test_the_remedy_mends(rule_id):
-    facts = changed(HEALTHY, dict(RAISED[rule_id][0]))
-    found = [each for each in judge(*RAISED[rule_id][:3]) if each["id"] == rule_id]
+    # Beside an uplink that stays as it is.
+    changes = {
+        **dict(RAISED[rule_id][0]),
+        ("devices", "eth9"): device("uplink", 1, configured=both(ours("eth9", 20, 1))),
+    }
+    facts = changed(HEALTHY, changes)
+    found = [
+        each for each in judge(changes, *RAISED[rule_id][1:3]) if each["id"] == rule_id and each["subject"] != "eth9"
+    ]
     assert found
     for finding in found:
         will_be = planned(facts, finding["remedy"]["command"])
         assert (will_be["all"], will_be["lxc*"], will_be["cilium_*"]) == (0, 0, 0)
-        assert will_be["eth0"] in (1, 2)
+        assert will_be["eth0"] in (1, 2) and will_be["eth9"] == 1
         if rule_id == "RPF033":
             assert will_be["docker0"] == 2
         if rule_id == "RPF020":
@@ -1085,6 +1114,13 @@ def test_what_every_kernel_has_is_missed(changes, path):
     unread = {**UNREAD, "what": "devices", "decides": True}
     found = told({**changes, ("unread",): [unread]})
     assert ("RPF032", "devices") in found and "RPF029" not in dict(found)
+
+
+def test_no_command_is_of_names_that_would_be_something_else():
+    for names in (["{{7*6}}"], ["veth%d" % number for number in range(30)]):
+        facts = {("devices", name): device("other", 0, link_kind="veth") for name in names}
+        (found,) = judge(facts)
+        assert found["remedy"]["command"] == catalogue.CATALOGUE["RPF033"].command
 
 
 def test_variables_are_variables_of_a_role():
