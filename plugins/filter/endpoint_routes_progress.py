@@ -42,7 +42,7 @@ RETURN = r"""
 _value:
   description:
     - The nodes whose agent was C(recreated) and is ready, those that it stops C(at), and those that are C(left); and
-      C(lost), the agents that are left and of which no later run knows.
+      C(lost), the agents that are still to be recreated and of which no later run knows.
   type: dict
 """
 

@@ -105,7 +105,7 @@ def waiting_for(planned, daemonset, pods, number):
 
 def progress(planned, daemonset, pods, number):
     """How far a restart is that stops at the batch of this number: the nodes `recreated`, those it stops `at`, and
-    those that are `left`; and `lost`, the agents that are left and of which no later run knows.
+    those that are `left`; and `lost`, the agents that are still to be recreated and of which no later run knows.
 
     pods: as they are now, or None where the cluster gave no answer.
     """
@@ -115,6 +115,7 @@ def progress(planned, daemonset, pods, number):
             [agent for batch in some for agent in batch]
             for some in (batches[:number], batches[number : number + 1], batches[number + 1 :])
         )
+        old = at + left
         at = [agent["node"] for agent in at]
     else:
         there = {agent["uid"] for agent in agents_of(daemonset, pods) if not agent["leaving"]}
@@ -122,7 +123,9 @@ def progress(planned, daemonset, pods, number):
         begun = [] if planned["rollout"] else batches[: number + 1]
         turns = {agent["uid"] for batch in begun for agent in batch}
         everyone = [agent for batch in batches for agent in batch]
-        left = [agent for agent in everyone if agent["uid"] in there - turns]
+        # One that could not be deleted is still to be, though its turn has come.
+        old = [agent for agent in everyone if agent["uid"] in there]
+        left = [agent for agent in old if agent["uid"] not in turns]
         waiting = {each["node"] for each in waiting_for(planned, daemonset, pods, number)}
         at = sorted(waiting - {agent["node"] for agent in left})
         recreated = [agent for agent in everyone if agent not in left and agent["node"] not in waiting]
@@ -130,7 +133,7 @@ def progress(planned, daemonset, pods, number):
         "recreated": [agent["node"] for agent in recreated],
         "at": at,
         "left": [agent["node"] for agent in left],
-        "lost": [agent for agent in left if agent["only_now"] and not planned["rollout"]],
+        "lost": [agent for agent in old if agent["only_now"] and not planned["rollout"]],
     }
 
 

@@ -703,6 +703,13 @@ def test_how_far_a_restart_is():
     broken_one[2]["metadata"]["uid"] = "old-node3"
     assert told_progress(found, [new[0], new[1], broken_one[2]], 1)[:3] == (["node1", "node2"], [], ["node3"])
     assert told_progress(found, None, 1) == (["node1"], ["node2"], ["node3"], ["node3"])
+    # The one at which it stops is not forgotten, unless it is gone.
+    found = turns(["node1"], ["node2"], ["node3"], lost=["node2"])
+    assert told_progress(found, [new[0], old[1], old[2]], 1) == (["node1"], ["node2"], ["node3"], ["node2"])
+    assert told_progress(found, None, 1) == (["node1"], ["node2"], ["node3"], ["node2"])
+    assert told_progress(found, [new[0], broken_one[1], old[2]], 1)[3] == []
+    leaving = agent("node2", "old-node2", leaving=True)
+    assert told_progress(found, [new[0], leaving, old[2]], 1)[1:] == (["node2"], ["node3"], [])
 
 
 def test_how_far_a_daemonset_s_own_restart_is():
