@@ -18,15 +18,13 @@ def report(planned, hosts, restarted=(), is_check=False):
     planned: the plan made anew after acting; hosts: the facts of the nodes after acting; restarted: the nodes whose
     agent was recreated in between, or would be, where this is a check.
     """
-    agents = [
-        agent
-        for agent in planned["agents"]
-        if agent["state"] == STALE and not (is_check and agent["node"] in restarted)
-    ]
+    stale = [agent for agent in planned["agents"] if agent["state"] == STALE]
+    agents = [agent for agent in stale if not (is_check and agent["node"] in restarted)]
     unknown = [agent for agent in planned["agents"] if agent["state"] == UNKNOWN]
     # What is recreated while its node's agent is not the new one gets the old path again.
     not_yet = {agent["node"]: "it is known what its agent runs with" for agent in unknown}
-    not_yet.update((agent["node"], "its agent is recreated") for agent in agents)
+    # A check recreates none, so that no command's time has come by it.
+    not_yet.update((agent["node"], "its agent is recreated") for agent in stale)
     not_yet.update((each["node"], "its agent is ready") for each in planned["unready"] if each["node"] not in not_yet)
     pods, unproven, unseen, verified = [], [], [], 0
     problems = list(planned["problems"])
@@ -110,16 +108,18 @@ def _story(planned, reported, options, is_check):
             )
         return lines
     agents = reported["agents"]
+    # What was not written yet, a later run writes and knows.
+    lost = [] if is_check else [agent for agent in agents if agent["only_now"]]
     lines = ["endpoint routes: %s" % _summary(planned, reported, word, is_check)]
     for agent in agents:
         lines.append(
             ">> agent            %s on %s has to be recreated: %s" % (agent["pod"], agent["node"], agent["reason"])
         )
-        if agent["only_now"]:
+        if agent in lost:
             lines[-1] += "; no later run knows that, unless it visits the node: " + commands.recreate(
                 "%s/%s" % (options["namespace"], agent["pod"])
             )
-    if not all(agent["only_now"] for agent in agents):
+    if len(lost) < len(agents):
         lines.append(">> to recreate them  run again with endpoint_routes_restart=rolling")
     lines += [">> agent            of %(node)s: %(why)s" % each for each in reported["unready"]]
     for agent in reported["unknown"]:

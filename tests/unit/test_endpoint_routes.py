@@ -570,6 +570,10 @@ def test_an_unseen_agent_of_which_no_later_run_knows_is_told_of(options, given):
     found = planned(given, state="disabled", **options)
     assert only_now(found) == ["node1"]
     assert "no host tells of node1, and afterwards nothing in the cluster tells" in "".join(found["notes"])
+    # A check has written nothing, so that what recreates it now would leave it as it is.
+    lines = reports.story(found, reports.report(found, [], is_check=True), OPTIONS, is_check=True)
+    assert not any("delete pod" in line or "no later run" in line for line in lines)
+    assert any("run again with endpoint_routes_restart=rolling" in line for line in lines)
     # Afterwards this run knows still what no other does.
     after = seen(pods=[agent("node1")], configs=[], meant=found["scope"])
     assert states(after, state="disabled", **options) == {"node1": "unknown"}
@@ -1490,9 +1494,10 @@ def test_pods_are_recreated_only_where_the_agent_is_the_new_one():
     lines = [line for line in reports.story(found, result, OPTIONS) if line.startswith(">> pod")]
     assert lines[0].endswith("on node1 is still on the old path (accepted): kubectl --namespace shop delete pod cart-1")
     assert lines[1].endswith("node2 is still on the old path (accepted): to be recreated once its agent is recreated")
-    # In check mode it would have been.
+    # A check recreates no agent, whatever is consented to.
     _found, result = reported(hosts, restarted=["node2"], is_check=True)
-    assert len(result["commands"]) == 2
+    assert (result["agents"], len(result["commands"])) == ([], 1)
+    assert [pod["once"] for pod in result["pods"]] == [None, "its agent is recreated"]
     for pods, time, once in (
         ([agent("node1", is_ready=False)], NOW, "its agent is ready"),
         ([agent("node1", created=LATER, is_ready=False)], NOW, "it is known what its agent runs with"),
