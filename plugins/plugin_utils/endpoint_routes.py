@@ -229,11 +229,10 @@ def _read(found, seen, options):
     found["after"] = {node: configured(later_base, later_configs, labels.get(node, {})) for node in nodes}
     _check_overrides(found, later_configs)
     hosts = {host["node"]: {"agent": host["routes"]["endpoint_routes"]["agent"]} for host in seen["hosts"]}
-    _add_changing(found, seen["meant"], hosts)
-    times = {}
-    for node, (_value, source) in found["before"].items():
-        config = next((c for c in configs if c["metadata"]["name"] == source), None)
-        times[node] = changed_at(config, DEFAULT_PATH) if config else changed_at(config_map, KEY_PATH)
+    _add_changing(found, seen["meant"])
+    if found["method"] == NODE_CONFIG_METHOD:
+        _add_behind(found, config_map, configs, options["node_config_name"], agents, hosts)
+    times = {node: _set_at(source, config_map, configs) for node, (_value, source) in found["before"].items()}
     written = _written(found, options["node_config_name"])
     everyone = judge(agents, found["before"], found["after"], hosts, times, seen["stale"], written)
     found["agents"] = [agent for agent in everyone if agent["node"] in found["scope"]]
@@ -252,6 +251,16 @@ def _read(found, seen, options):
         )
     if left and options["restart"] == "rolling":
         _check_rest(found, seen["daemonsets"][0], left, options)
+
+
+def _named(configs, name):
+    return next((config for config in configs if config["metadata"]["name"] == name), None)
+
+
+def _set_at(source, config_map, configs):
+    """When a value was last written that comes from the CiliumNodeConfig of this name, or from the ConfigMap."""
+    config = _named(configs, source)
+    return changed_at(config, DEFAULT_PATH) if config else changed_at(config_map, KEY_PATH)
 
 
 def _written(found, name):
@@ -279,25 +288,46 @@ def _check_rest(found, daemonset, left, options):
         )
 
 
-def _add_changing(found, meant, hosts):
-    """A CiliumNodeConfig that chooses other nodes than before changes those too that it leaves, or left in another run.
+def _add_changing(found, meant):
+    """A CiliumNodeConfig that chooses other nodes than before changes those too that it leaves.
 
-    meant: the nodes that were meant before acting, of which none is forgotten after; hosts: node to the facts of it.
+    meant: the nodes that were meant before acting, of which none is forgotten after.
     """
     after = found["after"]
     changing = {node for node, (value, _by) in found["before"].items() if as_flag(value) != as_flag(after[node][0])}
     left = sorted(changing - set(found["scope"]))
     if left:
         note(found, "what is configured changes for %s too, which will not be chosen any more" % few(left))
-    known = changing | set(found["scope"]) | set(meant)
-    behind = []
-    if found["method"] == NODE_CONFIG_METHOD:
-        runs = {node: hosts.get(node, {}).get("agent") for node in after}
-        behind = [node for node in sorted(after) if runs[node] not in (None, as_flag(after[node][0]))]
-    behind = [node for node in behind if node not in known]
-    if behind:
-        note(found, "agents run with something else than what is configured, and are meant too: on %s" % few(behind))
-    found["scope"] = sorted((known | set(behind)) & set(after))
+    found["scope"] = sorted((changing | set(found["scope"]) | set(meant)) & set(after))
+
+
+def _add_behind(found, config_map, configs, name, agents, hosts):
+    """A CiliumNodeConfig may have left agents in an earlier run that go on with what it said, as they say themselves.
+
+    One that is older than what is configured now waits for a restart that is not ours. Where no time tells, as of a key
+    that is gone, all are meant to disable, and to enable those that may have read our CiliumNodeConfig (of this name).
+    """
+    ours = _named(configs, name)
+    since_ours = ours["metadata"]["creationTimestamp"] if ours else None
+    created = {agent["node"]: agent["created"] for agent in agents}
+    left, others = [], []
+    for node in sorted(set(created) - set(found["scope"])):
+        value, source = found["after"][node]
+        if hosts.get(node, {}).get("agent") in (None, as_flag(value)):
+            continue
+        since = _set_at(source, config_map, configs) or ("" if found["wanted"] == "false" else since_ours)
+        (others if since is None or created[node] < since else left).append(node)
+    told = "agents run with something else than what is configured, and are "
+    if left:
+        note(found, told + "meant too, as a %s may have left them: on %s" % (NODE_CONFIG, few(left)))
+    if others:
+        note(
+            found,
+            told + "not meant, as what waits for their restart is another change than that of %s %s: on %s. A run "
+            "recreates them that means every node (endpoint_routes_method helm or configmap), or that chooses them"
+            % (NODE_CONFIG, name, few(others)),
+        )
+    found["scope"] = sorted(found["scope"] + left)
 
 
 def _check_names(found, hosts, nodes):
@@ -428,7 +458,7 @@ def _plan_node_config(found, api, options, base, configs, chosen):
     chosen: the labels of each node that is chosen.
     """
     wanted, name = found["wanted"], options["node_config_name"]
-    existing = next((config for config in configs if config["metadata"]["name"] == name), None)
+    existing = _named(configs, name)
     others = [config for config in configs if config is not existing]
     spec = (existing or {}).get("spec") or {}
     defaults, old_selector = spec.get("defaults") or {}, spec.get("nodeSelector") or {}

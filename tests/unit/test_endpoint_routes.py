@@ -137,6 +137,7 @@ def node_config(name, value, labels, own=False, time=NOW, manager=None, **more):
     return {
         "metadata": {
             "name": name,
+            "creationTimestamp": NOW,
             "labels": dict(settings.OWN_LABEL) if own else {},
             "managedFields": [{"manager": manager, "operation": "Update", "time": time, "fieldsV1": fields}],
         },
@@ -379,6 +380,17 @@ def test_the_end_of_a_canary_of_which_no_node_is_left():
     assert (found["change"], found["problems"]) == ("remove", [])
 
 
+LEFT = (
+    "agents run with something else than what is configured, and are meant too, as a CiliumNodeConfig may have left "
+    "them: on %s"
+)
+NOT_LEFT = (
+    "agents run with something else than what is configured, and are not meant, as what waits for their restart is "
+    "another change than that of CiliumNodeConfig endpoint-routes: on %s. A run recreates them that means every node "
+    "(endpoint_routes_method helm or configmap), or that chooses them"
+)
+
+
 def test_nodes_that_a_selector_leaves_are_changed_too():
     config = node_config("endpoint-routes", "true", {"canary": "yes"}, own=True)
     given = seen(configs=[config], hosts=[host("node1", runs=True)])
@@ -401,7 +413,7 @@ def test_nodes_that_a_selector_leaves_are_changed_too():
     assert (found["change"], order(found), found["notes"]) == (
         None,
         [["node1"]],
-        ["agents run with something else than what is configured, and are meant too: on node1"],
+        [LEFT % "node1"],
     )
     given["hosts"] = hosts
     given["meant"] = ["node1", "node2", "gone"]
@@ -416,6 +428,50 @@ def test_what_a_canary_leaves_goes_on_after_its_end_too():
     # That of a node which something else switches on is as it has to be.
     given = seen(configs=[node_config("aaa", "true", {})], hosts=[host("node1", True), host("node2", True)])
     assert planned(given, **CANARY)["scope"] == ["node1"]
+
+
+def test_a_canary_leaves_those_alone_whose_restart_another_change_waits_for():
+    hosts = [host(node, False) for node in ("node1", "node2", "node3")]
+    nodes = [{"metadata": {"name": "node1", "labels": {"canary": "yes"}}}]
+    nodes += [{"metadata": {"name": node, "labels": {}}} for node in ("node2", "node3")]
+    config = config_map("true", manager=settings.MANAGER, time=LATER)
+    everywhere = node_config("aaa", "true", {}, time=LATER)
+    pods = [agent("node1"), agent("node2"), agent("node3", is_ready=False)]
+    for given in (
+        seen(config, hosts, pods=pods, nodes=nodes, configs=[]),
+        seen(config_map(), hosts, pods=pods, nodes=nodes, configs=[everywhere]),
+    ):
+        found = planned(given, restart="rolling", allow_unseen=False, **CANARY)
+        assert (order(found), found["problems"], found["notes"]) == ([["node1"]], [], [NOT_LEFT % "node2, node3"])
+        given["hosts"] = [hosts[0], host("node2", filtered={"cilium_host": 2}), hosts[2]]
+        assert refusals(given, allow_unseen=False, **CANARY) == ""
+    # One that was made since had another reason to read something else.
+    pods[1] = agent("node2", created=LATER)
+    found = planned(seen(config, hosts, pods=pods, nodes=nodes, configs=[]), restart="rolling", **CANARY)
+    assert (order(found), found["notes"][:2]) == ([["node1"], ["node2"]], [LEFT % "node2", NOT_LEFT % "node3"])
+
+
+def test_of_a_key_that_is_gone_our_own_object_tells_who_may_have_been_left_by_it():
+    hosts = [host("node1", True), host("node2", True)]
+    ours = node_config("endpoint-routes", "true", {"canary": "yes"}, own=True)
+    ours["metadata"]["creationTimestamp"] = LATER
+    for configs, created, note in (
+        # Older than the object, or there is none: as after a Helm release is disabled.
+        ([ours], NOW, NOT_LEFT),
+        ([], LATER, NOT_LEFT),
+        ([ours], LATER, LEFT),
+    ):
+        pods = [agent("node1", created=created), agent("node2", created=created)]
+        given = seen(configs=configs, hosts=hosts, pods=pods)
+        found = planned(given, restart="rolling", **CANARY)
+        assert (found["notes"], order(found)) == ([note % "node2"], [["node2"]] if note is LEFT else [])
+        # To switch off it makes no odds, and whether the object is gone then.
+        found = planned(given, state="disabled", restart="rolling", **CANARY)
+        assert [LEFT % "node2" in found["notes"], "node2" in found["scope"]] == [True, True]
+    # A node that has no agent has none that is behind.
+    given = seen(configs=[ours], hosts=hosts, pods=[agent("node1", created=LATER)])
+    found = planned(dict(given, daemonsets=[daemonset(desired=2)]), **CANARY)
+    assert (found["scope"], found["notes"]) == (["node1"], [])
 
 
 def test_an_added_expression_is_another_selector():
