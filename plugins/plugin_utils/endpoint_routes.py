@@ -229,7 +229,7 @@ def _read(found, seen, options):
     found["after"] = {node: configured(later_base, later_configs, labels.get(node, {})) for node in nodes}
     _check_overrides(found, later_configs)
     hosts = {host["node"]: {"agent": host["routes"]["endpoint_routes"]["agent"]} for host in seen["hosts"]}
-    _add_changing(found, seen["meant"])
+    _add_changing(found, seen["meant"], options["node_config_name"])
     if found["method"] == NODE_CONFIG_METHOD:
         _add_behind(found, config_map, configs, options["node_config_name"], agents, hosts)
     times = {node: _set_at(source, config_map, configs) for node, (_value, source) in found["before"].items()}
@@ -288,16 +288,26 @@ def _check_rest(found, daemonset, left, options):
         )
 
 
-def _add_changing(found, meant):
+def _add_changing(found, meant, name):
     """A CiliumNodeConfig that chooses other nodes than before changes those too that it leaves.
 
-    meant: the nodes that were meant before acting, of which none is forgotten after.
+    meant: the nodes that were meant before acting, of which none is forgotten after; name: that of ours.
     """
     after = found["after"]
     changing = {node for node, (value, _by) in found["before"].items() if as_flag(value) != as_flag(after[node][0])}
     left = sorted(changing - set(found["scope"]))
     if left:
-        note(found, "what is configured changes for %s too, which will not be chosen any more" % few(left))
+        # One object gave them all one value.
+        value = as_text(as_flag(after[left[0]][0]))
+        told = "what is configured changes to %s for %s too, which will not be chosen any more" % (value, few(left))
+        note(found, told)
+        if value != found["wanted"] == "false":
+            refuse(
+                found,
+                "endpoint_routes_node_selector: %s, although endpoint_routes_state is disabled: only %s %s keeps "
+                "endpoint routes off there. Choose these nodes as well, or leave it to them, and say another "
+                "endpoint_routes_node_config_name" % (told, NODE_CONFIG, name),
+            )
     found["scope"] = sorted((changing | set(found["scope"]) | set(meant)) & set(after))
 
 

@@ -399,7 +399,7 @@ def test_nodes_that_a_selector_leaves_are_changed_too():
     found = planned(given, **options)
     assert found["scope"] == ["node1", "node2"]
     assert states(given, **options) == {"node1": "stale", "node2": "stale"}
-    assert "changes for node1 too, which will not be chosen any more" in found["notes"][0]
+    assert "changes to false for node1 too, which will not be chosen any more" in found["notes"][0]
     assert "tells of node2" in refusals(given, allow_unseen=False, **options)
     # What is to be there differs from node to node.
     config["spec"]["nodeSelector"] = {"matchLabels": {"pool": "a"}}
@@ -524,6 +524,21 @@ def test_off_for_some_where_another_object_switches_them_on():
     # It has nothing to do with the nodes that are meant.
     earlier["spec"]["nodeSelector"] = {"matchLabels": {"pool": "a"}}
     assert planned(seen(configs=[ours, earlier]), state="disabled", **CANARY)["change"] == "remove"
+
+
+def test_to_disable_them_for_some_switches_them_on_for_nobody():
+    ours = node_config("endpoint-routes", "false", {"pool": "a"}, own=True)
+    given = seen(configs=[ours, node_config("aaa", "true", {"pool": "a"})], hosts=BOTH)
+    given["nodes"][1]["metadata"]["labels"] = {"pool": "a"}
+    (told,) = planned(given, state="disabled", **CANARY)["problems"]
+    assert told.startswith("endpoint_routes_node_selector: what is configured changes to true for node2 too")
+    assert "only CiliumNodeConfig endpoint-routes keeps endpoint routes off there" in told
+    assert refusals(given, state="disabled", **dict(CANARY, node_config_name="other")) == ""
+    assert refusals(given, state="disabled", method="node_config", node_selector={"pool": "a"}) == ""
+    # To enable them it is what is wanted.
+    found = planned(given, **CANARY)
+    assert (found["problems"], found["after"]["node2"]) == ([], ("true", "aaa"))
+    assert "changes to true for node2 too" in found["notes"][0]
 
 
 def test_somebody_else_s_is_not_touched():
