@@ -94,7 +94,7 @@ def unready(nodes, agents, old=()):
 def waiting_for(planned, daemonset, pods, number):
     """What the batch after this number (from 0) waits for, as [{node, why}].
 
-    That is every agent, but for those that were not ready to begin with and whose turn is to come.
+    That is every agent that is meant, but for those that were not ready to begin with and whose turn is to come.
     """
     done, left = planned["batches"][: number + 1], planned["batches"][number + 1 :]
     later = {agent["node"] for batch in left for agent in batch if not agent["ready"]}
