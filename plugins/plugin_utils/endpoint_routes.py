@@ -245,9 +245,9 @@ def _read(found, seen, options):
     if lost and options["restart"] == "never":
         note(
             found,
-            "no host tells of %s, and afterwards nothing in the cluster tells that the agents there are still to be "
-            "recreated: only this run knows. Visit every node, or recreate them yourself"
-            % few([agent["node"] for agent in lost]),
+            "nothing tells what the agents on %s run with, and afterwards nothing in the cluster tells that they are "
+            "still to be recreated: only this run knows. Recreate them after it, or visit their nodes, so that the "
+            "agents can say it themselves" % few([agent["node"] for agent in lost]),
         )
     if left and options["restart"] == "rolling":
         _check_rest(found, seen["daemonsets"][0], left, options)

@@ -140,10 +140,10 @@ def progress(planned, daemonset, pods, number):
 def judge(agents, before, after, hosts, times, known=(), written=()):
     """Each agent with what is configured for it and whether it runs with that: `state` and `reason`.
 
-    What the agent itself says counts (`hosts`: node to the facts of the host). Where the node was not visited, the
-    agent is stale where this run changes its value (`known`: the uids of those of which it did), or where it is older
-    than the last change of the settings. `only_now`: nothing tells a later run that it is stale (`written`: the nodes
-    for which this run writes a value, with its time).
+    What the agent itself says counts (`hosts`: node to the facts of the host). Where nothing tells that, the agent is
+    stale where this run changes its value, where it is older than the last change of the settings, or where it was
+    stale before in this run (`known`: the uids of those). `only_now`: nothing tells a later run that it is stale
+    (`written`: the nodes for which this run writes a value, with its time).
     """
     told = []
     for agent in agents:
@@ -165,7 +165,7 @@ def judge(agents, before, after, hosts, times, known=(), written=()):
         elif is_old:
             state, reason = STALE, "it is older (%s) than the settings (%s)" % (agent["created"], times[node])
         elif agent["uid"] in known:
-            state, reason = STALE, "this run changed its value"
+            state, reason = STALE, "it was stale before, in this run"
         elif times.get(node):
             state, reason = CURRENT, "it is younger than the settings"
         else:

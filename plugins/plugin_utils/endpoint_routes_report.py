@@ -116,7 +116,7 @@ def _story(planned, reported, options, is_check):
             ">> agent            %s on %s has to be recreated: %s" % (agent["pod"], agent["node"], agent["reason"])
         )
         if agent in lost:
-            lines[-1] += "; no later run knows that, unless it visits the node: " + commands.recreate(
+            lines[-1] += "; no later run knows that, unless the agent says it itself: " + commands.recreate(
                 "%s/%s" % (options["namespace"], agent["pod"])
             )
     if len(lost) < len(agents):
