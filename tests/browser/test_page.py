@@ -169,6 +169,27 @@ def test_figures_filter_and_the_count_is_announced(opened):
     assert names(page) == ["node3"]
 
 
+def test_a_finding_is_as_severe_as_it_is_and_not_as_its_rule(opened):
+    nodes = [fleet.fine("high"), fleet.fine("low"), fleet.fine("both")]
+    for node in nodes:
+        severities = {"both": ["low", "medium"]}.get(node["name"], [node["name"]])
+        node["findings"] = [fleet.finding("RPF009", each, each + " one", "nothing", "1") for each in severities]
+    page = opened(fleet.document(nodes, compared=False))
+    # Of all nodes the worst.
+    expect(page.locator(".rules tbody tr", has_text="RPF009").locator(".severity")).to_have_class("severity high")
+    expect(page.locator(".matrix thead .severity")).to_have_class("severity high bare")
+    for name, worst in (("high", "high"), ("low", "low"), ("both", "medium")):
+        row = page.locator(".matrix tbody tr", has=page.get_by_role("link", name=name, exact=True))
+        expect(row.locator("td.finding .amount")).to_have_class("amount " + worst)
+    page.get_by_role("link", name="both", exact=True).click()
+    group = page.locator(".finding-group:visible")
+    expect(group).to_have_class("finding-group medium")
+    expect(group.locator("h3 .severity .full")).to_have_text("medium")
+    # The one that is another says so.
+    told = group.locator(".instances li .subject")
+    assert [[each.inner_text() for each in one.locator(".full").all()] for one in told.all()] == [[], ["low"]]
+
+
 def test_filters_by_id_severity_new_and_waiver_hold_for_the_same_finding(opened):
     page = opened()
     rule(page, "RPF003").click()

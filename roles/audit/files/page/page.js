@@ -128,17 +128,21 @@ const nodes = audit.nodes.map((node, index) => ({
     rule, severity, sums, counting: sums[0] + sums[1], waived: sums[2] + sums[3], fresh: sums[1], freshWaived: sums[3],
   })),
 }));
+// Of each rule the worst severity that it has anywhere: a finding may be severer, or milder, than its rule.
+const worst = new Map();
 for (const node of nodes) {
   node.byRule = new Map();
   node.fresh = 0;
   for (const each of node.counts) {
-    const known = node.byRule.get(each.rule) || {counting: 0, waived: 0};
-    node.byRule.set(each.rule, {counting: known.counting + each.counting, waived: known.waived + each.waived});
+    const known = node.byRule.get(each.rule) || {counting: 0, waived: 0, severity: SEVERITIES.length};
+    node.byRule.set(each.rule, {counting: known.counting + each.counting, waived: known.waived + each.waived,
+      severity: Math.min(known.severity, each.severity)});
     node.fresh += each.fresh + each.freshWaived;
+    worst.set(each.rule, Math.min(worst.get(each.rule) ?? SEVERITIES.length, each.severity));
   }
 }
-const occurring = [...new Set(nodes.flatMap((node) => node.counts.map((each) => each.rule)))]
-  .sort((one, other) => SEVERITIES.indexOf(audit.rules[one].severity) - SEVERITIES.indexOf(audit.rules[other].severity) || one - other);
+const occurring = [...worst.keys()].sort((one, other) => worst.get(one) - worst.get(other) || one - other);
+const severityOf = (rule) => SEVERITIES[worst.get(rule)];
 
 // What an address can carry of a name: it knows no half characters.
 const inAddress = (name) => new URLSearchParams([['n', name]]).get('n');
@@ -384,7 +388,7 @@ function buildRules() {
         () => ({rule: view.rule === rule ? -1 : rule}),
         'rule',
       )),
-      element('td', {}, severityMark(known.severity)),
+      element('td', {}, severityMark(severityOf(rule))),
       element('td', {class: 'number'}, some(sum.nodes)),
       element('td', {class: 'number spare'}, some(sum.counting)),
       audit.baseline && element('td', {class: 'number'}, some(sum.fresh)),
@@ -511,8 +515,8 @@ function buildMatrix() {
       const known = audit.rules[rule];
       return columnHead(audit.ids[rule],
         [element('span', {class: 'prefix'}, audit.ids[rule].slice(0, 3)), element('span', {class: 'digits'}, audit.ids[rule].slice(3)),
-          letterMark(known.severity, `: ${visible(known.title)}`)],
-        `${visible(known.title)} (${known.severity})`, 'finding', true);
+          letterMark(severityOf(rule), `: ${visible(known.title)}`)],
+        `${visible(known.title)} (${severityOf(rule)})`, 'finding', true);
     }));
   matrixHolder = {
     body: element('tbody'),
@@ -554,9 +558,8 @@ function buildPager() {
 function cell(node, rule) {
   const sums = node.byRule.get(rule);
   if (!sums) return element('td', {class: 'finding'});
-  const severity = audit.rules[rule].severity;
   return element('td', {class: 'finding'},
-    sums.counting ? element('span', {class: `amount ${severity}`}, count(sums.counting)) : null,
+    sums.counting ? element('span', {class: `amount ${SEVERITIES[sums.severity]}`}, count(sums.counting)) : null,
     sums.waived ? element('span', {class: 'amount excused'}, count(sums.waived), element('span', {class: 'offscreen'}, ' waived')) : null);
 }
 
@@ -592,8 +595,8 @@ function row(node) {
 
 function card(node) {
   const told = occurring.filter((rule) => node.byRule.has(rule)).map((rule) => {
-    const {counting, waived} = node.byRule.get(rule);
-    return element('li', {}, letterMark(audit.rules[rule].severity), ' ', element('span', {class: 'id'}, audit.ids[rule]), ' ',
+    const {counting, waived, severity} = node.byRule.get(rule);
+    return element('li', {}, letterMark(SEVERITIES[severity]), ' ', element('span', {class: 'id'}, audit.ids[rule]), ' ',
       counting ? element('b', {}, count(counting)) : null,
       waived ? element('span', {class: 'amount excused'}, count(waived), element('span', {}, ' waived')) : null);
   });
@@ -832,17 +835,19 @@ function buildFinding(node, rule, findings) {
   // Those that differ in nothing but their subject are told once.
   const alike = new Map();
   for (const finding of findings) {
-    const key = JSON.stringify(finding.slice(3, 8));
+    const key = JSON.stringify([finding[1], ...finding.slice(3, 8)]);
     if (!alike.has(key)) alike.set(key, []);
     alike.get(key).push(finding);
   }
+  const severity = SEVERITIES[node.byRule.get(rule).severity];
   const rows = [...alike.values()].map((same) => {
     const [first] = same;
+    const own = SEVERITIES[first[1]];
     const excuse = first[7] === null ? null : pooled(first[7]);
     const subjects = same.map((finding) => element('span', {class: 'one'}, foreign(finding[2], 'span', 'mono'),
       CHANGES[finding[8]] === 'new' ? [' ', tag('new', 'new')] : null));
     return element('li', {class: `${same.length > 2 ? 'many' : ''} ${excuse ? 'excused' : ''}`},
-      element('p', {class: 'subject'}, subjects),
+      element('p', {class: 'subject'}, own === severity ? null : [severityMark(own), ' '], subjects),
       element('p', {}, 'observed ', element('b', {}, foreign(first[4])), ', expected ', foreign(first[3])),
       element('p', {class: 'evidence'}, evidenceOf(first)),
       excuse ? element('p', {class: 'excuse'}, tag('waived', 'waived'), ' ', foreign(excuse.justification),
@@ -850,8 +855,8 @@ function buildFinding(node, rule, findings) {
   });
   const [, others, unnamed] = (node.cut || []).find((each) => each[0] === rule) || [0, [], 0];
   const left = others.length + unnamed;
-  return element('article', {class: `finding-group ${known.severity}`, 'aria-labelledby': `about-${audit.ids[rule]}`},
-    element('h3', {id: `about-${audit.ids[rule]}`}, severityMark(known.severity), element('span', {class: 'id'}, audit.ids[rule]), ' ',
+  return element('article', {class: `finding-group ${severity}`, 'aria-labelledby': `about-${audit.ids[rule]}`},
+    element('h3', {id: `about-${audit.ids[rule]}`}, severityMark(severity), element('span', {class: 'id'}, audit.ids[rule]), ' ',
       foreign(known.title)),
     element('p', {class: 'why'}, foreign(sentence(known.why))),
     element('div', {class: 'told'},
