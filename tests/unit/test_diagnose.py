@@ -481,3 +481,23 @@ def test_no_more_replies_are_told_than_were_asked_for(addresses, value, state, s
     )
     assert document["state"] == state
     assert said in document["summary"]
+
+
+@pytest.mark.parametrize("pattern, every, first, second", [
+    # `all` becomes 1, which the second alone meets as strict.
+    (GLOB, ALL, (2, None, [1]), (0, None, [1])),
+    # The same value now, and a line of its own.
+    (None, None, (0, None, [1]), (0, ALL, [1])),
+    # The same line, which does another thing to it.
+    (None, None, (0, GLOB, [1]), (0, GLOB, [2])),
+])  # fmt: skip
+def test_what_differs_between_endpoints_is_seen_of_each(pattern, every, first, second):
+    facts = filter_facts({LXC: first[0], "lxc2": second[0]}, line=None)
+    facts["patterns"]["lxc*"]["configured"] = configured(procps=pattern)
+    facts["all"]["configured"] = configured(procps=every)
+    endpoints = []
+    for number, (device, (_running, line, dropped_at)) in enumerate(((LXC, first), ("lxc2", second))):
+        facts["devices"][device]["configured"] = configured(procps=line)
+        endpoints.append(endpoint(number, device=device, verdict="accepted", dropped_at=dropped_at))
+    assert not diagnosis(facts, route_facts(endpoints[0]))["next"]["sysctl_system"]["dropped"]
+    assert diagnosis(facts, route_facts(*endpoints))["next"]["sysctl_system"]["dropped"]

@@ -1116,6 +1116,17 @@ def test_what_every_kernel_has_is_missed(changes, path):
     assert ("RPF032", "devices") in found and "RPF029" not in dict(found)
 
 
+@pytest.mark.parametrize("why, is_told", [
+    ("Permission denied", True), ("needs root", True), ("no such socket; no Cilium agent runs here", False),
+])  # fmt: skip
+@pytest.mark.parametrize("decides", [True, False])
+def test_to_become_root_is_told_where_that_helps(why, is_told, decides):
+    (found,) = judge({("unread",): [{"what": "x", "why": why, "decides": decides}]})
+    rule = catalogue.CATALOGUE["RPF032" if decides else "RPF012"]
+    assert "nodes_become=true" in rule.command
+    assert found["remedy"] == {"variable": "", "command": rule.command if is_told else ""}
+
+
 def test_no_command_is_of_names_that_would_be_something_else():
     for names in (["{{7*6}}"], ["veth%d" % number for number in range(30)]):
         facts = {("devices", name): device("other", 0, link_kind="veth") for name in names}

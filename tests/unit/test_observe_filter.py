@@ -243,3 +243,14 @@ def test_a_loader_that_does_not_tell_its_version_is_named(tmp_path, monkeypatch,
     program.symlink_to("busybox")
     facts = observe_filter.observe(IpRoute(replay("broken")), run_command)
     assert [entry["decides"] for entry in facts["unread"] if entry["what"] == str(program)] == [False, False]
+
+
+@pytest.mark.parametrize("said, version", [("systemd 254 (254.5-1)", 254), ("", None)])
+def test_other_writers_are_those_of_this_systemd(tmp_path, monkeypatch, said, version):
+    program = tmp_path / "systemd-sysctl"
+    program.write_text("")
+    monkeypatch.setattr(observe_filter, "SYSTEMD_SYSCTL", (str(program),))
+    asked = []
+    monkeypatch.setattr(observe_filter.other_writers, "find", lambda *known: asked.append(known) or ([], []))
+    observe_filter.observe(IpRoute(replay("broken")), lambda argv, data=None: (0, said, ""))
+    assert asked == [("/", version)]

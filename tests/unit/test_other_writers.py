@@ -56,6 +56,20 @@ def test_which_devices_networkd_means(tmp_path, match, names, narrowed):
     assert [(each["names"], each["narrowed"], each["not_on"]) for each in writers] == [(names, narrowed, [])] * 2
 
 
+def test_drop_ins_of_all_folders_are_in_the_order_of_their_names(tmp_path):
+    for path, match in (("etc/systemd/network/x.network", "eth0"), ("etc/systemd/network/x.network.d/z.conf", ""),
+                        ("usr/lib/systemd/network/x.network.d/a.conf", "eth1")):  # fmt: skip
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text("[Match]\nName=%s\n[Network]\nIPv4ReversePathFilter=no\n" % match)
+    writers, _unread = other_writers.find(str(tmp_path))
+    # The last takes the names back, so the unit is for every device.
+    assert [(each["path"].split("/")[-1], each["names"]) for each in writers] == [
+        ("x.network", ["*"]),
+        ("a.conf", ["*"]),
+        ("z.conf", ["*"]),
+    ]
+
+
 def test_networkd_applies_the_first_unit_that_matches(tmp_path):
     strict = "[Network]\nIPv4ReversePathFilter=strict\n"
     files = {
