@@ -432,8 +432,11 @@ def _of_named_devices(facts, routes, filters):
         if device["kind"] != devices.CILIUM:
             continue
         of_the_sort = horizons.pattern_of(facts, name)["configured"]
-        own = {loader: line for loader, line in device["configured"].items() if line != of_the_sort[loader]}
-        own = {loader: own[loader] for loader in own if own[loader] and own[loader]["value"] > 0}
+        own = {
+            loader: line
+            for loader, line in device["configured"].items()
+            if line and line["value"] > 0 and line != of_the_sort[loader]
+        }
         if _is_hosts(name):
             if _by_host_alone(routes):
                 yield from _of_host_devices_to_come(name, own)

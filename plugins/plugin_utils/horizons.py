@@ -12,6 +12,7 @@ import itertools
 
 from ansible_collections.nodeward.cilium.plugins.module_utils import devices, sysctl_d
 
+_ANY = [0, 1, 2]
 _WEAKEST_FIRST = (0, 2, 1)
 
 
@@ -22,8 +23,8 @@ def to_come(rp_filter, device, dropped_at):
     has_procps = rp_filter["loaders"]["procps"] is not None
     procps_device = (present or pattern_of(rp_filter, device))["configured"]["procps"]
     on_new, on_all = past_the_loaders(rp_filter, device)
-    own_line = _largest([new_device] + [as_line(writer) for writer in on_new])
-    all_line = _largest([every["configured"]["systemd_sysctl"]] + [as_line(writer) for writer in on_all])
+    own_line = _largest([new_device] + [_as_line(writer) for writer in on_new])
+    all_line = _largest([every["configured"]["systemd_sysctl"]] + [_as_line(writer) for writer in on_all])
     return {
         "pod": horizon(every["running"], None, 0, own_line, dropped_at),
         # No line decides: the kernel boots with 0, and Cilium makes its devices with 0.
@@ -42,7 +43,7 @@ def past_the_loaders(rp_filter, device=None):
     """Other programs that set a pod's device that comes, and those that set `all`."""
     writers = rp_filter["other_writers"]
     # networkd sees each new device; the others ran when it was not there yet, and `all` stays as they leave it.
-    name = device or devices.to_come(pattern_name(rp_filter, device) or devices.CILIUM_PATTERNS[0])
+    name = device or devices.to_come(pattern_name(rp_filter, None) or devices.CILIUM_PATTERNS[0])
     on_new = [writer for writer in writers if writer["by"] == "networkd" and sets_device(writer, name)]
     return on_new, [writer for writer in writers if sets_all(writer)]
 
@@ -73,7 +74,7 @@ def _names(writer, name):
     return bool(writer["names"]) and devices.matches(name, writer["names"])
 
 
-def as_line(writer):
+def _as_line(writer):
     """What another program sets, as if it were a loader's line; None where that is not known."""
     if writer["sets"] is None:
         return None
@@ -147,27 +148,16 @@ def uplink_to_come(rp_filter, name):
     # At boot a device begins with `default`, and without any line with 0.
     own = device["configured"]["systemd_sysctl"] or rp_filter["default"]["configured"]["systemd_sysctl"]
     at_boot = _of_lines((0, own), (0, every["configured"]["systemd_sysctl"]))
-    others = [
+    writers = [
         writer
         for writer in rp_filter["other_writers"]
         if may_set(writer, name) or not device["configured"]["systemd_sysctl"] and _sets_default(writer)
     ]
-    loosens = [writer for writer in others if _loosens(writer)]
-    others = [writer for writer in others if writer not in loosens]
-    if others or loosens:
-        of_all = [writer["sets"] for writer in others if sets_all(writer)]
-        of_own = [writer["sets"] for writer in others if not sets_all(writer) or _names(writer, name)]
-        of_all.append(_value(every["configured"]["systemd_sysctl"]))
-        of_own.append(_value(own))
-        possible = {None}
-        if None not in of_all + of_own:
-            possible = {max(values) for values in itertools.product(of_all, of_own)}
-            if loosens and 1 in possible:
-                possible.add(2)
-                others = others + loosens
-        at_boot["lines"] += [line for line in (as_line(writer) for writer in others) if line]
-        is_known = None not in possible and (possible == {0} or 0 not in possible)
-        at_boot["value"] = min(possible, key=_strength) if is_known else None
+    if writers:
+        possible = _possible(name, every["configured"]["systemd_sysctl"], own, writers)
+        matter = [writer for writer in writers if not _loosens(writer) or 1 in possible]
+        at_boot["lines"] += [line for line in (_as_line(writer) for writer in matter) if line]
+        at_boot["value"] = min(possible, key=_strength) if possible == {0} or 0 not in possible else None
     return {
         "boot": at_boot,
         "sysctl_system": _of_lines(
@@ -176,13 +166,28 @@ def uplink_to_come(rp_filter, name):
     }
 
 
+def _possible(name, every, own, writers):
+    """What an uplink may be filtered with once all have run, in an order that is not known."""
+    of_all, of_own = [_value(every)], [_value(own)]
+    for writer in writers:
+        if _loosens(writer):
+            continue
+        sets = _ANY if writer["sets"] is None else [writer["sets"]]
+        if sets_all(writer):
+            of_all += sets
+        if not sets_all(writer) or _names(writer, name):
+            of_own += sets
+    possible = {max(values) for values in itertools.product(of_all, of_own)}
+    return possible | {2} if 1 in possible and any(_loosens(writer) for writer in writers) else possible
+
+
 def _loosens(writer):
     """NetworkManager's connectivity checks make a strict device loose, and leave any other as it is."""
     return writer["by"] == "networkmanager" and writer["sets"] == 2
 
 
 def _strength(value):
-    return _WEAKEST_FIRST.index(min(value, 2)) if value >= 0 else 0
+    return _WEAKEST_FIRST.index(min(max(value, 0), 2))
 
 
 def _value(line):
