@@ -322,6 +322,7 @@ def test_what_another_program_sets_is_in_the_horizons(writer, horizons):
     (("ufw", ["default"], 1), {}, None, False),
     (("networkd", ["default"], 1), {}, 0, True),
     # It makes strict loose, and no other.
+    (("ufw", ["all"], 2), {}, None, False),
     (("networkmanager", None, 2), {}, 0, True),
     (("networkmanager", None, 2), {"value": 1}, 2, False),
     (("networkmanager", None, 2), {"value": 0}, 0, True),
@@ -336,6 +337,19 @@ def test_an_uplink_that_no_line_sets_for_good(writer, lines, boot, lost):
     made = node(change=bare)
     assert made["uplinks"][0]["boot"] == boot
     assert ("RPF030" in findings_of(made)) is lost
+    # NetworkManager is named where there is something that it makes loose.
+    named = "/etc/networkmanager.conf" in [line["path"] for line in made["uplinks"][0]["lines"]]
+    assert named is (writer[0] == "networkmanager" and lines == {"value": 1})
+
+
+def test_an_uplink_is_protected_by_all_whatever_is_done_to_it():
+    def everywhere(known):
+        writes("tuned", ["eth0"], None)(known)
+        line = {"key": "net.ipv4.conf.all.rp_filter", "line": 1, "path": "/etc/sysctl.d/zz.conf", "value": 1}
+        known["rp_filter"]["all"]["configured"]["systemd_sysctl"] = line
+
+    # Strict or loose, and loose is the weaker.
+    assert node(change=everywhere)["uplinks"][0]["boot"] == 2
 
 
 @pytest.mark.parametrize("writer, cures", [
