@@ -49,7 +49,7 @@ _MODES_TOLD = [
 # ASCII: digits of other scripts are digits to Python, and sort after all dates.
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}\Z", re.ASCII)
 MOMENT = "%Y-%m-%dT%H:%M:%SZ"
-_TIME = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}Z\Z", re.ASCII)
+TIME = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}Z", re.ASCII)
 
 
 class AuditError(ValueError):
@@ -62,7 +62,7 @@ def moment(text):
         then = datetime.datetime.strptime(text, MOMENT).replace(tzinfo=datetime.timezone.utc)
     except (TypeError, ValueError):
         return None
-    return then if _TIME.match(text) else None
+    return then if TIME.fullmatch(text) else None
 
 
 # ---- one node --------------------------------------------------------------------------------------------------------

@@ -12,13 +12,10 @@ import json
 import multiprocessing
 import multiprocessing.connection
 import os
-import re
 import shutil
 import tempfile
 
-from ansible_collections.nodeward.cilium.plugins.plugin_utils.audit_document import AuditError
-
-_TIME = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}Z", re.ASCII)
+from ansible_collections.nodeward.cilium.plugins.plugin_utils.audit_document import TIME, AuditError
 
 
 class Nodes(object):
@@ -100,7 +97,7 @@ def digest(path):
     try:
         with open(path, encoding="utf-8", errors="replace") as lines:
             for line in lines:
-                found.update(_TIME.sub("", line).encode("utf-8", "replace"))
+                found.update(TIME.sub("", line).encode("utf-8", "replace"))
     except FileNotFoundError:
         return None
     return found.digest()

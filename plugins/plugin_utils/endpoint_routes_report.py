@@ -161,15 +161,8 @@ def _count(things, word):
 
 
 def _summary(planned, reported, word, is_check):
-    state, left = (
-        reported["state"],
-        "%d of %s and %s to be recreated"
-        % (
-            len(reported["agents"]),
-            _count(planned["agents"], "agent"),
-            _count(reported["pods"], "pod"),
-        ),
-    )
+    state, agents, pods = reported["state"], _count(planned["agents"], "agent"), _count(reported["pods"], "pod")
+    left = "%d of %s and %s to be recreated" % (len(reported["agents"]), agents, pods)
     if state == "failed":
         return "to be %s; not all is as it has to be, as the error below says" % word
     if is_check:
