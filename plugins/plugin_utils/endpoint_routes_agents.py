@@ -178,14 +178,13 @@ def judge(agents, before, after, hosts, times, known=(), written=()):
 
 
 def batches(agents, size):
-    """The stale agents in the order of their restart.
+    """The stale agents in the order of their restart, which is that of `agents`.
 
     Those that are not ready come first, and alone: one of them may be what an earlier run stopped at.
     """
     found = []
     for is_ready in (False, True):
         stale = [agent for agent in agents if agent["state"] == STALE and agent["ready"] is is_ready]
-        stale.sort(key=lambda agent: agent["node"])
         found += [stale[first : first + size] for first in range(0, len(stale), size)]
     return found
 

@@ -1377,6 +1377,20 @@ def test_the_plan_says_what_else_an_upgrade_changes():
     assert not [line for line in told if "tls" in line]
 
 
+def test_of_several_that_wrote_a_key_the_last_counts():
+    def wrote(manager, time, fields=None):
+        fields = {"f:data": {"f:" + KEY: {}}} if fields is None else fields
+        return {"manager": manager, "operation": "Update", "time": time, "fieldsV1": fields}
+
+    def changed(*entries):
+        return settings.changed_at({"metadata": {"managedFields": list(entries)}}, settings.KEY_PATH)
+
+    assert changed(wrote("a", LATER), wrote("b", NOW)) == changed(wrote("b", NOW), wrote("a", LATER)) == LATER
+    # Who wrote another key did not write this one.
+    assert changed(wrote("a", NOW), wrote("b", LATER, {"f:data": {"f:other": {}}})) == NOW
+    assert changed(wrote("b", LATER, {"f:data": {"f:other": {}}})) is None
+
+
 def test_an_upgrade_that_restarts_agents_needs_consent():
     assert upgraded("never")[0]["problems"] == []
     (told,) = upgraded("never", cilium=OTHER_TEMPLATE)[0]["problems"]
@@ -1394,6 +1408,10 @@ def test_what_the_daemonset_restarts_the_role_does_not():
     found, options = upgraded(cilium=OTHER_TEMPLATE, batch=2)
     (line,) = [line for line in reports.story(found, None, options) if "to restart" in line]
     assert line.endswith("up to 1 at a time")
+    at_two = {"rollingUpdate": {"maxUnavailable": 2}}
+    found, options = upgraded(cilium=OTHER_TEMPLATE, batch=2, strategy=at_two)
+    (line,) = [line for line in reports.story(found, None, options) if "to restart" in line]
+    assert line.endswith("up to 2 at a time")
     for others in (
         {"strategy": {"type": "OnDelete"}, "cilium": OTHER_TEMPLATE},
         {"cilium": {"metadata": {"name": "cilium", "namespace": "kube-system", "labels": {}}}},
