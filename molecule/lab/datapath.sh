@@ -2,8 +2,8 @@
 # lab-datapath: stands in for Cilium's datapath on a lab node. Run as root inside the node.
 #
 # Faked:  Cilium's BPF programs. `from-host` on cilium_net, which hands a packet for a pod to that pod's lxc device, is a
-#         tc filter here. No agent runs, so nobody answers on its socket. The pod's default route and neighbour entry,
-#         which Cilium's CNI plugin and ARP responder give, are set by hand.
+#         tc filter here. The pod's default route and neighbour entry, which Cilium's CNI plugin and ARP responder give,
+#         are set by hand. Where lab-agent.service is enabled, lab-agent stands in for the agent; see its own header.
 # Real:   the devices and their order of creation, network namespaces, routes, udev and its rules, systemd-sysctl, the
 #         kernel's filter and counters, and the HTTP server that answers the probe.
 set -euo pipefail
@@ -18,7 +18,9 @@ usage() {
     cat << END
 usage: lab-datapath COMMAND
 
-  base                       make cilium_host and cilium_net, and the route to the pods by them
+  base                       start the agent where one is enabled, which makes Cilium's host interfaces and lxc_health;
+                             otherwise make cilium_host and cilium_net, and the route to the pods by them
+  unbase                     take Cilium off the node: the agent, its files and all of its interfaces
   pod NAME ADDRESS LXC       add a pod as Cilium does: make LXC, set its rp_filter to 0 (udev resets it), start its server
   unpod NAME LXC             delete that pod and its device
   probe ADDRESS              what the kubelet does: GET http://ADDRESS:$port/ within 2 s, or as many as
@@ -37,6 +39,11 @@ usage: lab-datapath COMMAND
   watch-end                  end that; prints as JSON the effective values that each device was seen with
   drops                      print the counter TcpExt IPReversePathFilter
   settle                     wait until udev has handled every device
+
+The agent calls these at its start:
+  host-interfaces ROUTE TUNNEL  make Cilium's host interfaces unless they stand; ROUTE, the pods' by cilium_host, and
+                             TUNNEL, cilium_vxlan, are yes or no
+  health PID ADDRESS         make lxc_health anew, with its other end in the network namespace of PID
 END
 }
 
@@ -58,12 +65,17 @@ set_to_zero() { # as Cilium does with every device that it makes
 
 # On a real node Cilium and udev race. Here udev always comes second, as it mostly does: the lab shows the fault each time.
 hold_udev() {
+    # Two of these at once, the agent's and a pod's, must not release each other's.
+    mkdir -p /run/lab
+    exec {lock}> /run/lab/udev.lock
+    flock "$lock"
     udevadm control --stop-exec-queue
     trap release_udev EXIT
 }
 
 release_udev() {
     udevadm control --start-exec-queue
+    exec {lock}>&-
     trap - EXIT
 }
 
@@ -75,20 +87,75 @@ drops() {
     nstat -asz TcpExtIPReversePathFilter | awk '/IPReversePathFilter/ { print $2 }'
 }
 
+agent_is_enabled() {
+    systemctl is-enabled --quiet lab-agent.service 2> /dev/null
+}
+
 base() {
+    agent_is_enabled || {
+        host_interfaces yes no
+        return
+    }
+    systemctl start lab-agent.service || {
+        journalctl --no-pager --lines=40 --unit=lab-agent.service >&2
+        fail "the agent did not start; its journal stands above"
+    }
+}
+
+host_interfaces() {
+    local route=$1 tunnel=$2
     echo 1 > /proc/sys/net/ipv4/ip_forward
     ip link set lo up
     hold_udev
-    ip link add cilium_host type veth peer name cilium_net
-    set_to_zero cilium_host cilium_net
+    [[ -e /sys/class/net/cilium_host ]] || {
+        ip link add cilium_host type veth peer name cilium_net
+        set_to_zero cilium_host cilium_net
+    }
+    [[ $tunnel == no || -e /sys/class/net/cilium_vxlan ]] || {
+        ip link add cilium_vxlan type vxlan external dstport 8472
+        set_to_zero cilium_vxlan
+    }
     release_udev
-    ip address add $router/32 dev cilium_host
+    ip address replace $router/32 dev cilium_host
     ip link set cilium_host up arp off
     ip link set cilium_net up arp off
+    [[ $tunnel == no ]] || ip link set cilium_vxlan up
     settle
     ip route replace $router dev cilium_host scope link
-    ip route replace $pod_cidr via $router dev cilium_host src $router
-    tc qdisc replace dev cilium_net clsact
+    [[ $route == no ]] || ip route replace $pod_cidr via $router dev cilium_host src $router
+    [[ $(tc qdisc show dev cilium_net) == *clsact* ]] || tc qdisc add dev cilium_net clsact
+}
+
+unbase() {
+    local device
+    systemctl disable --quiet --now lab-agent.service
+    for device in /sys/class/net/*; do
+        device=${device##*/}
+        case $device in
+        # A peer goes with its other end.
+        lxc* | cilium_*) ip link delete "$device" 2> /dev/null || [[ ! -e /sys/class/net/$device ]] ;;
+        esac
+    done
+    rm -rf /var/run/cilium /etc/cni/net.d/05-cilium.conflist
+}
+
+# The pod reaches everything by the router's address, which its lxc device answers for.
+wire() { # ADDRESS LXC INSIDE COMMAND…: the other end is INSIDE, and COMMAND is `ip` in its namespace
+    local address=$1 lxc=$2 inside=$3
+    "${@:4}" -batch - << END
+link set lo up
+link set $inside address $(cat /sys/class/net/cilium_host/address)
+address add $address/32 dev $inside
+link set $inside up
+route add $router dev $inside
+route add default via $router
+neighbour replace $router lladdr $(cat "/sys/class/net/$lxc/address") dev $inside nud permanent
+END
+}
+
+redirect() { # ADDRESS LXC PRIORITY, 0 for the next one
+    tc filter add dev cilium_net ingress protocol ip prio "$3" u32 match ip dst "$1/32" \
+        action mirred egress redirect dev "$2"
 }
 
 pod() {
@@ -101,24 +168,29 @@ pod() {
     ip link set "$lxc" up
     # A probe that failed must not count drops for a minute more, by answers sent again.
     ip netns exec "$name" sh -c 'echo 0 > /proc/sys/net/ipv4/tcp_synack_retries'
-    # The pod reaches everything by the router's address, which its lxc device answers for.
-    ip -n "$name" -batch - << END
-link set lo up
-link set eth0 address $(cat /sys/class/net/cilium_host/address)
-address add $address/32 dev eth0
-link set eth0 up
-route add $router dev eth0
-route add default via $router
-neighbour replace $router lladdr $(cat "/sys/class/net/$lxc/address") dev eth0 nud permanent
-END
-    tc filter add dev cilium_net ingress protocol ip u32 match ip dst "$address/32" \
-        action mirred egress redirect dev "$lxc"
+    wire "$address" "$lxc" eth0 ip -n "$name"
+    redirect "$address" "$lxc" 0
+    ! agent_is_enabled || lab-agent add "$name" "$address" "$lxc"
     serve "$name" "$address"
     settle
 }
 
+health() {
+    local pid=$1 address=$2
+    ip link delete lxc_health 2> /dev/null || [[ ! -e /sys/class/net/lxc_health ]]
+    tc filter delete dev cilium_net ingress prio 1 2> /dev/null || true
+    hold_udev
+    ip link add lxc_health type veth peer name cilium netns "$pid"
+    set_to_zero lxc_health
+    release_udev
+    ip link set lxc_health up
+    wire "$address" lxc_health cilium nsenter --target "$pid" --net ip
+    redirect "$address" lxc_health 1
+    settle
+}
+
 serve() {
-    local name=$1 address=$2 tries=100
+    local name=$1 address=$2 tries=600
     mkdir -p "/run/lab/$name"
     echo "$name" > "/run/lab/$name/index.html"
     systemd-run --quiet --collect --unit="lab-pod-$name" \
@@ -131,6 +203,7 @@ serve() {
 
 unpod() {
     systemctl stop "lab-pod-$1"
+    ! agent_is_enabled || lab-agent remove "$2"
     ip link delete "$2"
     ip netns delete "$1"
 }
@@ -269,9 +342,9 @@ watch_end() {
 command=${1:-help}
 shift || true
 case $command in
-base | uplink | foreign | drops | settle | flood-end | watch | watch-end) expect 0 $# ;;
+base | unbase | uplink | foreign | drops | settle | flood-end | watch | watch-end) expect 0 $# ;;
 probe | spoof | devices | flood) expect 1 $# ;;
-endpoint-route | examine | unpod) expect 2 $# ;;
+endpoint-route | examine | unpod | host-interfaces | health) expect 2 $# ;;
 pod) expect 3 $# ;;
 help | -h | --help)
     usage
