@@ -206,7 +206,7 @@ def _options(more, version):
 
 
 def _label(label):
-    return f"{label['source']}:{label['key']}" + (f"={label['value']}" if label["value"] else "")
+    return f"{label['source']}:{label['key']}" + (f"={label['value']}" if "value" in label else "")
 
 
 def _ipam(settings):

@@ -11,8 +11,8 @@ RUN = Path("/var/run/cilium")
 STATE = RUN / "state"
 RUNTIME_CONFIG = STATE / "agent-runtime-config.json"
 DEVICES = Path("/sys/class/net")
-HOST_LABELS = {"host": {"key": "host", "value": "", "source": "reserved"}}
-HEALTH_LABELS = {"health": {"key": "health", "value": "", "source": "reserved"}}
+HOST_LABELS = {"host": {"key": "host", "source": "reserved"}}
+HEALTH_LABELS = {"health": {"key": "health", "source": "reserved"}}
 OPTIONS = {
     "Debug": 0,
     "DebugLB": 0,
