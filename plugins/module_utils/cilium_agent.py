@@ -10,11 +10,21 @@ import http.client
 import io
 import ipaddress
 import json
+import re
 import socket
 import time
 
 SOCKET = "/var/run/cilium/cilium.sock"
 STATE = "/var/run/cilium/state"
+
+# The modes of host routing. With "bpf" a pod's packets leave the node before the kernel routes and checks them.
+LEGACY, BPF = "legacy", "bpf"
+
+# The interface of Cilium's health endpoint, if it is a veth pair.
+HEALTH_DEVICE = "lxc_health"
+_HEALTH_LABEL = "reserved:health"
+_NAMESPACE_LABEL = "k8s:io.kubernetes.pod.namespace="
+_VERSION = re.compile(r"[0-9]+\.[0-9]+\.[0-9]+(-[0-9A-Za-z.]+)?(?=\s|\Z)")
 
 # An endpoint takes about 10 kB in the agent's answer: room for far more pods than a node can hold.
 LARGEST_ANSWER = 256 * 1024 * 1024
@@ -50,9 +60,9 @@ class Agent:
         """See parse_config."""
         return parse_config(self._get("/v1/config"))
 
-    def load_balancer_mode(self):
-        """See parse_load_balancer_mode."""
-        return parse_load_balancer_mode(self._get("/v1/healthz"))
+    def health(self):
+        """See parse_health."""
+        return parse_health(self._get("/v1/healthz"))
 
     def _get(self, resource):
         question = "GET %s on %s" % (resource, self._path)
@@ -133,8 +143,9 @@ class _BoundedSocket(io.RawIOBase):
 def parse_endpoints(document):
     """The endpoints in the answer to /v1/endpoint: a list of dicts, the host's own endpoint left out.
 
-    address, ipv6: text or None; device: the host's side, or None; ifindex: its index; namespace, pod: names or None;
-    peer_device: the pod's side, where told.
+    address, ipv6: text or None; device: the host's side, or None; ifindex: its index; namespace, pod: names or None
+    (from Cilium 1.20 on the API names the namespace alone, by a label); is_health: whether it is Cilium's health
+    endpoint; peer_device: the pod's side, where told.
     """
     endpoints = []
     for number, entry in enumerate(_expect(list, document, "the list of endpoints")):
@@ -142,6 +153,7 @@ def parse_endpoints(document):
         status = _member(dict, _expect(dict, entry, where), "status", where)
         networking = _member(dict, status, "networking", where)
         identifiers = _member(dict, status, "external-identifiers", where)
+        labels = _labels(status, where)
         for addressing in _member(list, networking, "addressing", where):
             _expect(dict, addressing, where)
             endpoints.append(
@@ -151,9 +163,10 @@ def parse_endpoints(document):
                     ipv6=addressing.get("ipv6"),
                     device=networking.get("interface-name"),
                     ifindex=networking.get("interface-index"),
-                    namespace=identifiers.get("k8s-namespace"),
+                    namespace=identifiers.get("k8s-namespace") or _namespace(labels),
                     pod=identifiers.get("k8s-pod-name"),
                     peer_device=networking.get("container-interface-name"),
+                    is_health=_HEALTH_LABEL in labels,
                 )
             )
     return [endpoint for endpoint in endpoints if endpoint["address"] or endpoint["ipv6"]]
@@ -171,6 +184,7 @@ def parse_state(document, where):
         namespace=document.get("K8sNamespace"),
         pod=document.get("K8sPodName"),
         peer_device=document.get("ContainerIfName"),
+        is_health=_is_health(_member(dict, document, "SecLabel", where), where),
     )
     return endpoint if endpoint["address"] or endpoint["ipv6"] else None
 
@@ -185,7 +199,8 @@ def parse_daemon_config(document):
     """The agent's options, by their names in its source; agent-runtime-config.json holds the same.
 
     {'endpoint_routes': True, False, or None where it does not say; 'loosens_uplinks': the mode of Cilium that sets
-    uplinks loose itself, in words, or None; 'options': those of UNKNOWN_OPTIONS, None where it does not say}.
+    uplinks loose itself, in words, or None; 'host_routing': LEGACY, BPF or None; 'ipv4': whether pods have IPv4
+    addresses, or None; 'options': those of UNKNOWN_OPTIONS, None where it does not say}.
     """
     _expect(dict, document, "the configuration")
 
@@ -196,7 +211,7 @@ def parse_daemon_config(document):
     # The name from 1.18 on, and the one before.
     egress_gateway = said(bool, "EnableEgressGateway", "EnableIPv4EgressGateway")
     ipam = said(str, "IPAM")
-    # Cilium 1.18 and newer do not tell it here; see parse_load_balancer_mode.
+    # Cilium 1.18 and newer do not tell it here; see parse_health.
     load_balancer_mode = said(str, "NodePortMode")
     devices = said(list, "Devices")
     loosens_uplinks = None
@@ -207,6 +222,10 @@ def parse_daemon_config(document):
     return {
         "endpoint_routes": said(bool, "EnableEndpointRoutes"),
         "loosens_uplinks": loosens_uplinks,
+        # As in effect: the agent falls back to legacy routing before it saves its options, where BPF host routing lacks
+        # what it needs. Cilium 1.20 saves neither this option nor its own version (captured: 1.19.4 and 1.20).
+        "host_routing": {True: LEGACY, False: BPF}.get(said(bool, "EnableHostLegacyRouting")),
+        "ipv4": said(bool, "EnableIPv4"),
         "options": {
             "l7_proxy": said(bool, "EnableL7Proxy"),
             "load_balancer_mode": load_balancer_mode.lower() if load_balancer_mode else None,
@@ -217,15 +236,48 @@ def parse_daemon_config(document):
     }
 
 
-def parse_load_balancer_mode(document):
-    """How services are answered by the answer to /v1/healthz: 'snat', 'dsr' or 'hybrid'; None where it is not said."""
+def parse_health(document):
+    """The answer to /v1/healthz: {'version', 'host_routing', 'load_balancer_mode'}, each None where it is not said.
+
+    version: such as '1.20.0'; host_routing: LEGACY or BPF; load_balancer_mode: 'snat', 'dsr' or 'hybrid'.
+    """
     where = "the status"
-    for name in ("kube-proxy-replacement", "features", "nodePort"):
-        document = _member(dict, _expect(dict, document, where), name, where)
-    return (_text(document.get("mode"), where) or "").lower() or None
+    _expect(dict, document, where)
+
+    def member(*names):
+        value = document
+        for name in names[:-1]:
+            value = _member(dict, value, name, where)
+        return _text(value.get(names[-1]), where) or ""
+
+    version = _VERSION.match(member("cilium", "msg"))
+    host_routing = member("routing", "intra-host-routing-mode").lower()
+    return {
+        # An agent that was built without its version says " (v-)".
+        "version": version.group() if version else None,
+        "host_routing": host_routing if host_routing in (LEGACY, BPF) else None,
+        "load_balancer_mode": member("kube-proxy-replacement", "features", "nodePort", "mode").lower() or None,
+    }
 
 
-def _endpoint(where, ipv4, ipv6, device, ifindex, namespace, pod, peer_device):
+def _labels(status, where):
+    """The labels of an endpoint's identity."""
+    identity = _member(dict, status, "identity", where)
+    return [_text(label, where) for label in _member(list, identity, "labels", where)]
+
+
+def _namespace(labels):
+    named = [label[len(_NAMESPACE_LABEL) :] for label in labels if label and label.startswith(_NAMESPACE_LABEL)]
+    return next(iter(named), None)
+
+
+def _is_health(identity, where):
+    """The same of a SecLabel, which has the label apart in source and key."""
+    label = _member(dict, identity, "labels", where).get("health")
+    return isinstance(label, dict) and label.get("source") == "reserved"
+
+
+def _endpoint(where, ipv4, ipv6, device, ifindex, namespace, pod, peer_device, is_health):
     return {
         "address": _address(ipv4, ipaddress.IPv4Address, where),
         "ipv6": _address(ipv6, ipaddress.IPv6Address, where),
@@ -234,6 +286,7 @@ def _endpoint(where, ipv4, ipv6, device, ifindex, namespace, pod, peer_device):
         "namespace": _text(namespace, where),
         "pod": _text(pod, where),
         "peer_device": _text(peer_device, where),
+        "is_health": is_health or device == HEALTH_DEVICE,
     }
 
 

@@ -6,6 +6,7 @@
 Changes nothing and judges nothing. The facts module shows what is gathered here; the writer heeds the verdicts.
 """
 
+import functools
 import ipaddress
 import json
 import os
@@ -19,6 +20,8 @@ SOURCES = ("agent", "state", "netns", "routes")
 
 # Stands for the world outside the node: an address for documentation, which no rule or route means in particular.
 OUTSIDE = "203.0.113.1"
+
+_PROXY_MARK, _PROXY_MASK = 0x200, 0xF00
 
 # A pod with many DNS names has an ep_config.json of a few megabytes.
 LARGEST_STATE_FILE = 16 * 1024 * 1024
@@ -43,16 +46,20 @@ def observe(
     learner = _Learner(node, agent_path, state_dir, netns_dir, timeout, unread)
     source, learnt = learner.endpoints(sources)
     config = learner.config(sources)
+    learner.add_names(source, learnt, sources)
     endpoints = [_record(endpoint, node) for endpoint in _in_order(learnt)]
     _ask_routes(iproute, node, endpoints, unread)
     if verdicts:
-        _ask_verdicts(iproute, node, endpoints, unread, outside)
+        _ask_verdicts(iproute, node, endpoints, unread, outside, config["host_routing"])
     for endpoint in endpoints:
         del endpoint["_back"], endpoint["_host"]
     return {
         "endpoint_routes": _endpoint_routes(source, endpoints, node, unread, config["endpoint_routes"]),
         "loosens_uplinks": config["loosens_uplinks"],
         "agent_options": config["options"],
+        "host_routing": config["host_routing"],
+        "ipv4": config["ipv4"],
+        "proxy_rule": node.proxy_rule,
         "source": source,
         "endpoints": endpoints,
         "unread": unread,
@@ -72,7 +79,9 @@ class _Node:
         routes = iproute.routes()
         self.has_multipath = any("nexthops" in route for route in routes)
         # The three that are always there are of these priorities.
-        self.has_rules = any(rule.get("priority") not in (0, 32766, 32767) for rule in iproute.rules())
+        rules = iproute.rules()
+        self.has_rules = any(rule.get("priority") not in (0, 32766, 32767) for rule in rules)
+        self.proxy_rule = find_proxy_rule(rules)
         self.pod_routes = {
             (route.get("dst"), route.get("dev"))
             for route in routes
@@ -116,6 +125,7 @@ class _Learner:
         self._timeout = timeout
         self._unread = unread
         self._agent_answers = False
+        self._from_state = functools.lru_cache(maxsize=None)(self._read_state)
 
     def endpoints(self, sources):
         """(source, endpoints); (None, []) where no source knows of any."""
@@ -134,12 +144,24 @@ class _Learner:
 
     def config(self, sources):
         """What the agent's configuration says; nothing where it cannot be read."""
+        config = self._saved_or_running_config(sources)
+        if self._agent_answers:
+            try:
+                health = self._agent.health()
+            except AgentError as error:
+                self._miss(self._agent_path, error)
+            else:
+                config["host_routing"] = health["host_routing"] or config["host_routing"]
+                config["options"]["load_balancer_mode"] = (
+                    config["options"]["load_balancer_mode"] or health["load_balancer_mode"]
+                )
+        return config
+
+    def _saved_or_running_config(self, sources):
         # An agent that did not answer once is not waited for a second time.
         if self._agent_answers:
             try:
-                config = self._agent.config()
-                self._ask_load_balancer_mode(config["options"])
-                return config
+                return self._agent.config()
             except AgentError as error:
                 self._miss(self._agent_path, error)
         if "state" in sources:
@@ -150,15 +172,27 @@ class _Learner:
                 pass
             except (OSError, AgentError) as error:
                 self._miss(path, error)
-        return {"endpoint_routes": None, "loosens_uplinks": None, "options": dict(cilium_agent.UNKNOWN_OPTIONS)}
+        return cilium_agent.parse_daemon_config({})
 
-    def _ask_load_balancer_mode(self, options):
-        # It matters with several devices alone, and the answer is a long one.
-        if options["load_balancer_mode"] is None and len(options["devices"] or ()) > 1:
-            try:
-                options["load_balancer_mode"] = self._agent.load_balancer_mode()
-            except AgentError as error:
-                self._miss(self._agent_path, error)
+    def add_names(self, source, endpoints, sources):
+        """Complete what the source does not tell of pods by the agent's state folder, if that may be read.
+
+        Names are taken of an endpoint whose addresses and interface agree: an address may have been another pod's.
+        """
+        lacking = [endpoint for endpoint in endpoints if not endpoint.get("pod") and not _is_health(endpoint)]
+        if not lacking or source == "state" or "state" not in sources:
+            return
+        known = {}
+        for saved in self._from_state() or ():
+            for key in ("address", "ipv6"):
+                if saved[key]:
+                    known[saved[key]] = saved
+        for endpoint in lacking:
+            saved = known.get(endpoint["address"] or endpoint.get("ipv6"))
+            if saved and endpoint.get("device") in (None, saved["device"]):
+                for key in ("namespace", "pod", "device", "peer_device", "ipv6"):
+                    endpoint[key] = endpoint.get(key) or saved[key]
+                endpoint["is_health"] = saved["is_health"]
 
     def _from_agent(self):
         try:
@@ -169,7 +203,7 @@ class _Learner:
         self._agent_answers = True
         return endpoints
 
-    def _from_state(self):
+    def _read_state(self):
         try:
             numbers = sorted(name for name in os.listdir(self._state_dir) if name.isdigit())
         except OSError as error:
@@ -231,6 +265,36 @@ class _Learner:
         self._unread.append({"what": what, "why": str(why)})
 
 
+def _is_health(endpoint):
+    return bool(endpoint.get("is_health")) or endpoint.get("device") == cilium_agent.HEALTH_DEVICE
+
+
+def find_proxy_rule(rules):
+    """The policy rule by which Cilium's proxy for layer 7 gets its packets: {priority, mark, table}, or None.
+
+    It selects mark 0x200 in 0xf00 (Cilium's pkg/datapath/linux/linux_defaults: MagicMarkIsToProxy, MagicMarkHostMask).
+    """
+    for rule in rules:
+        # `ip` prints the mask apart or behind a slash, in hexadecimal as text or as a number.
+        mark, _slash, mask = str(rule.get("fwmark", "")).partition("/")
+        numbers = [_number(text) for text in (mark, mask or str(rule.get("fwmask", "")))]
+        if numbers == [_PROXY_MARK, _PROXY_MASK] and "not" not in rule:
+            table = rule.get("table")
+            return {
+                "priority": rule.get("priority"),
+                "mark": "0x%x/0x%x" % tuple(numbers),
+                "table": None if table is None else str(table),
+            }
+    return None
+
+
+def _number(text):
+    try:
+        return int(text, 0)
+    except ValueError:
+        return None
+
+
 def _record(endpoint, node):
     """An endpoint as the facts show it, with nothing asked of the kernel yet."""
     device = endpoint.get("device")
@@ -240,6 +304,8 @@ def _record(endpoint, node):
         "ipv6": endpoint.get("ipv6"),
         "device": device,
         "pod": "%s/%s" % (namespace, pod) if namespace and pod else None,
+        "namespace": namespace,
+        "is_health": _is_health(endpoint),
         "peer": {
             "device": endpoint.get("peer_device"),
             "index": node.links.get(device, {}).get("link_index"),
@@ -251,7 +317,8 @@ def _record(endpoint, node):
         "symmetric": None,
         "verdict": verdict.UNKNOWN,
         "reason": "the kernel was not asked (verdicts is off)",
-        "dropped_at": None,
+        # Nothing of a pod without IPv4 meets rp_filter.
+        "dropped_at": None if endpoint["address"] else [],
         "leaves": {"device": None, "verdict": verdict.UNKNOWN, "reason": "the kernel was not asked (verdicts is off)"},
         "_back": None,
         "_host": node.host_address(),
@@ -300,7 +367,7 @@ def _route_back(address, route):
     )
 
 
-def _ask_verdicts(iproute, node, endpoints, unread, outside):
+def _ask_verdicts(iproute, node, endpoints, unread, outside, host_routing):
     """Whether the kernel would take each endpoint's reply to the host, and its packets to the world: one batch."""
     asked, questions = [], []
     for endpoint in endpoints:
@@ -321,12 +388,10 @@ def _ask_verdicts(iproute, node, endpoints, unread, outside):
             asked.append((endpoint, endpoint))
             questions.append(Question(endpoint["_host"], endpoint["address"], device))
         else:
-            endpoint["reason"] = (
-                "%s has no IPv4 address, and no route to the endpoint names one" % devices.HOST_DEVICE
-            )
+            endpoint["reason"] = "%s has no IPv4 address, and no route to the endpoint names one" % devices.HOST_DEVICE
     for (endpoint, told), answer in _ask(iproute.verdicts, asked, questions, "verdicts on endpoints", unread):
         device, back = endpoint["device"], endpoint["_back"]
-        told["verdict"], told["reason"] = verdict.explain(
+        said = verdict.explain(
             answer.error,
             node.effective(device),
             back,
@@ -334,10 +399,14 @@ def _ask_verdicts(iproute, node, endpoints, unread, outside):
             bool(node.addresses.get(device)),
             bool(back) and back.kind == "local" and node.accepts_local(device),
         )
-        if told is endpoint["leaves"] and told["verdict"] == verdict.ACCEPTED:
-            told["device"] = answer.route.get("dev")
-        elif told is endpoint["leaves"] and told["verdict"] == verdict.UNKNOWN and "gone" not in told["reason"]:
-            told["reason"] = "no route leads to %s, or %s does not forward (%s)" % (outside, device, answer.error)
+        if told is endpoint["leaves"]:
+            if said.verdict == verdict.ACCEPTED:
+                told["device"] = answer.route.get("dev")
+            elif said.verdict == verdict.UNKNOWN and "gone" not in said.reason:
+                reason = "no route leads to %s, or %s does not forward (%s)" % (outside, device, answer.error)
+                said = verdict.Verdict(verdict.UNKNOWN, reason)
+            said = verdict.leaving(said, host_routing)
+        told["verdict"], told["reason"] = said
 
 
 def _ask(ask, asked, questions, what, unread):

@@ -92,6 +92,23 @@ def explain(error, effective, route_back, device, has_address, accept_local=Fals
     return Verdict(UNKNOWN, "the kernel has no answer, and not because of the filter: %s" % error)
 
 
+def leaving(answer, host_routing):
+    """What the kernel's answer about a packet that leaves the node says of the pod, by Cilium's mode of host routing.
+
+    host_routing: 'legacy', 'bpf' or None (not known). With BPF host routing such a packet never reaches the kernel's
+    check (measured: Cilium 1.20 with lxc at 2); the reply to the own host does, in either mode.
+    """
+    if answer.verdict != DROPPED or host_routing == "legacy":
+        return answer
+    if host_routing == "bpf":
+        return Verdict(ACCEPTED, "with BPF host routing it leaves the node before the kernel's check")
+    return Verdict(
+        UNKNOWN,
+        "the mode of host routing is not known: with legacy routing it is dropped (%s), with BPF host routing it "
+        "leaves the node before the kernel's check" % answer.reason,
+    )
+
+
 def _words_for(route_back):
     if route_back.kind == "local":
         return "its source address is local to the host"

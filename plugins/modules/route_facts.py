@@ -31,8 +31,10 @@ options:
   sources:
     description:
       - Where endpoints may be learnt. They are tried in the order below, whatever the order given here.
-      - V(agent) is the local API of Cilium's agent, and the only source that is always complete and names the pods.
-      - V(state) is the agent's state folder, which outlives the agent. Cilium 1.16 or newer.
+      - V(agent) is the local API of Cilium's agent, and the only source that is always complete. Up to Cilium 1.19 it
+        names the pods.
+      - V(state) is the agent's state folder, which outlives the agent. Cilium 1.16 or newer. If it is among the sources,
+        pods that another source does not name get their names from it.
       - V(netns) looks for the devices' peers in the network namespaces under O(netns_dir). It knows no pod's name.
       - V(routes) takes what stands in the routing tables, which is only the endpoints with an endpoint route.
     type: list
@@ -77,7 +79,9 @@ EXAMPLES = r"""
 
 - name: Name the pods whose replies are dropped
   ansible.builtin.debug:
-    msg: "{{ item.pod | default(item.address, true) }} is cut off from its host: {{ item.reason }}"
+    msg: >-
+      {{ "Cilium's health endpoint" if item.is_health else item.pod | default(item.address, true) }}
+      is cut off from its host: {{ item.reason }}
   loop: "{{ ansible_facts['cilium_routes']['endpoints'] | selectattr('verdict', 'eq', 'dropped') }}"
   loop_control:
     label: "{{ item.address }}"
@@ -171,8 +175,8 @@ ansible_facts:
               sample: true
             load_balancer_mode:
               description:
-                - How a service's packets are answered, V(snat), V(dsr) or V(hybrid). Cilium 1.18 and newer are asked
-                  for it only where they use several devices.
+                - How a service's packets are answered, V(snat), V(dsr) or V(hybrid). Cilium 1.18 and newer tell it
+                  only by their API.
               type: str
               returned: always
               sample: snat
@@ -192,6 +196,40 @@ ansible_facts:
               elements: str
               returned: always
               sample: [eth0]
+        host_routing:
+          description:
+            - How pods' packets leave the node. V(legacy) is by the kernel's routing and its reverse-path check. V(bpf)
+              is by BPF before both. Null if neither the agent nor its saved configuration tells.
+          type: str
+          returned: always
+          sample: legacy
+        ipv4:
+          description: Whether the agent is configured for IPv4; null if that is not known.
+          type: bool
+          returned: always
+          sample: true
+        proxy_rule:
+          description:
+            - The policy rule by which Cilium's proxy for layer 7 gets its packets (mark C(0x200/0xf00)); null if there is
+              none. It shows that the proxy is in use, whether or not the agent's configuration can be read.
+          type: dict
+          returned: always
+          contains:
+            priority:
+              description: The rule's priority.
+              type: int
+              returned: if there is such a rule
+              sample: 9
+            mark:
+              description: Mark and mask.
+              type: str
+              returned: if there is such a rule
+              sample: 0x200/0xf00
+            table:
+              description: The routing table that the rule looks up, by number or name.
+              type: str
+              returned: if there is such a rule
+              sample: "2004"
         endpoints:
           description: Every endpoint but the host's own, by ascending address. Cilium's health endpoint is one of them.
           type: list
@@ -218,6 +256,16 @@ ansible_facts:
               type: str
               returned: always
               sample: kube-system/coredns-749558f7dd-w6jdj
+            namespace:
+              description: Its Kubernetes namespace, which may be known if the pod's name is not; null if it is not.
+              type: str
+              returned: always
+              sample: kube-system
+            is_health:
+              description: Whether it is Cilium's health endpoint, which is not a pod.
+              type: bool
+              returned: always
+              sample: false
             peer:
               description: The other end of its device, in the pod.
               type: dict
@@ -277,18 +325,20 @@ ansible_facts:
               description:
                 - The effective values of its device's filter (V(0), V(1), V(2)) at which the kernel's rules drop its
                   reply, with the routes and addresses of now; null where that cannot be said.
+                - Empty for an endpoint with no IPv4 address, since rp_filter is for IPv4 only.
               type: list
               elements: int
               returned: always
               sample: [1, 2]
             leaves:
               description:
-                - What the kernel does with its packets to the world outside, asked for the address in O(outside).
+                - What becomes of its packets to the world outside, asked for the address in O(outside).
+                - The kernel's refusal counts with legacy host routing only. See C(host_routing).
               type: dict
               returned: always
               contains:
                 device:
-                  description: The device by which they leave the node; null where they do not.
+                  description: The device by which they leave the node; null if they do not or it is not known.
                   type: str
                   returned: always
                   sample: eth0

@@ -37,9 +37,12 @@ def agent(path, converse):
 
 
 def answering(documents):
-    """A converse that answers with these texts, by resource."""
+    """A converse that answers with these texts, by resource; with 404 as the agent, where there is none."""
 
     def converse(connection, resource, ended):
+        if resource not in documents:
+            connection.sendall(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
+            return
         body = documents[resource].encode()
         connection.sendall(
             b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body) + body

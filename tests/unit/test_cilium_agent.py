@@ -9,13 +9,15 @@ from pathlib import Path
 import pytest
 from agent_server import agent, answering, hanging, saying
 from ansible_collections.nodeward.cilium.plugins.module_utils.cilium_agent import (
+    BPF,
+    LEGACY,
     UNKNOWN_OPTIONS,
     Agent,
     AgentError,
     parse_config,
     parse_daemon_config,
     parse_endpoints,
-    parse_load_balancer_mode,
+    parse_health,
     parse_state,
 )
 from scratch_node import needs_root, on_scratch_node
@@ -42,7 +44,25 @@ STATES = {
         "10.0.0.16": ("lxc9c1b87325905", "web-594c485c8b-684p4"),
         "10.0.0.202": ("lxc8f923c57b321", "web-594c485c8b-6qkxw"),
     },
+    "1.20-broken": {
+        "10.244.0.44": ("lxcb1209886c6bf", "web-5797b49bdc-4m8z9"),
+        "10.244.0.111": ("lxc2b994c9cb8d2", "webds-vvt56"),
+        "10.244.0.118": ("lxc_health", None),
+        "10.244.0.197": ("lxc888414262350", "web-5797b49bdc-lrxjb"),
+    },
+    "1.20-routes-mixed": {
+        "10.244.0.28": ("lxca4f8b907ac74", "web-5797b49bdc-px6db"),
+        "10.244.0.68": ("lxce1a52fca8434", "web-5797b49bdc-xxh5d"),
+        "10.244.0.118": ("lxc_health", None),
+        "10.244.0.242": ("lxcfcd1ac3cc09a", "webds-dslc5"),
+    },
 }
+STATES["1.20-bpf-host-routing"] = STATES["1.20-broken"]
+
+
+def names_pods(state):
+    """Whether the API of that release does; the state folder of all does."""
+    return not state.startswith("1.20")
 
 
 def captured(state, name):
@@ -56,10 +76,14 @@ def shown(endpoints):
 @pytest.mark.parametrize("state", STATES)
 def test_endpoints_of_a_real_agent(state):
     endpoints = parse_endpoints(captured(state, "agent-endpoint.json"))
-    assert shown(endpoints) == STATES[state]
+    assert shown(endpoints) == {
+        address: (device, pod if names_pods(state) else None) for address, (device, pod) in STATES[state].items()
+    }
     for endpoint in endpoints:
-        assert endpoint["namespace"] == ("default" if endpoint["pod"] else None)
-        assert endpoint["peer_device"] == ("eth0" if endpoint["pod"] else None)
+        is_pod = endpoint["device"] != "lxc_health"
+        assert endpoint["namespace"] == ("default" if is_pod else None)
+        assert endpoint["peer_device"] == ("eth0" if is_pod else None)
+        assert endpoint["is_health"] is not is_pod
         assert endpoint["ipv6"] is None
 
 
@@ -80,21 +104,27 @@ def test_state_folder_of_a_real_agent(state):
     endpoints = [endpoint for endpoint in endpoints if endpoint]
     assert shown(endpoints) == STATES[state]
     by_address = {endpoint["address"]: endpoint for endpoint in endpoints}
-    assert by_address == {e["address"]: e for e in parse_endpoints(captured(state, "agent-endpoint.json"))}
+    asked = {e["address"]: e for e in parse_endpoints(captured(state, "agent-endpoint.json"))}
+    if not names_pods(state):
+        asked = {address: dict(e, pod=by_address[address]["pod"]) for address, e in asked.items()}
+    assert by_address == asked
 
 
 @pytest.mark.parametrize(
-    ("state", "expected"), [("broken", False), ("exempt", False), ("routes-mixed", True), ("routes", True)]
+    ("state", "expected"), [(state, state in ("routes", "routes-mixed", "1.20-routes-mixed")) for state in STATES]
 )
 def test_config_of_a_real_agent(state, expected):
+    is_old = names_pods(state)
     assert parse_config(captured(state, "agent-config.json")) == {
         "endpoint_routes": expected,
         "loosens_uplinks": None,
+        "host_routing": LEGACY if is_old else None,  # 1.20 tells it by its status alone
+        "ipv4": True,
         "options": {
             "l7_proxy": False,
             "load_balancer_mode": None,
             "egress_gateway": False,
-            "ipam": "cluster-pool",
+            "ipam": "cluster-pool" if is_old else "kubernetes",
             "devices": ["eth0"],
         },
     }
@@ -132,6 +162,49 @@ def test_options_of_older_agents_and_of_none():
         parse_daemon_config({"Devices": [7]})
 
 
+@pytest.mark.parametrize(("option", "expected"), [(True, LEGACY), (False, BPF), (None, None), ("true", None)])
+def test_saved_mode_of_host_routing(option, expected):
+    assert parse_daemon_config({"EnableHostLegacyRouting": option})["host_routing"] == expected
+
+
+@pytest.mark.parametrize(("option", "expected"), [(True, True), (False, False), (None, None)])
+def test_ipv4(option, expected):
+    assert parse_daemon_config({"EnableIPv4": option})["ipv4"] is expected
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_health_of_a_real_agent(state):
+    is_bpf = state == "1.20-bpf-host-routing"
+    assert parse_health(captured(state, "agent-healthz.json")) == {
+        # The one of 1.19 was built without its version.
+        "version": None if names_pods(state) else "1.20.0-pre.4",
+        "host_routing": BPF if is_bpf else LEGACY,
+        "load_balancer_mode": "snat" if is_bpf else None,
+    }
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        ("1.18.2 (v1.18.2-5bd307a8)", "1.18.2"),
+        ("1.20.0-rc.1 (v1.20.0-rc.1-1)", "1.20.0-rc.1"),
+        ("1.16.0", "1.16.0"),
+        (" (v-)", None),
+        ("", None),
+        (None, None),
+        ("latest (v1.18.2)", None),
+        ("1.18.2;reboot", None),
+    ],
+)
+def test_version(message, expected):
+    assert parse_health({"cilium": {"state": "Ok", "msg": message}})["version"] == expected
+
+
+@pytest.mark.parametrize("mode", ["Netkit", "", None])
+def test_a_mode_of_host_routing_that_is_not_known(mode):
+    assert parse_health({"routing": {"intra-host-routing-mode": mode}})["host_routing"] is None
+
+
 @pytest.mark.parametrize(
     ("features", "expected"),
     [
@@ -141,10 +214,33 @@ def test_options_of_older_agents_and_of_none():
     ],
 )
 def test_load_balancer_mode(features, expected):
-    assert parse_load_balancer_mode({"kube-proxy-replacement": {"mode": "True", "features": features}}) == expected
-    assert parse_load_balancer_mode({}) is None
-    with pytest.raises(AgentError, match="kube-proxy-replacement"):
-        parse_load_balancer_mode({"kube-proxy-replacement": ["x"]})
+    document = {"kube-proxy-replacement": {"mode": "True", "features": features}}
+    assert parse_health(document)["load_balancer_mode"] == expected
+
+
+@pytest.mark.parametrize(
+    ("document", "expected"),
+    [
+        ([], "the status: expected an object"),
+        ({"kube-proxy-replacement": ["x"]}, "kube-proxy-replacement: expected an object"),
+        ({"routing": "BPF"}, "routing: expected an object"),
+        ({"cilium": {"msg": 1}}, "expected a string, found 1"),
+    ],
+)
+def test_a_status_that_is_none(document, expected):
+    with pytest.raises(AgentError, match=expected):
+        parse_health(document)
+
+
+def test_the_health_endpoint_is_known_by_its_identity_where_its_interface_has_another_name():
+    asked = {"networking": {"addressing": [{"ipv4": "10.0.0.1"}], "interface-name": "eni1"}}
+    asked["identity"] = {"labels": ["reserved:health"]}
+    saved = {"IPv4": "10.0.0.1", "IfName": "eni1"}
+    saved["SecLabel"] = {"labels": {"health": {"key": "health", "source": "reserved"}}}
+    assert [each["is_health"] for each in parse_endpoints([{"status": asked}])] == [True]
+    assert parse_state(saved, "a file")["is_health"] is True
+    saved["SecLabel"]["labels"]["health"]["source"] = "k8s"  # a pod's own label of that name
+    assert parse_state(saved, "a file")["is_health"] is False
 
 
 def test_config_that_says_nothing():

@@ -36,18 +36,64 @@ EXPECTED = {
         "10.0.0.179": ("lxc_health", "lxc_health", "accepted"),
         "10.0.0.202": ("lxc8f923c57b321", "lxc8f923c57b321", "accepted"),
     },
+    "1.20-broken": {
+        "10.244.0.44": ("lxcb1209886c6bf", "cilium_host", "dropped"),
+        "10.244.0.111": ("lxc2b994c9cb8d2", "cilium_host", "dropped"),
+        "10.244.0.118": ("lxc_health", "cilium_host", "dropped"),
+        "10.244.0.197": ("lxc888414262350", "cilium_host", "dropped"),
+    },
+    "1.20-bpf-host-routing": {
+        "10.244.0.44": ("lxcb1209886c6bf", "cilium_host", "dropped"),
+        "10.244.0.111": ("lxc2b994c9cb8d2", "cilium_host", "dropped"),
+        "10.244.0.118": ("lxc_health", "cilium_host", "accepted"),
+        "10.244.0.197": ("lxc888414262350", "cilium_host", "dropped"),
+    },
+    "1.20-routes-mixed": {
+        "10.244.0.28": ("lxca4f8b907ac74", "lxca4f8b907ac74", "accepted"),
+        "10.244.0.68": ("lxce1a52fca8434", "cilium_host", "dropped"),
+        "10.244.0.118": ("lxc_health", "lxc_health", "accepted"),
+        "10.244.0.242": ("lxcfcd1ac3cc09a", "cilium_host", "dropped"),
+    },
+}
+PODS_OF_1_20 = {
+    "10.244.0.28": "default/web-5797b49bdc-px6db",
+    "10.244.0.44": "default/web-5797b49bdc-4m8z9",
+    "10.244.0.68": "default/web-5797b49bdc-xxh5d",
+    "10.244.0.111": "default/webds-vvt56",
+    "10.244.0.118": None,
+    "10.244.0.197": "default/web-5797b49bdc-lrxjb",
+    "10.244.0.242": "default/webds-dslc5",
 }
 LACKS = (
-    "the agent is configured for endpoint routes, but they are missing for %d of 3 endpoints: "
+    "the agent is configured for endpoint routes, but they are missing for %d of %d endpoints: "
     "a pod that is older than the option gets its route when it is recreated"
 )
 ROUTES = {
     "broken": {"in_effect": False, "with_route": 0, "without_route": 3, "agent": False, "disagreement": None},
     "exempt": {"in_effect": False, "with_route": 0, "without_route": 3, "agent": False, "disagreement": None},
-    "routes-mixed": {"in_effect": None, "with_route": 2, "without_route": 1, "agent": True, "disagreement": LACKS % 1},
+    "routes-mixed": {
+        "in_effect": None,
+        "with_route": 2,
+        "without_route": 1,
+        "agent": True,
+        "disagreement": LACKS % (1, 3),
+    },
     "routes": {"in_effect": True, "with_route": 3, "without_route": 0, "agent": True, "disagreement": None},
+    "1.20-broken": {"in_effect": False, "with_route": 0, "without_route": 4, "agent": False, "disagreement": None},
+    "1.20-routes-mixed": {
+        "in_effect": None,
+        "with_route": 2,
+        "without_route": 2,
+        "agent": True,
+        "disagreement": LACKS % (2, 4),
+    },
 }
+ROUTES["1.20-bpf-host-routing"] = ROUTES["1.20-broken"]
 STATES = list(EXPECTED)
+
+
+def is_1_20(state):
+    return state.startswith("1.20")
 
 
 class Replay:
@@ -122,6 +168,7 @@ def agent_documents(state):
         {
             "/v1/endpoint": (CAPTURES / state / "agent-endpoint.json").read_text(),
             "/v1/config": (CAPTURES / state / "agent-config.json").read_text(),
+            "/v1/healthz": (CAPTURES / state / "agent-healthz.json").read_text(),
         }
     )
 
@@ -133,21 +180,17 @@ def observe(replay, tmp_path, **options):
     return observe_routes.observe(IpRoute(replay), **options)
 
 
-@pytest.mark.parametrize(("devices", "expected"), [(["eth0"], None), (["eth0", "eth1"], "dsr")])
-def test_how_services_are_answered_is_asked_where_there_are_several_devices(devices, expected, tmp_path):
-    config = json.loads((CAPTURES / "exempt" / "agent-config.json").read_text())
-    config["status"]["daemonConfigurationMap"]["Devices"] = devices
-    # Of 1.19's status; the mode as its API names it.
-    status = {"kube-proxy-replacement": {"mode": "True", "features": {"nodePort": {"enabled": True, "mode": "DSR"}}}}
-    documents = {
-        "/v1/endpoint": (CAPTURES / "exempt" / "agent-endpoint.json").read_text(),
-        "/v1/config": json.dumps(config),
-        "/v1/healthz": json.dumps(status),
-    }
-    with agent(tmp_path / "cilium.sock", answering(documents)) as path:
-        facts = observe(Replay("exempt"), tmp_path, agent_path=path)
-    assert facts["agent_options"]["load_balancer_mode"] == expected
-    assert facts["unread"] == []
+def test_the_status_is_asked_once(tmp_path):
+    asked = []
+
+    def converse(connection, resource, ended):
+        asked.append(resource)
+        agent_documents("1.20-bpf-host-routing")(connection, resource, ended)
+
+    with agent(tmp_path / "cilium.sock", converse) as path:
+        facts = observe(Replay("1.20-bpf-host-routing"), tmp_path, agent_path=path)
+    assert sorted(asked) == ["/v1/config", "/v1/endpoint", "/v1/healthz"]
+    assert facts["agent_options"]["load_balancer_mode"] == "snat"
 
 
 def test_a_status_that_cannot_be_had_is_named(tmp_path):
@@ -161,6 +204,7 @@ def test_a_status_that_cannot_be_had_is_named(tmp_path):
     with agent(tmp_path / "cilium.sock", answering(documents)) as path:
         facts = observe(Replay("exempt"), tmp_path, agent_path=path)
     assert facts["agent_options"]["devices"] == ["eth0", "eth1"]
+    assert facts["host_routing"] == "legacy"  # by the configuration of 1.19
     assert [entry["what"] for entry in facts["unread"]] == [path]
 
 
@@ -171,9 +215,15 @@ def shown(facts):
 @pytest.mark.parametrize("state", STATES)
 def test_a_real_node_by_its_agent(state, tmp_path):
     replay = Replay(state)
+    (tmp_path / "state").mkdir()
+    folder = state_folder(state, tmp_path / "state")
     with agent(tmp_path / "cilium.sock", agent_documents(state)) as path:
-        facts = observe(replay, tmp_path, agent_path=path)
+        facts = observe(replay, tmp_path, agent_path=path, state_dir=folder)
+    is_bpf = state == "1.20-bpf-host-routing"
     assert facts["source"] == "agent"
+    assert facts["host_routing"] == ("bpf" if is_bpf else "legacy")
+    assert facts["ipv4"] is True
+    assert facts["proxy_rule"] is None
     assert facts["unread"] == []
     assert shown(facts) == EXPECTED[state]
     assert list(shown(facts)) == list(EXPECTED[state])  # in the order of addresses
@@ -181,23 +231,29 @@ def test_a_real_node_by_its_agent(state, tmp_path):
     assert facts["loosens_uplinks"] is None
     assert facts["agent_options"] == {
         "l7_proxy": False,
-        "load_balancer_mode": None,
+        "load_balancer_mode": "snat" if is_bpf else None,
         "egress_gateway": False,
-        "ipam": "cluster-pool",
+        "ipam": "kubernetes" if is_1_20(state) else "cluster-pool",
         "devices": ["eth0"],
     }
+    if is_1_20(state):
+        assert {e["address"]: e["pod"] for e in facts["endpoints"]}.items() <= PODS_OF_1_20.items()
     for endpoint in facts["endpoints"]:
         own = endpoint["route_device"] == endpoint["device"]
         assert endpoint["symmetric"] is own
         assert endpoint["endpoint_route"] is own
-        assert (endpoint["pod"] or "default/web-").startswith("default/web-")
+        assert (endpoint["pod"] or "default/web-").startswith("default/web")
         assert (endpoint["pod"] is None) is (endpoint["device"] == "lxc_health")
+        assert endpoint["namespace"] == (None if endpoint["is_health"] else "default")
+        assert endpoint["is_health"] is (endpoint["device"] == "lxc_health")
         assert endpoint["dropped_at"] == ([] if own else [1, 2])
         assert set(endpoint) == {
             *("address", "ipv6", "device", "pod", "peer", "endpoint_route", "route_device", "symmetric"),
-            *("verdict", "reason", "dropped_at", "leaves", "received"),
+            *("verdict", "reason", "dropped_at", "leaves", "received", "namespace", "is_health"),
         }
-        assert endpoint["leaves"]["verdict"] == endpoint["verdict"]
+        assert endpoint["leaves"]["verdict"] == ("accepted" if is_bpf else endpoint["verdict"])
+        if is_bpf and endpoint["verdict"] == "dropped":
+            assert endpoint["leaves"]["reason"].startswith("with BPF host routing it leaves the node before")
     assert len(replay.runs) == 7
 
 
@@ -209,6 +265,54 @@ def test_a_real_node_by_its_state_folder(state, tmp_path):
     assert shown(facts) == EXPECTED[state]
     assert facts["endpoint_routes"] == ROUTES[state]
     assert [entry["what"] for entry in facts["unread"]] == [str(tmp_path / "no.sock")]
+    assert facts["host_routing"] == (None if is_1_20(state) else "legacy")
+    for endpoint in facts["endpoints"]:
+        assert (endpoint["pod"] is None) is endpoint["is_health"]
+        dropped = "unknown" if is_1_20(state) else "dropped"
+        assert endpoint["leaves"]["verdict"] == (dropped if endpoint["verdict"] == "dropped" else "accepted")
+
+
+def test_names_are_of_the_endpoint_whose_interface_agrees(tmp_path):
+    """The address may have been another pod's when the file was written."""
+    (tmp_path / "state").mkdir()
+    folder = Path(state_folder("1.20-broken", tmp_path / "state"))
+    document = json.loads((folder / "153" / "ep_config.json").read_text())
+    (folder / "153" / "ep_config.json").write_text(json.dumps(dict(document, IfName="lxcanother")))
+    with agent(tmp_path / "cilium.sock", agent_documents("1.20-broken")) as path:
+        facts = observe(Replay("1.20-broken"), tmp_path, agent_path=path, state_dir=str(folder))
+    endpoints = {endpoint["address"]: endpoint for endpoint in facts["endpoints"]}
+    assert (endpoints["10.244.0.44"]["pod"], endpoints["10.244.0.44"]["namespace"]) == (None, "default")
+    assert endpoints["10.244.0.197"]["pod"] == PODS_OF_1_20["10.244.0.197"]
+
+
+def test_without_the_state_folder_the_lack_of_names_is_told(tmp_path):
+    with agent(tmp_path / "cilium.sock", agent_documents("1.20-broken")) as path:
+        facts = observe(Replay("1.20-broken"), tmp_path, agent_path=path)
+        assert [entry["what"] for entry in facts["unread"]] == [str(tmp_path / "no-state")]
+        alone = observe(Replay("1.20-broken"), tmp_path, agent_path=path, sources=["agent"])
+    assert {endpoint["pod"] for endpoint in facts["endpoints"]} == {None}
+    assert {e["namespace"] for e in facts["endpoints"] if not e["is_health"]} == {"default"}
+    assert alone["unread"] == []
+
+
+@pytest.mark.parametrize(
+    ("rule", "expected"),
+    [
+        ({"fwmark": "0x200", "fwmask": "0xf00"}, "0x200/0xf00"),
+        ({"fwmark": "0x200/0xf00"}, "0x200/0xf00"),
+        ({"fwmark": 512, "fwmask": 3840}, "0x200/0xf00"),
+        ({"fwmark": "512/3840"}, "0x200/0xf00"),
+        ({"fwmark": "0x200"}, None),
+        ({"fwmark": "0xa00", "fwmask": "0xf00"}, None),
+        ({"fwmark": "0x200", "fwmask": "0xf00", "not": None}, None),
+        ({"fwmark": "nonsense", "fwmask": "0xf00"}, None),
+        ({}, None),
+    ],
+)
+def test_the_rule_of_the_proxy(rule, expected):
+    rules = [{"priority": 0, "src": "all", "table": "local"}, dict(rule, priority=9, src="all", table="2004")]
+    found = observe_routes.find_proxy_rule(rules)
+    assert found == (expected and {"priority": 9, "mark": expected, "table": "2004"})
 
 
 @pytest.mark.parametrize("state", STATES)
@@ -242,6 +346,7 @@ def test_a_real_node_by_its_namespaces(state, tmp_path, monkeypatch):
         assert endpoint["ipv6"] is None  # only link-local there
         assert endpoint["peer"]["device"] == "eth0"
         assert endpoint["peer"]["namespace"].startswith("/run/netns/cni-")
+        assert endpoint["is_health"] is False
         assert isinstance(endpoint["peer"]["index"], int)
 
 
@@ -306,8 +411,8 @@ NO_ROUTES = {"in_effect": None, "with_route": 0, "without_route": 0, "agent": No
 @pytest.mark.parametrize(
     ("state", "configured", "expected"),
     [
-        ("broken", True, LACKS % 3),
-        ("routes-mixed", True, LACKS % 1),
+        ("broken", True, LACKS % (3, 3)),
+        ("routes-mixed", True, LACKS % (1, 3)),
         ("routes", True, None),
         ("broken", False, None),
         ("broken", None, None),
@@ -429,6 +534,8 @@ def test_endpoints_that_cannot_be_judged(tmp_path, monkeypatch):
     seen = {endpoint["device"]: endpoint for endpoint in facts["endpoints"]}
     assert {endpoint["verdict"] for endpoint in seen.values()} == {"unknown"}
     assert seen["lxc_health"]["reason"] == "it has no IPv4 address, and rp_filter is for IPv4 only"
+    assert seen["lxc_health"]["dropped_at"] == []
+    assert "None" not in json.dumps(list(seen.values()))
     assert seen[None]["reason"] == "no source names its device"
     assert seen[None]["symmetric"] is None
     assert seen[None]["route_device"] == "cilium_host"
@@ -472,6 +579,21 @@ class TestKernel:
             return observe_routes.observe(IpRoute(bounded_runner(10)), **dict(self.NOWHERE, **options))
 
         return on_scratch_node(body)
+
+    def see_with_legacy_routing(self, prepare):
+        def prepare_with_state():
+            os.mkdir("/run/netns/state")
+            with open("/run/netns/state/agent-runtime-config.json", "w") as stream:
+                stream.write('{"EnableHostLegacyRouting": true}')
+            prepare()
+
+        return self.see(prepare_with_state, state_dir="/run/netns/state")
+
+    def test_the_proxys_rule_as_this_ip_prints_it(self):
+        def prepare():
+            ip("rule", "add", "fwmark", "0x200/0xf00", "lookup", "2004", "priority", "9")
+
+        assert self.see(prepare)["proxy_rule"] == {"priority": 9, "mark": "0x200/0xf00", "table": "2004"}
 
     @pytest.mark.parametrize("batch", [1, 2])
     def test_a_pod_deleted_meanwhile(self, batch):
@@ -568,7 +690,7 @@ class TestKernel:
                 pod("cni-%d" % number, "10.0.0.1%d" % number, "lxc%d" % number, value=value)
             sysctl("net/ipv4/conf/lxc3/forwarding", 0)
 
-        assert [endpoint["leaves"] for endpoint in self.see(prepare)["endpoints"]] == [
+        assert [endpoint["leaves"] for endpoint in self.see_with_legacy_routing(prepare)["endpoints"]] == [
             {"device": "eth0", "verdict": "accepted", "reason": "the filter is off on lxc1"},
             {
                 "device": None,

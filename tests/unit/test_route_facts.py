@@ -127,6 +127,7 @@ def test_documentation_has_what_is_returned():
     observed = observe_routes.observe(_StandIn(), agent_path="/none", netns_dir="/none", state_dir="/none")
     assert set(facts) == set(observed)
     assert set(facts["endpoint_routes"]["contains"]) == set(observed["endpoint_routes"])
+    assert set(facts["proxy_rule"]["contains"]) == set(observed["proxy_rule"])
     (endpoint,) = observed["endpoints"]
     assert set(facts["endpoints"]["contains"]) == set(endpoint)
     assert set(facts["endpoints"]["contains"]["peer"]["contains"]) == set(endpoint["peer"])
@@ -149,7 +150,7 @@ class _StandIn:
         return [{"dst": "10.0.0.11", "dev": "lxc1"}]
 
     def rules(self):
-        return []
+        return [{"priority": 9, "fwmark": "0x200", "fwmask": "0xf00", "table": "2004"}]
 
     def verdicts(self, questions):
         return [Answer({"dev": "lxc1"}, None) for _question in questions]

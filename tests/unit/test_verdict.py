@@ -7,7 +7,9 @@ from ansible_collections.nodeward.cilium.plugins.module_utils.verdict import (
     DROPPED,
     UNKNOWN,
     RouteBack,
+    Verdict,
     explain,
+    leaving,
     predict,
 )
 from scratch_node import ip, needs_root, on_scratch_node, rp_filter, sysctl
@@ -147,3 +149,24 @@ def test_other_refusals_are_not_the_filter(words):
 @pytest.mark.parametrize("words", ['Cannot find device "lxc1"', "RTNETLINK answers: No such device"])
 def test_a_device_that_vanished(words):
     assert explain(words, 2, CILIUM, "lxc1", False) == (UNKNOWN, "the device lxc1 is gone")
+
+
+REFUSAL = Verdict(DROPPED, "the filter is strict (1) on lxc1 and the route back leaves by cilium_host")
+
+
+def test_a_refusal_of_what_leaves_the_node_holds_for_legacy_host_routing_only():
+    assert leaving(REFUSAL, "legacy") == REFUSAL
+    assert leaving(REFUSAL, "bpf") == (
+        ACCEPTED,
+        "with BPF host routing it leaves the node before the kernel's check",
+    )
+    unknown = leaving(REFUSAL, None)
+    assert unknown.verdict == UNKNOWN
+    assert "the mode of host routing is not known" in unknown.reason
+    assert REFUSAL.reason in unknown.reason
+
+
+@pytest.mark.parametrize("mode", ["legacy", "bpf", None])
+@pytest.mark.parametrize("word", [ACCEPTED, UNKNOWN])
+def test_other_answers_on_what_leaves_the_node_stay(mode, word):
+    assert leaving(Verdict(word, "a reason"), mode) == (word, "a reason")
