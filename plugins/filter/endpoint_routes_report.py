@@ -32,6 +32,11 @@ options:
     description: Whether nothing was done, since this is check mode.
     type: bool
     default: false
+  pods:
+    description: The pods of the Kubernetes API, which name the endpoints that the facts do not.
+    type: list
+    elements: dict
+    default: []
 """
 
 EXAMPLES = r"""

@@ -33,8 +33,8 @@ options:
       - Where endpoints may be learnt. They are tried in the order below, whatever the order given here.
       - V(agent) is the local API of Cilium's agent, and the only source that is always complete. Up to Cilium 1.19 it
         names the pods.
-      - V(state) is the agent's state folder, which outlives the agent. Cilium 1.16 or newer. If it is among the sources,
-        pods that another source does not name get their names from it.
+      - V(state) is the agent's state folder, which outlives the agent. Cilium 1.16 or newer. If it is among the
+        sources, pods that another source does not name get their names from it.
       - V(netns) looks for the devices' peers in the network namespaces under O(netns_dir). It knows no pod's name.
       - V(routes) takes what stands in the routing tables, which is only the endpoints with an endpoint route.
     type: list
@@ -210,8 +210,8 @@ ansible_facts:
           sample: true
         proxy_rule:
           description:
-            - The policy rule by which Cilium's proxy for layer 7 gets its packets (mark C(0x200/0xf00)); null if there is
-              none. It shows that the proxy is in use, whether or not the agent's configuration can be read.
+            - The policy rule by which Cilium's proxy for layer 7 gets its packets (mark C(0x200/0xf00)); null if there
+              is none. It shows that the proxy is in use, whether or not the agent's configuration can be read.
           type: dict
           returned: always
           contains:

@@ -9,6 +9,7 @@ __metaclass__ = type
 
 import re
 
+from ansible_collections.nodeward.cilium.plugins.module_utils import cilium_agent, verdict
 from ansible_collections.nodeward.cilium.plugins.plugin_utils import endpoint_routes_rights as rights
 from ansible_collections.nodeward.cilium.plugins.plugin_utils import horizons
 from ansible_collections.nodeward.cilium.plugins.plugin_utils.endpoint_routes_settings import (
@@ -174,17 +175,19 @@ def _is_pods(name):
     return not name.startswith("cilium_")
 
 
-def filtered_now(rp_filter, with_routes):
+def filtered_now(rp_filter, with_routes, is_spared=lambda name: False):
     """Where the filter drops what it must not, as "name value".
 
     With endpoint routes what comes from other nodes arrives on cilium_*, and without them a pod's reply is refused on
-    its own device; there the larger of all and the device's own value counts.
+    its own device; there the larger of all and the device's own value counts. is_spared: whether a device, or all, is
+    none of it, since nothing is dropped there that is not dropped without this run.
     """
     every = rp_filter["all"]["running"] or 0
-    found = ["all %d" % every] if every else []
+    found = ["all %d" % every] if every and not is_spared("all") else []
     for name, device in sorted(rp_filter["devices"].items()):
         if device["kind"] == "cilium" and _is_pods(name) is not with_routes and device["running"]:
-            found.append("%s %d" % (name, device["running"]))
+            if not is_spared(name):
+                found.append("%s %d" % (name, device["running"]))
     return found
 
 
@@ -198,6 +201,31 @@ def filtered_later(rp_filter, with_routes):
     return sorted(set(found))
 
 
+def made_worse(rp_filter, routes, with_routes):
+    """(now, later): of filtered_now and filtered_later what this run turns into dropped packets.
+
+    An agent that runs with what is asked for already gives that to each new pod, whatever this run does. To disable
+    takes the path of a pod whose reply is accepted, and nothing of a pod whose reply is dropped. Cilium's health
+    endpoint is not a pod, and the agent makes it anew at each start.
+    """
+    if routes["endpoint_routes"]["agent"] is with_routes:
+        return [], []
+    if with_routes:
+        # What comes from other nodes reaches the pods without a route, and those to come, by BPF alone.
+        return filtered_now(rp_filter, True), filtered_later(rp_filter, True)
+    pods = [each for each in routes["endpoints"] if each["address"] and not each["is_health"]]
+    working = [each for each in pods if each["verdict"] != verdict.DROPPED]
+    routed = {each["device"] for each in working if each["endpoint_route"]}
+    others = {each["device"] for each in routes["endpoints"]} - routed | {cilium_agent.HEALTH_DEVICE}
+
+    def is_spared(name):
+        return bool(pods) and not routed if name == "all" else name in others
+
+    # A pod that is made anew has a new device, and without this run a route as well.
+    later = filtered_later(rp_filter, False) if working or not pods else []
+    return filtered_now(rp_filter, False, is_spared), later
+
+
 def _check_filter(found, seen, options):
     """With endpoint routes cilium_* and all have to stay at 0, and without them the pods' own devices and all."""
     for host in seen["hosts"]:
@@ -208,17 +236,24 @@ def _check_filter(found, seen, options):
         if not with_routes:
             harm = "without endpoint routes its pods are cut off from it"
         rp_filter = _hardened(host)
-        now, later = filtered_now(rp_filter, with_routes), filtered_later(rp_filter, with_routes)
-        told = "rp_filter is on (%s)" % few(now)
-        if not now:
-            told = "rp_filter will be on with the next device or boot (%s)" % few(later)
-        # A pod that is made anew has a new device.
+        now, later = made_worse(rp_filter, host["routes"], with_routes)
+        # With routes, what is to come is filtered only once a device of Cilium is made anew.
         is_harmful = now or later and not with_routes
         if is_harmful and not options["allow_filtered"]:
             refuse(
                 found,
                 "%s: %s: %s. Run nodeward.cilium.harden, or the role nodeward.cilium.rp_filter, first; "
-                "endpoint_routes_allow_filtered=true consents to it" % (host["host"], told, harm),
+                "endpoint_routes_allow_filtered=true consents to it" % (host["host"], _filtered(now, later), harm),
             )
-        elif now or later:
-            note(found, "%s: %s: %s; nodeward.cilium.rp_filter keeps it off" % (host["host"], told, harm))
+            continue
+        already = "" if now or later else " (already, whatever this run does)"
+        now, later = filtered_now(rp_filter, with_routes), filtered_later(rp_filter, with_routes)
+        if now or later:
+            told = (host["host"], _filtered(now, later), harm, already)
+            note(found, "%s: %s: %s%s; nodeward.cilium.rp_filter keeps it off" % told)
+
+
+def _filtered(now, later):
+    if now:
+        return "rp_filter is on (%s)" % few(now)
+    return "rp_filter will be on with the next device or boot (%s)" % few(later)

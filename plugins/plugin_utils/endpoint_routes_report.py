@@ -9,15 +9,18 @@ __metaclass__ = type
 
 from ansible_collections.nodeward.cilium.plugins.plugin_utils import commands
 from ansible_collections.nodeward.cilium.plugins.plugin_utils.endpoint_routes_agents import STALE, UNKNOWN
+from ansible_collections.nodeward.cilium.plugins.plugin_utils.endpoint_routes_names import add_names, name_of
 from ansible_collections.nodeward.cilium.plugins.plugin_utils.endpoint_routes_settings import as_flag, few, visible
 
 
-def report(planned, hosts, restarted=(), is_check=False):
+def report(planned, hosts, restarted=(), is_check=False, pods=()):
     """What holds on the nodes, and what is left to do.
 
     planned: the plan made anew after acting; hosts: the facts of the nodes after acting; restarted: the nodes whose
-    agent was recreated in between, or would be, where this is a check.
+    agent was recreated in between, or would be, where this is a check; pods: those of the Kubernetes API, which name
+    what the facts do not.
     """
+    hosts = add_names(hosts, pods)
     stale = [agent for agent in planned["agents"] if agent["state"] == STALE]
     agents = [agent for agent in stale if not (is_check and agent["node"] in restarted)]
     unknown = [agent for agent in planned["agents"] if agent["state"] == UNKNOWN]
@@ -26,7 +29,7 @@ def report(planned, hosts, restarted=(), is_check=False):
     # A check recreates none, so that no command's time has come by it.
     not_yet.update((agent["node"], "its agent is recreated") for agent in stale)
     not_yet.update((each["node"], "its agent is ready") for each in planned["unready"] if each["node"] not in not_yet)
-    pods, unproven, unseen, verified = [], [], [], 0
+    late, unproven, unseen, verified = [], [], [], 0
     problems = list(planned["problems"])
     if planned["change"] and not is_check:
         problems.append("it was written, and is not what was asked for: %s is still to change" % planned["diff"])
@@ -39,9 +42,11 @@ def report(planned, hosts, restarted=(), is_check=False):
         for endpoint in host["routes"]["endpoints"]:
             if not endpoint["address"]:
                 continue
-            told = dict({name: endpoint[name] for name in ("address", "device", "pod", "verdict")}, node=node)
+            told = dict(
+                {name: endpoint[name] for name in ("address", "device", "pod", "is_health", "verdict")}, node=node
+            )
             if endpoint["endpoint_route"] != as_flag(planned["after"][node][0]):
-                pods.append(dict(told, once=not_yet.get(node)))
+                late.append(dict(told, once=not_yet.get(node)))
             elif endpoint["verdict"] == "accepted":
                 verified += 1
             elif endpoint["verdict"] != "dropped":
@@ -52,41 +57,37 @@ def report(planned, hosts, restarted=(), is_check=False):
             else:
                 problems.append(
                     "%s: %s is on its path, and its reply is dropped all the same: %s"
-                    % (node, _named(told), endpoint["reason"])
+                    % (node, name_of(told), endpoint["reason"])
                 )
     for agent in agents:
         if agent["node"] in restarted:
             problems.append("%s: its agent was recreated, but %s" % (agent["node"], agent["reason"]))
     result = {
-        "state": _state(problems, agents or pods, planned["unready"], unseen or unknown or unproven),
+        "state": _state(problems, agents or late, planned["unready"], unseen or unknown or unproven),
         # What nodes say in them must not look like another line.
         "problems": [visible(problem) for problem in problems],
         "agents": agents,
         "unready": planned["unready"],
         "unknown": unknown,
-        "pods": pods,
+        "pods": late,
         "unproven": unproven,
         "unseen": unseen,
         "accepted": verified,
         "commands": [],
     }
-    result["commands"] = [told for told in map(_command, pods) if told]
+    result["commands"] = [told for told in map(_command, late) if told]
     return result
 
 
 def _command(pod):
     """What recreates it, where the time has come."""
-    return "" if pod["once"] else commands.recreate(pod["pod"])
+    return "" if pod["once"] or pod["is_health"] else commands.recreate(pod["pod"])
 
 
 def _state(problems, pending, not_ready, unknown):
     if problems:
         return "failed"
     return "pending" if pending else "unready" if not_ready else "unknown" if unknown else "done"
-
-
-def _named(pod):
-    return pod["pod"] or "%s on %s (no source names its pod)" % (pod["address"], pod["device"])
 
 
 def story(planned, reported, options, is_check=False):
@@ -116,9 +117,9 @@ def _story(planned, reported, options, is_check):
             ">> agent            %s on %s has to be recreated: %s" % (agent["pod"], agent["node"], agent["reason"])
         )
         if agent in lost:
-            lines[-1] += "; no later run knows that, unless the agent says it itself: " + commands.recreate(
-                "%s/%s" % (options["namespace"], agent["pod"])
-            )
+            recreate = commands.recreate("%s/%s" % (options["namespace"], agent["pod"]))
+            lines[-1] += "; no later run knows that, unless the agent says it itself"
+            lines[-1] += ": " + recreate if recreate else ""
     if len(lost) < len(agents):
         lines.append(">> to recreate them  run again with endpoint_routes_restart=rolling")
     lines += [">> agent            of %(node)s: %(why)s" % each for each in reported["unready"]]
@@ -126,9 +127,11 @@ def _story(planned, reported, options, is_check):
         lines.append("   agent            %s on %s: %s" % (agent["pod"], agent["node"], agent["reason"]))
     for pod in reported["pods"]:
         recreate = "to be recreated once %s" % pod["once"] if pod["once"] else _command(pod)
+        if pod["is_health"]:
+            recreate = "its agent makes it anew when it restarts"
         lines.append(
             ">> pod              %s on %s is still on the old path (%s)%s"
-            % (_named(pod), pod["node"], pod["verdict"], ": " + recreate if recreate else "")
+            % (name_of(pod), pod["node"], pod["verdict"], ": " + recreate if recreate else "")
         )
     if reported["commands"]:
         lines.append(
@@ -138,7 +141,7 @@ def _story(planned, reported, options, is_check):
     for pod in reported["unproven"]:
         lines.append(
             "   not known        whether the reply of %s on %s is accepted: %s"
-            % (_named(pod), pod["node"], pod["reason"])
+            % (name_of(pod), pod["node"], pod["reason"])
         )
     if reported["unseen"]:
         lines.append("   not seen         %s: not visited, or nothing tells of its endpoints" % few(reported["unseen"]))

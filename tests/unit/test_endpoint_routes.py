@@ -94,11 +94,12 @@ def agent(node, uid=None, created=NOW, is_ready=True, leaving=False, owner="ds")
     return {"metadata": metadata, "spec": {"nodeName": node}, "status": status}
 
 
-def endpoint(address="10.0.0.1", has_route=True, verdict="accepted", pod="shop/cart-1"):
+def endpoint(address="10.0.0.1", has_route=True, verdict="accepted", pod="shop/cart-1", device="lxc1"):
     return {
         "address": address,
-        "device": "lxc1",
+        "device": device,
         "pod": pod,
+        "is_health": device == "lxc_health",
         "endpoint_route": has_route,
         "verdict": verdict,
         "reason": "why not",
@@ -961,7 +962,7 @@ PODS_APART = "without endpoint routes its pods are cut off from it"
         ({"cilium_vxlan": 1}, True, False),
         ({"all": 1}, True, True),
         ({"lxc1": 2}, False, True),
-        ({"lxc_health": 1}, False, True),
+        ({"lxc_health": 1}, False, False),
         ({"eni1": 1}, False, True),
         ({"eth0": 1}, False, False),
         ({"lxc1": 0, "cilium_host": 0, "all": 0}, False, False),
@@ -971,7 +972,7 @@ def test_a_filter_that_would_cut_off_refuses(filtered, on, off):
     for state, is_refused, harm in (("enabled", on, NODES_APART), ("disabled", off, PODS_APART)):
         given = seen(
             config_map("false" if state == "enabled" else "true", manager=settings.MANAGER),
-            [host("node1", filtered=filtered, name="first")],
+            [host("node1", state == "disabled", filtered=filtered, name="first")],
         )
         told = refusals(given, state=state)
         assert bool(told) is is_refused
@@ -990,22 +991,24 @@ def test_a_filter_to_come_refuses_to_disable_and_is_noted_otherwise():
     assert found["problems"] == []
     assert line in found["notes"][0]
     assert NODES_APART in found["notes"][0]
-    given = seen(config_map("true", manager=settings.MANAGER), [host("node1", later=True)])
+    given = seen(config_map("true", manager=settings.MANAGER), [host("node1", True, later=True)])
     assert line in refusals(given, state="disabled")
     assert PODS_APART in refusals(given, state="disabled")
     assert refusals(given, state="disabled", allow_filtered=True) == ""
 
 
 def test_lines_that_are_for_other_devices_are_none_of_it():
-    hosts = [host("node1", later=True), host("node2")]
+    hosts = [host("node1", True, later=True), host("node2")]
     hosts[0]["rp_filter"]["patterns"]["lxc*"] = hosts[1]["rp_filter"]["patterns"]["lxc*"]
     given = seen(config_map("true", manager=settings.MANAGER), hosts)
     assert refusals(given, state="disabled") == ""
     assert len(planned(given)["notes"]) == 1
+    given["hosts"][0] = host("node1", True, later=True)
+    assert refusals(given, state="disabled") != ""
 
 
 def test_devices_that_udev_leaves_alone_are_not_filtered_later():
-    hosts = [host("node1", later=True), host("node2")]
+    hosts = [host("node1", True, later=True), host("node2")]
     hosts[0]["rp_filter"]["reload_on_add"] = None
     assert refusals(seen(config_map("true", manager=settings.MANAGER), hosts), state="disabled") == ""
 
@@ -1024,9 +1027,77 @@ def test_in_check_mode_what_the_hardening_would_change_counts():
     # What it would not change stays: it only names what would be.
     hosts[0]["hardening"] = {"all": 0}
     assert "rp_filter is on (cilium_host 2)" in refusals(seen(hosts=hosts))
+    hosts[0]["routes"]["endpoint_routes"]["agent"] = True
     assert "rp_filter is on (lxc1 2)" in refusals(
         seen(config_map("true", manager=settings.MANAGER), hosts), state="disabled"
     )
+
+
+ON = ("true", settings.MANAGER)
+
+
+def disabling(*endpoints, runs=True, **options):
+    options.setdefault("filtered", {"lxc1": 2, "lxc2": 2, "cilium_host": 2})
+    return seen(config_map(*ON), [host("node1", runs, endpoints=endpoints, **options), host("node2", True)])
+
+
+@pytest.mark.parametrize("later", [False, True])
+def test_to_disable_is_not_refused_for_pods_that_are_dropped_already(later):
+    old = [
+        endpoint(has_route=False, verdict="dropped"),
+        endpoint("10.0.0.2", has_route=False, verdict="dropped", device="lxc2"),
+    ]
+    # The agent makes its health endpoint anew at each start, so that it has a route before the pods have.
+    health = endpoint("10.0.0.3", pod=None, device="lxc_health")
+    for given in (disabling(*old, later=later), disabling(*old, health, later=later)):
+        found = planned(given, state="disabled")
+        assert found["problems"] == []
+        assert any("lxc1 2" in told and "already" in told for told in found["notes"])
+
+
+def test_to_disable_is_refused_for_a_pod_that_works_by_its_route_and_names_it_alone():
+    given = disabling(endpoint(has_route=False, verdict="dropped"), endpoint("10.0.0.2", device="lxc2"))
+    assert "node1: rp_filter is on (lxc2 2): " + PODS_APART in refusals(given, state="disabled")
+    # Where it is not known whether a reply is accepted, it may be.
+    given = disabling(endpoint("10.0.0.2", device="lxc2", verdict="unknown"))
+    assert "lxc2 2" in refusals(given, state="disabled")
+
+
+def test_to_disable_is_refused_for_all_where_a_pod_works_by_its_route():
+    dropped, works = endpoint(has_route=False, verdict="dropped"), endpoint("10.0.0.2", device="lxc2")
+    assert refusals(disabling(dropped, filtered={"all": 1}), state="disabled") == ""
+    assert "(all 1)" in refusals(disabling(dropped, works, filtered={"all": 1}), state="disabled")
+
+
+def test_to_disable_is_refused_for_what_a_working_pod_meets_when_it_is_made_anew():
+    for has_route in (False, True):
+        given = disabling(endpoint(has_route=has_route), filtered={}, later=True)
+        assert "will be on with the next device or boot" in refusals(given, state="disabled")
+
+
+def test_to_disable_is_refused_for_an_interface_of_which_no_pod_is_known():
+    given = disabling(endpoint(has_route=False, verdict="dropped"), filtered={"lxc1": 2, "lxcother": 2})
+    assert "rp_filter is on (lxcother 2)" in refusals(given, state="disabled")
+
+
+def test_to_disable_changes_nothing_where_the_agent_runs_without_routes_already():
+    found = planned(disabling(endpoint(), runs=False), state="disabled")
+    assert found["problems"] == []
+    assert any("lxc1 2" in told and "already" in told for told in found["notes"])
+
+
+def test_to_enable_is_not_refused_where_the_agent_runs_with_routes_already():
+    filtered = {"cilium_host": 2}
+    given = seen(config_map(*ON), [host("node1", True, filtered=filtered, endpoints=[endpoint()]), host("node2")])
+    found = planned(given)
+    assert found["problems"] == []
+    assert any("cilium_host 2" in told and "already" in told for told in found["notes"])
+    # Its pods without a route reach those on other nodes, and get one when they are recreated whatever this run does.
+    given["hosts"][0]["routes"]["endpoints"] = [endpoint(has_route=False)]
+    assert planned(given)["problems"] == []
+    for agent_runs in (False, None):
+        given["hosts"][0]["routes"]["endpoint_routes"]["agent"] = agent_runs
+        assert "rp_filter is on (cilium_host 2): " + NODES_APART in refusals(given)
 
 
 def test_what_the_module_rp_filter_would_change():
@@ -1549,6 +1620,7 @@ def reported(hosts, value="true", state="enabled", **options):
 
 def test_what_is_refused_after_acting_is_reported():
     found = planned(seen(config_map("true", manager=settings.MANAGER), [host("node1", filtered={"all": 1})]))
+    assert "all 1" in found["problems"][0]
     assert reports.report(found, [])["problems"] == found["problems"] != []
 
 
@@ -1670,7 +1742,7 @@ def test_what_nodes_say_is_no_line_of_its_own():
     assert [pod["pod"] for pod in result["pods"]] == [FORGED, None]
     assert result["commands"] == []
     assert sum("evil" in line for line in told) == 4
-    filtered = host("node1", filtered={"lxc" + FORGED: 2}, name=FORGED)
+    filtered = host("node1", True, filtered={"lxc" + FORGED: 2}, name=FORGED)
     given = seen(config_map("true", manager=settings.MANAGER), [filtered])
     told += planned(given, state="disabled")["problems"]
     told += planned(given, state="disabled", allow_filtered=True)["notes"]
@@ -1702,6 +1774,86 @@ def test_an_endpoint_without_a_name_is_named_by_its_address():
     found, result = reported(hosts)
     assert result["commands"] == []
     assert any("10.0.0.1 on lxc1 (no source names its pod)" in line for line in reports.story(found, result, OPTIONS))
+
+
+def kubernetes_pod(name, address, node="node1", phase="Running", **spec):
+    return {
+        "metadata": {"namespace": "shop", "name": name},
+        "spec": dict(spec, nodeName=node),
+        "status": {"phase": phase, "podIP": address, "podIPs": [{"ip": address}]},
+    }
+
+
+def test_pods_that_no_fact_names_are_named_by_kubernetes():
+    lacking = endpoint(has_route=False, pod=None)
+    hosts = [host("node1", True, endpoints=[lacking, endpoint("10.0.0.2", has_route=False, pod="shop/known")])]
+    pods = [kubernetes_pod("cart-1", "10.0.0.1"), kubernetes_pod("another", "10.0.0.2")]
+    found, result = reported(hosts, pods=pods)
+    assert [pod["pod"] for pod in result["pods"]] == ["shop/cart-1", "shop/known"]
+    assert result["commands"] == [
+        "kubectl --namespace shop delete pod cart-1",
+        "kubectl --namespace shop delete pod known",
+    ]
+    assert lacking["pod"] is None
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        kubernetes_pod("of-another-node", "10.0.0.1", node="node2"),
+        kubernetes_pod("ended", "10.0.0.1", phase="Succeeded"),
+        kubernetes_pod("failed", "10.0.0.1", phase="Failed"),
+        kubernetes_pod("of-the-host", "10.0.0.1", hostNetwork=True),
+        kubernetes_pod("of-another-address", "10.0.0.9"),
+        {"metadata": {"namespace": "shop", "name": "pending"}, "spec": {}, "status": {}},
+    ],
+)
+def test_other_pods_of_kubernetes_name_nothing(other):
+    hosts = [host("node1", True, endpoints=[endpoint(has_route=False, pod=None)])]
+    _found, result = reported(hosts, pods=[other])
+    assert [pod["pod"] for pod in result["pods"]] == [None]
+    assert result["commands"] == []
+
+
+def test_the_health_endpoint_is_called_so_and_has_no_command():
+    health = endpoint("10.0.0.3", has_route=False, verdict="dropped", pod=None, device="lxc_health")
+    hosts = [host("node1", True, endpoints=[health])]
+    found, result = reported(hosts, pods=[kubernetes_pod("cart-1", "10.0.0.3")])
+    assert result["commands"] == []
+    (line,) = [line for line in reports.story(found, result, OPTIONS) if "old path" in line]
+    assert line.endswith(
+        "Cilium's health endpoint on node1 is still on the old path (dropped): its agent makes it anew when it restarts"
+    )
+    health["endpoint_route"] = True
+    _found, result = reported(hosts)
+    assert result["problems"] == [
+        "node1: Cilium's health endpoint is on its path, and its reply is dropped all the same: why not"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("hosts", "expected"),
+    [
+        ([host("node1", endpoints=[endpoint(pod=None)])], True),
+        ([host("node1", endpoints=[endpoint()])], False),
+        ([host("node1", endpoints=[endpoint(pod=None, device="lxc_health")])], False),
+        ([host("node1", endpoints=[endpoint(None, pod=None)])], False),
+        ([], False),
+    ],
+)
+def test_kubernetes_is_asked_where_a_pod_lacks_its_name(hosts, expected):
+    template = variable("__endpoint_routes_lacks_names", __endpoint_routes_hosts=hosts)
+    assert template in (expected, str(expected))
+
+
+def test_a_command_that_would_not_be_whole_is_left_out():
+    lost = dict(agent("node1"), metadata=dict(agent("node1")["metadata"], name="Cilium one"))
+    config = config_map("true", manager=settings.MANAGER)
+    found = planned(seen(config, [host("node1", False)], pods=[lost]))
+    found["agents"][0]["only_now"] = True
+    told = reports.story(found, reports.report(found, []), OPTIONS)
+    (line,) = [line for line in told if "no later run knows that" in line]
+    assert line.endswith("unless the agent says it itself")
 
 
 def test_check_mode_names_who_would_restart_in_order():
