@@ -185,9 +185,9 @@ def filtered_now(rp_filter, with_routes, is_spared=lambda name: False):
     every = rp_filter["all"]["running"] or 0
     found = ["all %d" % every] if every and not is_spared("all") else []
     for name, device in sorted(rp_filter["devices"].items()):
-        if device["kind"] == "cilium" and _is_pods(name) is not with_routes and device["running"]:
-            if not is_spared(name):
-                found.append("%s %d" % (name, device["running"]))
+        is_meant = device["kind"] == "cilium" and _is_pods(name) is not with_routes and not is_spared(name)
+        if is_meant and device["running"]:
+            found.append("%s %d" % (name, device["running"]))
     return found
 
 
