@@ -52,15 +52,19 @@ class PlanError(Exception):
     """The options do not go together with what is there. Nothing was changed."""
 
 
+#: The line of a file that decides a key: its value, and where it stands.
+DecidingLine = namedtuple("DecidingLine", "value path line")
+
 #: What the plan is made from. ``running`` (name → value, with all and default) is empty where running values are
-#: neither read nor written. ``given`` and ``given_after`` say what the sysctl.d tree decides for a name: without our
-#: drop-in and Cilium's own file, and without our drop-in alone; None where no line decides. ``kinds`` is device → kind.
-#: ``loosened_by`` names the mode of Cilium that sets uplinks loose itself, if one is on.
+#: neither read nor written. ``given`` and ``given_after`` return the DecidingLine of the sysctl.d tree for a name:
+#: without the drop-in and Cilium's own file, and without the drop-in alone; None if no line decides. ``kinds`` is
+#: device → kind. ``loosened_by`` names the mode of Cilium that sets uplinks loose itself, if one is on.
 Observed = namedtuple("Observed", "running kinds given given_after standing loosened_by")
 
 #: What the drop-in that stands there says. ``pins`` and ``default`` are remembered; ``records`` are the values from
-#: before the first creation; ``ours`` is False for a file that somebody else wrote at this path.
-Standing = namedtuple("Standing", "ours pins default records")
+#: before the first creation; ``ours`` is False for a file not managed by this collection; ``places`` says where each
+#: pin stands (``path:line``).
+Standing = namedtuple("Standing", "ours pins default records places")
 
 #: ``uplinks``: a mode for all, or device → mode. ``uplink_devices``: None where uplinks are found.
 Options = namedtuple("Options", "exempt uplinks uplink_devices")
@@ -71,15 +75,42 @@ Item = namedtuple("Item", "name before to why part line")
 
 Plan = namedtuple("Plan", "items writes records warnings")
 
+#: What an uplink gets in the drop-in: the value and why; ``warning`` tells what the user has to know of it. ``value``
+#: is None if it is left as it runs, without a line.
+Pin = namedtuple("Pin", "value why warning")
+Pin.__new__.__defaults__ = (None,)
+
+#: The loopback interface. It is not Cilium's and not an uplink, but harden gives it what it had through ``all``.
+LOOPBACK = "lo"
+
 
 def stronger(*values):
     """The value that drops most."""
     return max(values, key=lambda value: _STRENGTH[value])
 
 
+def is_stronger(value, other):
+    """Whether a value drops more than another."""
+    return _STRENGTH[value] > _STRENGTH[other]
+
+
+def in_words(value):
+    """A value as people read it."""
+    return "%s (%d)" % (WORDS[value], value)
+
+
 def effective(all_value, own):
     """The value that the kernel filters a device with (kernel doc, ip-sysctl: the larger of the two)."""
     return max(all_value, own)
+
+
+def place(line):
+    """Where a deciding line stands, as ``path:line``."""
+    return "%s:%d" % (iproute.printable(line.path), line.line)
+
+
+def _value(line):
+    return OFF if line is None else line.value
 
 
 def normal(value):
@@ -150,14 +181,14 @@ def check_options(options):
             raise PlanError("%s: '%s' %s" % (option, device, error))
 
 
-def standing(text):
-    """What a drop-in that stands there says. ``None`` (no file) gives an empty one."""
+def standing(text, path="the drop-in"):
+    """What the drop-in with this text holds. ``None`` (no file) gives an empty one."""
     if text is None:
-        return Standing(True, {}, None, {})
+        return Standing(True, {}, None, {}, {})
     lines = text.splitlines()
     ours = any(line.startswith(HEADER) for line in lines)
-    records, pins, default = {}, {}, None
-    for line in lines:
+    records, pins, default, places = {}, {}, None, {}
+    for number, line in enumerate(lines, 1):
         if ours and line.startswith(RECORD):
             name, value = _assignment(line[len(RECORD) :])
             if name is not None:
@@ -168,7 +199,8 @@ def standing(text):
                 default = value
             elif name not in (None, "all") and not devices.device_error(name) and not set(name) & set("*?["):
                 pins[name] = value
-    return Standing(ours, pins, default, records)
+                places[name] = "%s:%d" % (iproute.printable(path), number)
+    return Standing(ours, pins, default, records, places)
 
 
 def assignment_rows(text):
@@ -213,8 +245,9 @@ def present(options, seen):
         and not options.uplink_devices
     ):
         warnings.append(
-            "uplinks is %s, and running values are not read here, so no uplink is known and none gets a line. "
-            "Name them in uplink_devices, or run again on the booted node" % options.uplinks
+            "uplinks is %s, but running values are not read here, so uplinks cannot be found: only those that the "
+            "drop-in pins already get a line. Name the others in uplink_devices, or run again on the booted node"
+            % options.uplinks
         )
 
     own = {}  # what each device that is there shall have as its own value
@@ -225,12 +258,12 @@ def present(options, seen):
         if seen.kinds.get(device) == devices.CILIUM:
             own[device] = OFF
         elif device in pins:
-            own[device] = pins[device][0]
-            if seen.loosened_by and value == LOOSE and pins[device][0] == STRICT and mode_of(options, device) == KEEP:
+            own[device] = pins[device].value
+            if _is_loosened(device, seen) and pins[device].value == STRICT and mode_of(options, device) == KEEP:
                 own[device] = value
                 warnings.append(
                     "uplink %s: %s sets it loose (2) against the pin strict (1) in the drop-in; the "
-                    "running value is left alone. Set uplinks to loose for it to end the difference"
+                    "running value is left unchanged. Set uplinks to loose for it to end the difference"
                     % (device, seen.loosened_by)
                 )
         else:
@@ -253,8 +286,8 @@ def present(options, seen):
     for device, value in sorted(own.items()):
         if seen.kinds.get(device) == devices.CILIUM and seen.running[device] != OFF:
             items.append(Item(device, seen.running[device], value, "Cilium's device, filtered now", EXEMPT, False))
-    for device, (value, why) in sorted(pins.items()):
-        items.append(Item(device, seen.running.get(device), value, why, PIN, True))
+    for device, pin in sorted(pins.items()):
+        items.append(Item(device, seen.running.get(device), pin.value, pin.why, PIN, True))
     for device in kept:
         items.append(
             Item(
@@ -292,13 +325,13 @@ def _kept_default(seen):
     # Somebody else's file at our path is no memory, but what it gives is not to be lost either.
     theirs = seen.standing.default or OFF
     if not seen.running:
-        return stronger(theirs, seen.given("all") or OFF, seen.given("default") or OFF)
-    given = effective(seen.given("all") or OFF, seen.given("default") or OFF)
+        return stronger(theirs, _value(seen.given("all")), _value(seen.given("default")))
+    given = effective(_value(seen.given("all")), _value(seen.given("default")))
     return stronger(theirs, given, effective(seen.running["all"], seen.running["default"]))
 
 
 def _pins(options, seen, warnings):
-    """device → (value, why), for every uplink and for every other device that an exempt glob would hit."""
+    """device → Pin, for every uplink and for every other device that an exempt glob would hit."""
     uplinks = {device for device, kind in seen.kinds.items() if kind == devices.UPLINK}
     listed = set(options.uplink_devices or ())
     if isinstance(options.uplinks, dict):
@@ -326,7 +359,7 @@ def _pins(options, seen, warnings):
             )
         is_guarded_only = device in guarded and device not in uplinks | listed
         mode = KEEP if is_guarded_only and not isinstance(options.uplinks, dict) else mode_of(options, device)
-        pin = _pin(device, mode, seen, is_guarded_only)
+        pin = _pin(device, mode, seen, device in guarded)
         if pin is None:
             if seen.running:
                 raise PlanError(
@@ -349,36 +382,100 @@ def _pins(options, seen, warnings):
                 "no line; rename the device" % iproute.printable(device)
             )
             continue
+        if pin.warning:
+            warnings.append(pin.warning)
+        if pin.value is None:
+            continue
         pins[device] = pin
         if seen.running and device not in seen.running and device in listed:
             warnings.append("uplink %s does not exist now; its line stands in the drop-in for when it comes" % device)
-        if pin[0] == OFF and mode == KEEP and not is_guarded_only:
+        if pin.value == OFF and mode == KEEP and not is_guarded_only and not pin.warning:
             warnings.append(
-                "uplink %s is unprotected: nothing sets its filter, so keep leaves it off. Set uplinks to "
-                "loose or strict to protect it" % device
+                "uplink %s is unprotected: %s, so keep leaves it off. Set uplinks to loose or strict to protect it"
+                % (device, _cause_of_off(device, seen))
             )
     return pins
 
 
+def _cause_of_off(device, seen):
+    """Why `keep` finds nothing that protects an uplink."""
+    line, default = seen.given(device), seen.given("default")
+    if line is not None and line.value == OFF:
+        return "%s sets it to 0" % place(line)
+    if seen.standing.pins.get(device) == OFF:
+        return "its pin in the drop-in (%s) is 0" % seen.standing.places[device]
+    if default is not None and default.value != OFF:
+        return "no line in sysctl.d sets its filter; default = %d (%s) counts for later interfaces only" % (
+            default.value,
+            place(default),
+        )
+    return "no line in sysctl.d sets its filter"
+
+
 def _pin(device, mode, seen, guarded):
+    """The Pin of a device, None if there is no value to keep."""
     if mode != KEEP:
-        return MODES[mode], "uplinks says %s" % mode
+        why = "uplinks is %s" % mode
+        if device in seen.running and is_stronger(MODES[mode], _running(device, seen)):
+            why += ", which makes it stricter: it runs %s" % in_words(_running(device, seen))
+        return Pin(MODES[mode], why)
     pinned = seen.standing.pins.get(device)
-    if pinned is not None and (seen.standing.ours or device not in seen.running):
-        return pinned, "pinned in the drop-in, which stands"
     if device not in seen.running:
-        return None
-    now = effective(seen.running["all"], seen.running[device])
-    own_given = seen.given(device)
-    if own_given is None:
-        own_given = seen.given("default")
-    given = effective(seen.given("all") or OFF, own_given or OFF)
-    value = stronger(now, given, pinned or OFF)
-    if seen.loosened_by and seen.running[device] == LOOSE:
-        return LOOSE, "%s sets it loose" % seen.loosened_by
-    what = "no device of Cilium, though an exempt pattern matches it" if guarded else "uplink"
-    source = "its effective value" if now == value else "what the files in sysctl.d give it"
-    return value, "%s: keeps %s, %s" % (what, source, WORDS[value])
+        return None if pinned is None else Pin(pinned, "pinned in the drop-in")
+    remembered = seen.standing.ours and pinned is not None
+    if _is_loosened(device, seen):
+        if remembered and pinned == STRICT:
+            return Pin(pinned, "pinned in the drop-in")
+        return Pin(LOOSE, "%s sets it loose" % seen.loosened_by)
+    return _kept(device, pinned, remembered, guarded, seen)
+
+
+def _is_loosened(device, seen):
+    return bool(seen.loosened_by) and seen.running.get(device) == LOOSE
+
+
+def _running(device, seen):
+    return effective(seen.running["all"], seen.running[device])
+
+
+def _kept(device, pinned, remembered, guarded, seen):
+    """What `keep` gives a device that exists: the strongest of what runs, of its pin, and of what `all` gives it.
+
+    Its own line in sysctl.d is not among these: whoever set the running value below it did so on purpose.
+    """
+    own, now, by_all = seen.running[device], _running(device, seen), seen.given("all")
+    # Only where `all` is on in the tree: an own value alone is nothing that `all` gives.
+    through_all = effective(by_all.value, own) if _value(by_all) != OFF else OFF
+    value = stronger(now, through_all, OFF if pinned is None else pinned)
+    what = "not Cilium's, but an exempt pattern matches it" if guarded else "uplink"
+    if is_stronger(value, now):
+        if value == pinned:
+            source = "its pin in the drop-in (%s)" % seen.standing.places[device]
+        else:
+            source = "what all = %d (%s) gives it" % (by_all.value, place(by_all))
+        return Pin(
+            value,
+            "%s: restores %s, %s" % (what, source, WORDS[value]),
+            "uplink %s becomes stricter: it runs %s, and %s restores %s"
+            % (device, in_words(now), in_words(value), source),
+        )
+    kept = Pin(value, "%s: keeps its effective value, %s" % (what, WORDS[value]))
+    line = seen.given(device)
+    if line is None or not is_stronger(line.value, own) or not is_stronger(line.value, value):
+        return kept
+    found = "uplink %s runs %s, below the %s that %s sets" % (device, in_words(now), in_words(line.value), place(line))
+    if own == value and effective(_value(by_all), line.value) == line.value and not remembered and not guarded:
+        return Pin(
+            None,
+            None,
+            "%s. It was lowered at run time, so it is left as it runs, without a pin; that line counts again at the "
+            "next boot. Set uplinks to %s for it to apply that value now, or to %s to keep what runs"
+            % (found, WORDS[line.value], WORDS[value]),
+        )
+    return kept._replace(
+        warning="%s. The drop-in pins it %s, as it runs. Set uplinks to %s for it to apply that line's value"
+        % (found, in_words(value), WORDS[line.value])
+    )
 
 
 def _naming_option(options, device):
@@ -391,11 +488,14 @@ def _records(seen, pins):
     """Values from before the first creation; a header that stands is never updated."""
     if seen.standing.ours and (seen.standing.records or seen.standing.default is not None):
         return dict(seen.standing.records)
-    return {name: value for name, value in seen.running.items() if name in devices.RESERVED or name in pins}
+    recorded = set(devices.RESERVED) | set(pins) | {LOOPBACK}
+    return {name: value for name, value in seen.running.items() if name in recorded}
 
 
 def absent(seen, exists):
-    """The plan that takes the drop-in away: what a line decides, else what was recorded, else left alone.
+    """The plan that removes the drop-in: what a line decides, else what was recorded, else left unchanged.
+
+    Cilium's host interfaces keep what they run with, which is what the agent gives them; lo gets its recorded value.
 
     :arg exists: whether there is a drop-in at all; without one there is nothing to take back.
     """
@@ -403,22 +503,28 @@ def absent(seen, exists):
         return Plan([], [], {}, [])
     warnings = []
     target, reasons = {}, {}
-    cilium = [device for device, kind in seen.kinds.items() if kind == devices.CILIUM]
-    ours = set(seen.standing.pins) | {"all", "default"} | set(cilium)
+    cilium = {
+        device
+        for device, kind in seen.kinds.items()
+        if kind == devices.CILIUM and not devices.matches(device, [devices.HOST_DEVICES])
+    }
+    ours = set(seen.standing.pins) | set(devices.RESERVED) | cilium
+    if LOOPBACK in seen.standing.records:
+        ours.add(LOOPBACK)
     left = []
     for name in sorted(ours & set(seen.running)):
-        decided = seen.given_after(name)
+        decided = None if name == LOOPBACK else seen.given_after(name)
         if decided is not None:
-            target[name], reasons[name] = decided, "a line in the sysctl.d tree decides it"
+            target[name], reasons[name] = decided.value, "decided by %s" % place(decided)
         elif name in seen.standing.records:
             target[name], reasons[name] = seen.standing.records[name], "recorded before the drop-in was first created"
         else:
             left.append(name)
     named = ["%s=%d" % (key(name), seen.running[name]) for name in left if name not in cilium]
     if len(left) > len(named):
-        named.append("Cilium's devices (%d)" % (len(left) - len(named)))
+        named.append("pod interfaces (%d)" % (len(left) - len(named)))
     if left:
-        warnings.append("left alone, since no line decides it and no value was recorded: %s" % ", ".join(named))
+        warnings.append("left unchanged, since no line decides it and no value was recorded: %s" % ", ".join(named))
 
     def part(name):
         if name in devices.RESERVED:

@@ -679,13 +679,16 @@ def ssh_connection(environment):
 
 
 def _decider(tree, version):
-    """name → the value that systemd-sysctl would set, None where no line decides."""
+    """name → the DecidingLine by which systemd-sysctl sets it, None if no line decides."""
     resolver = sysctl_d.SystemdSysctl(tree, version)
 
     def decide(name):
         assignment = resolver.winner(sysctl_d.conf_key(name))
+        if assignment is None:
+            return None
         # A line whose text the kernel refuses decides nothing; the resolver never calls it the winner.
-        return None if assignment is None else plan.normal(sysctl_d.kernel_integer(assignment.value))
+        value = plan.normal(sysctl_d.kernel_integer(assignment.value))
+        return plan.DecidingLine(value, assignment.path, assignment.line)
 
     return decide
 

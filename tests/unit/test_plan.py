@@ -9,6 +9,12 @@ OPTIONS = plan.Options(["lxc*", "cilium_*"], "keep", None)
 FRESH = plan.standing(None)
 
 
+def decider(tree):
+    """name → the deciding line; line 7 of a file is as good as any."""
+    lines = {name: plan.DecidingLine(value, "/etc/sysctl.d/60-tree.conf", 7) for name, value in (tree or {}).items()}
+    return lines.get
+
+
 def observed(running, kinds=None, tree=None, tree_with_cilium=None, standing=FRESH, loosened_by=None):
     """An observation; devices are uplinks, Cilium's by their names, or others if called o…."""
 
@@ -18,10 +24,8 @@ def observed(running, kinds=None, tree=None, tree_with_cilium=None, standing=FRE
         return "other" if device.startswith("o") else "uplink"
 
     kinds = {**{name: kind_of(name) for name in running if name not in ("all", "default")}, **(kinds or {})}
-    tree = tree or {}
-    return plan.Observed(
-        running, kinds, tree.get, (tree if tree_with_cilium is None else tree_with_cilium).get, standing, loosened_by
-    )
+    after = tree if tree_with_cilium is None else tree_with_cilium
+    return plan.Observed(running, kinds, decider(tree), decider(after), standing, loosened_by)
 
 
 def file_lines(planned):
@@ -70,9 +74,12 @@ def test_a_healthy_node_needs_no_write():
 
 
 def test_strict_is_stronger_than_loose_whichever_number_is_larger():
-    # running gives loose, the tree gives strict
-    seen = observed({"all": 0, "default": 0, "eth0": 2}, tree={"all": 1})
+    # running gives loose, the tree gives strict through all
+    seen = observed({"all": 2, "default": 0, "eth0": 0}, tree={"all": 1})
     assert ("eth0", 1) in file_lines(plan.present(OPTIONS, seen))
+    # with its own loose, all=1 makes it loose
+    seen = observed({"all": 0, "default": 0, "eth0": 2}, tree={"all": 1})
+    assert ("eth0", 2) in file_lines(plan.present(OPTIONS, seen))
     # the kernel's own max(): all=2 makes a device's strict loose, and that is what it had
     seen = observed({"all": 2, "default": 0, "eth0": 1})
     assert ("eth0", 2) in file_lines(plan.present(OPTIONS, seen))
@@ -82,12 +89,110 @@ def test_what_cilium_s_own_file_took_is_given_back():
     seen = observed({"all": 0, "default": 0, "eth0": 0}, tree={"all": 1}, tree_with_cilium={"all": 0})
     planned = plan.present(OPTIONS, seen)
     assert file_lines(planned) == [("default", 1), ("lxc*", 0), ("cilium_*", 0), ("eth0", 1), ("all", 0)]
+    (warning,) = planned.warnings
+    for words in ("eth0", "off (0)", "strict (1)", "all = 1", "/etc/sysctl.d/60-tree.conf:7"):
+        assert words in warning
+
+
+# a value that was lowered at run time is left as it runs
+
+
+@pytest.mark.parametrize("tree", [{"eth0": 1}, {"eth0": 2}, {"eth0": 2, "default": 1}])
+def test_an_own_value_below_its_line_is_left_as_it_runs_without_a_pin(tree):
+    planned = plan.present(OPTIONS, observed({"all": 0, "default": 0, "eth0": 0}, tree=tree))
+    assert "eth0" not in dict(file_lines(planned))
+    assert "eth0" not in [item.name for item in planned.items]
+    assert ("eth0", 0) in planned.writes or "eth0" not in dict(planned.writes)
+    (warning,) = planned.warnings
+    words = "%s (%d)" % (plan.WORDS[tree["eth0"]], tree["eth0"])
+    for expected in ("uplink eth0", "off (0)", words, "/etc/sysctl.d/60-tree.conf:7", "left as it runs"):
+        assert expected in warning
+
+
+def test_loose_at_run_time_below_a_strict_line_is_left_loose():
+    planned = plan.present(OPTIONS, observed({"all": 0, "default": 2, "eth0": 2}, tree={"eth0": 1}))
+    assert "eth0" not in dict(file_lines(planned))
+    assert planned.writes == []
+    assert "loose (2)" in planned.warnings[0]
+
+
+def test_default_of_the_tree_says_nothing_of_an_uplink_that_exists():
+    planned = plan.present(OPTIONS, observed({"all": 0, "default": 1, "eth0": 0}, tree={"default": 1}))
+    assert ("eth0", 0) in file_lines(planned)
+    assert "default = 1" in planned.warnings[0]
+    assert "/etc/sysctl.d/60-tree.conf:7" in planned.warnings[0]
+
+
+def test_what_all_lends_is_pinned_although_the_own_line_is_stronger():
+    # Before: max(all 2, own line 1) is loose after a boot as well; without a pin it would be strict then.
+    planned = plan.present(OPTIONS, observed({"all": 2, "default": 0, "eth0": 0}, tree={"all": 2, "eth0": 1}))
+    assert ("eth0", 2) in file_lines(planned)
+    assert ("eth0", 2) in planned.writes
+
+
+def test_a_bridge_that_an_exempt_glob_would_hit_has_a_line_whatever_runs():
+    seen = observed({"all": 0, "default": 0, "lxcbr0": 0}, {"lxcbr0": "uplink"}, tree={"lxcbr0": 2})
+    assert ("lxcbr0", 0) in file_lines(plan.present(OPTIONS, seen))
+
+
+def test_the_stronger_of_the_running_value_and_the_pin():
+    standing = plan.standing(plan.HEADER + "\n-net.ipv4.conf.eth0.rp_filter = 2\n")
+    planned = plan.present(OPTIONS, observed({"all": 0, "default": 0, "eth0": 1}, standing=standing))
+    assert ("eth0", 1) in file_lines(planned)
     assert planned.warnings == []
 
 
-def test_a_device_s_own_line_counts_before_default():
-    seen = observed({"all": 0, "default": 0, "eth0": 0}, tree={"eth0": 2, "default": 1})
-    assert ("eth0", 2) in file_lines(plan.present(OPTIONS, seen))
+def test_what_all_gives_counts_beside_a_pin():
+    standing = plan.standing(plan.HEADER + "\n-net.ipv4.conf.eth0.rp_filter = 0\n")
+    planned = plan.present(OPTIONS, observed({"all": 0, "default": 0, "eth0": 0}, tree={"all": 1}, standing=standing))
+    assert ("eth0", 1) in file_lines(planned)
+
+
+def test_drift_from_a_pin_is_announced_with_its_place():
+    path = "/etc/sysctl.d/99-override_cilium_rp_filter.conf"
+    standing = plan.standing(plan.HEADER + "\n-net.ipv4.conf.eth0.rp_filter = 1\n", path)
+    planned = plan.present(OPTIONS, observed({"all": 0, "default": 0, "eth0": 2}, standing=standing))
+    assert ("eth0", 1) in planned.writes
+    (warning,) = planned.warnings
+    for words in ("eth0", "loose (2)", "strict (1)", path + ":2"):
+        assert words in warning
+
+
+def test_an_option_that_makes_an_uplink_stricter_says_so_in_the_plan():
+    planned = plan.present(
+        OPTIONS._replace(uplinks={"eth0": "strict"}), observed({"all": 0, "default": 0, "eth0": 2, "eth1": 2})
+    )
+    (item,) = [item for item in planned.items if item.name == "eth0"]
+    assert "uplinks is strict" in item.why
+    assert "loose (2)" in item.why
+
+
+@pytest.mark.parametrize(
+    ("tree", "pin", "words"),
+    [
+        ({}, None, "no line in sysctl.d sets its filter"),
+        ({"eth0": 0}, None, "/etc/sysctl.d/60-tree.conf:7 sets it to 0"),
+        ({"all": 0}, None, "no line in sysctl.d sets its filter"),
+        ({}, 0, "/etc/sysctl.d/99-x.conf:2"),
+    ],
+)
+def test_the_cause_of_an_unprotected_uplink_is_the_true_one(tree, pin, words):
+    text = None if pin is None else plan.HEADER + "\n-net.ipv4.conf.eth0.rp_filter = %d\n" % pin
+    standing = plan.standing(text, "/etc/sysctl.d/99-x.conf")
+    planned = plan.present(OPTIONS, observed({"all": 0, "default": 0, "eth0": 0}, tree=tree, standing=standing))
+    (warning,) = planned.warnings
+    assert "uplink eth0 is unprotected" in warning
+    assert words in warning
+    if "no line" not in words:
+        assert "no line" not in warning
+
+
+def test_uplinks_that_a_pin_names_have_a_line_where_nothing_is_read():
+    standing = plan.standing(plan.HEADER + "\n-net.ipv4.conf.eth0.rp_filter = 2\n")
+    seen = plan.Observed({}, {}, {}.get, {}.get, standing, None)
+    planned = plan.present(OPTIONS._replace(uplinks="strict"), seen)
+    assert ("eth0", 1) in file_lines(planned)
+    assert not any("none gets a line" in warning for warning in planned.warnings)
 
 
 def test_a_pin_stands_whatever_the_running_value_is():
@@ -147,7 +252,7 @@ def test_default_keeps_what_all_and_default_gave_together():
 
 
 def test_where_nothing_runs_the_tree_alone_decides():
-    planned = plan.present(OPTIONS, plan.Observed({}, {}, {"all": 1, "default": 2}.get, {}.get, FRESH, None))
+    planned = plan.present(OPTIONS, plan.Observed({}, {}, decider({"all": 1, "default": 2}), {}.get, FRESH, None))
     assert file_lines(planned) == [("default", 1), ("lxc*", 0), ("cilium_*", 0), ("all", 0)]
     assert planned.writes == []
     assert planned.records == {}
@@ -219,7 +324,14 @@ def test_the_text_and_what_is_remembered_of_it():
         "net.ipv4.conf.all.rp_filter = 0",
     ]
     assert "Plainly: lxc*, cilium_*" in text
-    assert plan.standing(text) == plan.Standing(True, {"eth0.100": 1}, 1, {"all": 1, "default": 0, "eth0.100": 0})
+    standing = plan.standing(text, "/x.conf")
+    assert standing == plan.Standing(
+        True,
+        {"eth0.100": 1},
+        1,
+        {"all": 1, "default": 0, "eth0.100": 0},
+        {"eth0.100": "/x.conf:%d" % (text.splitlines().index("-net/ipv4/conf/eth0.100/rp_filter = 1") + 1)},
+    )
 
 
 def test_the_header_is_never_updated():
@@ -234,7 +346,7 @@ def test_somebody_else_s_file_at_our_path_is_no_memory_of_records():
     standing = plan.standing(
         "-net.ipv4.conf.lxc*.rp_filter = 0\nnet.ipv4.conf.eth0.rp_filter = 1\n# before: net.ipv4.conf.all.rp_filter=1\n"
     )
-    assert standing == plan.Standing(False, {"eth0": 1}, None, {})
+    assert standing[:4] == (False, {"eth0": 1}, None, {})
 
 
 def planned_ubuntu():
@@ -361,12 +473,16 @@ def test_no_step_leaves_a_device_weaker_than_before_or_than_planned(running, tre
     never_weaker(states)
     lines = dict(file_lines(planned))
     for device, value in states[-1].items():
+        mode = uplinks if isinstance(uplinks, str) else uplinks.get(device, "keep")
         if seen.kinds[device] == "cilium":
             assert value == 0
-        elif seen.kinds[device] == "other":
+        elif seen.kinds[device] == "other" or device not in lines:
             assert value == states[0][device]  # exactly what it had
         else:
             assert value == lines[device]
+            if mode == "keep" and not remembered:
+                through_all = max(tree.get("all", 0), running[device])
+                assert strength(value) <= max(strength(states[0][device]), strength(through_all))
             if uplinks == "keep" and not remembered:
                 assert strength(value) >= strength(states[0][device])
     assert kernel.values["default"] == lines["default"]
@@ -389,11 +505,43 @@ def test_removal_is_never_weaker_on_the_way_and_ends_where_the_tree_or_the_recor
     seen = observed(dict(kernel.values), tree=tree, standing=plan.standing(text))
     planned = plan.absent(seen, True)
     never_weaker(run(kernel, planned.writes))
-    for name in ("all", "default", *(device for device, kind in seen.kinds.items() if kind == "uplink")):
+    pinned = plan.standing(text).pins
+    for name in ("all", "default", *pinned):
         assert kernel.values[name] == tree.get(name, running[name]), name
     for device, kind in seen.kinds.items():
-        if kind == "cilium":
+        if kind == "uplink" and device not in pinned:
+            assert kernel.values[device] == running[device]  # it was never written
+        elif device.startswith("cilium_"):
+            assert kernel.values[device] == 0  # where the agent keeps it
+        elif kind == "cilium":
             assert kernel.values[device] == tree.get(device, 0)
+
+
+def test_rollback_leaves_cilium_s_host_interfaces_as_the_agent_keeps_them():
+    text = plan.compose(plan.present(OPTIONS, observed({"all": 0, "default": 0, "lxc1": 2, "cilium_host": 0})))
+    tree = {"lxc1": 2, "cilium_host": 2, "cilium_net": 2}
+    running = {"all": 0, "default": 0, "lxc1": 0, "cilium_host": 0, "cilium_net": 0}
+    planned = plan.absent(observed(running, tree=tree, standing=plan.standing(text)), True)
+    assert planned.writes == [("lxc1", 2)]
+    assert planned.warnings == []
+
+
+@pytest.mark.parametrize("tree", [{}, {"lo": 2}])
+def test_harden_then_absent_leaves_lo_as_it_was(tree):
+    before = {"all": 1, "default": 1, "lo": 0, "eth0": 0}
+    first = plan.present(OPTIONS, observed(before, {"lo": "other"}, tree=tree))
+    kernel = Kernel(before, [])
+    run(kernel, first.writes)
+    assert kernel.values["lo"] == 1
+    standing = plan.standing(plan.compose(first))
+    run(kernel, plan.absent(observed(kernel.values, {"lo": "other"}, tree=tree, standing=standing), True).writes)
+    assert kernel.values["lo"] == 0
+
+
+def test_lo_is_left_as_it_runs_if_a_drop_in_has_no_record_of_it():
+    standing = plan.standing(plan.HEADER + "\nnet.ipv4.conf.default.rp_filter = 1\n")
+    seen = observed({"all": 0, "default": 1, "lo": 1}, {"lo": "other"}, tree={"lo": 2}, standing=standing)
+    assert plan.absent(seen, True).writes == []
 
 
 @settings(max_examples=600, deadline=None)
