@@ -1,12 +1,14 @@
 # Copyright (c) 2026, nodeward.cilium contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Assignments that beat the drop-in, under either loader, and how one is commented out and back in. Pure."""
+"""What overrides the drop-in: lines that a loader reads, and every other writer; and how a line is disabled. Pure."""
 
 from __future__ import absolute_import, division, print_function
 
 __metaclass__ = type
 
+import os
+import re
 from collections import namedtuple
 
 from ansible_collections.nodeward.cilium.plugins.module_utils import devices, plan, sysctl_d
@@ -16,18 +18,60 @@ from ansible_collections.nodeward.cilium.plugins.module_utils.iproute import pri
 MARK = "# disabled by nodeward.cilium.rp_filter: "
 
 #: ``path`` is where the loader finds the file, ``target`` the file itself (99-sysctl.conf is a link to
-#: /etc/sysctl.conf). ``beats`` lists the planned keys that it beats, ``wanted`` is what they should get.
-Conflict = namedtuple("Conflict", "path target line key value loaders beats wanted")
+#: /etc/sysctl.conf). ``overrides`` lists the planned keys that it overrides, ``wanted`` is their planned value. For a
+#: line of sysctl.d ``key``, ``value`` and ``loaders`` say what it sets and who reads it. For another writer ``by`` says
+#: what runs it, ``unit`` its unit, ``text`` its line; ``value`` is None if it cannot be predicted.
+Conflict = namedtuple("Conflict", "path target line key value loaders overrides wanted by unit text certain")
+Conflict.__new__.__defaults__ = (None, None, None, True)
+
+#: The collection's own rule, behind 99-systemd.rules, whose RUN it clears.
+UDEV_RULE = "/etc/udev/rules.d/99-zz-override_cilium_rp_filter.rules"
+_FINAL_RUN = re.compile(r"\bRUN(\{\w+\})?\s*:=")
 
 SYSTEMD, PROCPS = "systemd-sysctl", "sysctl --system"
 
+#: These write the keys of interfaces only, never `all` or `default`.
+_INTERFACES_ONLY = ("networkd", "networkmanager")
+#: These run for an interface: `*` in their names is any interface, and `all` and `default` only if the line has it too.
+_FOR_AN_INTERFACE = ("dhclient", "ifupdown", "netplan", "networkd-dispatcher", "networkmanager-dispatcher", "ppp") + (
+    "udev",
+    "wicked",
+)
 
-def find(planned, dropin, tree, loaders, kinds):
-    """Every assignment that decides a planned key otherwise, in the order of files and lines.
+_REMEDIES = {
+    "networkd": "name in [Match] Name= the interfaces that it is for, or exclude Cilium's by an earlier .network file "
+    "with [Match] Name=lxc* cilium_* and [Link] Unmanaged=yes",
+    "tuned": "remove the line from the profile, or set reapply_sysctl=1 in /etc/tuned/tuned-main.conf",
+    "udev": 'add KERNEL!="lxc*|cilium_*" to the rule, or, for a RUN program, set udev=always',
+}
 
-    :arg dropin: the path of our file, whose text ``tree`` already holds.
+
+def find(planned, dropin, tree, loaders, kinds, writers=(), udev_rule=False):
+    """Every assignment that decides a planned key otherwise: lines in the order of files, then the other writers.
+
+    :arg dropin: the path of the drop-in, whose text ``tree`` already holds.
     :arg loaders: name → resolver.
+    :arg writers: the other writers, as the fact ``other_writers`` holds them.
+    :arg udev_rule: whether the collection's own udev rule stands.
     """
+    conflicts, _harmless = _lines(planned, dropin, tree, loaders, kinds)
+    return conflicts + _of_writers(planned, kinds, writers, udev_rule)[0]
+
+
+def notes(planned, dropin, tree, loaders, kinds, writers=(), udev_rule=False):
+    """What is worth a warning but no refusal, as sentences; the arguments are those of ``find``."""
+    _conflicts, harmless = _lines(planned, dropin, tree, loaders, kinds)
+    said = [
+        "%s: this counts for later interfaces that are not Cilium's, and is not weaker" % describe(conflict)
+        for conflict in harmless
+    ]
+    for conflict, why in _of_writers(planned, kinds, writers, udev_rule)[1]:
+        said.append("%s: %s" % (describe(conflict), why))
+    return said
+
+
+def _lines(planned, dropin, tree, loaders, kinds):
+    """(conflicts, harmless): the lines of sysctl.d that decide a planned key otherwise."""
     found = {}
     for loader, resolver in loaders.items():
         assignments = resolver.assignments()
@@ -36,27 +80,132 @@ def find(planned, dropin, tree, loaders, kinds):
                 continue
             for name, new in _names(item, assignments, kinds):
                 winner = resolver.winner(sysctl_d.conf_key(name), **({"prefix_run": True} if new else {}))
-                # Cilium's own file agrees with ours, and so does whoever says the same.
+                # Cilium's own file agrees with the drop-in, and so does any other line with the same value.
                 if winner is None or winner.path == dropin or plan.normal(_number(winner)) == item.to:
                     continue
-                by, beats = found.setdefault((winner, item.to), (set(), set()))
+                harmless = _is_harmless(item, _number(winner))
+                by, overrides = found.setdefault((winner, item.to, harmless), (set(), set()))
                 by.add(loader)
-                beats.add(plan.key(item.name))
-    return [
-        Conflict(
-            winner.path,
-            tree.target(winner.path) or winner.path,
-            winner.line,
-            winner.key,
-            _number(winner),
-            sorted(by),
-            sorted(beats),
-            wanted,
+                overrides.add(plan.key(item.name))
+    conflicts, notes_ = [], []
+    for (winner, wanted, harmless), (by, overrides) in sorted(
+        found.items(), key=lambda entry: (entry[0][0].path, entry[0][0].line)
+    ):
+        (notes_ if harmless else conflicts).append(
+            Conflict(
+                winner.path,
+                tree.target(winner.path) or winner.path,
+                winner.line,
+                winner.key,
+                _number(winner),
+                sorted(by),
+                sorted(overrides),
+                wanted,
+            )
         )
-        for (winner, wanted), (by, beats) in sorted(
-            found.items(), key=lambda entry: (entry[0][0].path, entry[0][0].line)
-        )
-    ]
+    return conflicts, notes_
+
+
+def _is_harmless(item, value):
+    """Whether a value of `default` is not weaker than planned: it reaches no interface that the drop-in is for."""
+    return item.name == "default" and value is not None and not plan.is_stronger(item.to, plan.normal(value))
+
+
+def _of_writers(planned, kinds, writers, udev_rule):
+    """(conflicts, [(conflict, why it is none)]) of the other writers, in their order."""
+    conflicts, harmless = [], []
+    for writer in writers:
+        at_boot = writer["when"] == ["boot"]
+        if writer["runs"] or (at_boot and writer.get("before_loader")):
+            continue  # the files of sysctl.d have the last word
+        # tuned applies them after its own lines, but passes over a key with a dash (tuned, plugin_sysctl.py).
+        reapplied = devices.RESERVED if at_boot and writer.get("reapplied") else ()
+        for wanted in (plan.OFF, plan.STRICT, plan.LOOSE):
+            items = [
+                item
+                for item in planned.items
+                if item.line
+                and item.to == wanted
+                and item.name not in reapplied
+                and _differs(writer, item)
+                and _writes(writer, item, kinds)
+            ]
+            if udev_rule:
+                items = [item for item in items if not _is_cleared(writer, item)]
+            notes_ = [item for item in items if _is_harmless(item, writer["sets"])]
+            if notes_:
+                harmless.append((_conflict(writer, notes_, wanted), "this counts for later interfaces alone"))
+            items = [item for item in items if item not in notes_]
+            if not items:
+                continue
+            if writer["by"] == "networkmanager":
+                # It never touches an interface that is not strict (nm-device.c).
+                if wanted == plan.STRICT:
+                    why = "NetworkManager makes a strict interface loose while connectivity checks are on"
+                    harmless.append((_conflict(writer, items, wanted), why))
+            elif writer["active"] is False:
+                why = "it does not run now, but the drop-in will not last once it does"
+                harmless.append((_conflict(writer, items, wanted), why))
+            else:
+                conflicts.append(_conflict(writer, items, wanted))
+    return conflicts, harmless
+
+
+def _conflict(writer, items, wanted):
+    return Conflict(
+        writer["path"],
+        writer["path"],
+        writer["line"],
+        None,
+        None if writer["sets"] is None else plan.normal(writer["sets"]),
+        [],
+        sorted(plan.key(item.name) for item in items),
+        wanted,
+        writer["by"],
+        writer["unit"],
+        writer["text"],
+        writer["certain"],
+    )
+
+
+def _differs(writer, item):
+    """Whether the writer can give the key another value than planned."""
+    if writer["sets"] is None:
+        # A certain text that stands for no number is refused by whoever reads it.
+        return writer["value"] is None or not writer["certain"]
+    return plan.normal(writer["sets"]) != item.to
+
+
+def _writes(writer, item, kinds):
+    """Whether the writer can write the key of the item."""
+    names, not_on = writer["names"], writer["not_on"]
+    if item.name in devices.RESERVED:
+        if writer["by"] in _INTERFACES_ONLY:
+            return False
+        if names is None or item.name in names:
+            return True
+        return "*" in names and (writer["by"] not in _FOR_AN_INTERFACE or "*" in writer["text"])
+    if item.part != plan.EXEMPT:
+        return (names is None or devices.matches(item.name, names)) and not devices.matches(item.name, not_on)
+    if writer["when"] == ["boot"]:
+        return False  # Cilium has no interface then
+    candidates = {devices.to_come(item.name)} | {device for device, kind in kinds.items() if kind == devices.CILIUM}
+    candidates.update(devices.to_come(name) for name in names or ())
+    return any(
+        devices.matches(name, [item.name])
+        and kinds.get(name) in (None, devices.CILIUM)
+        and (names is None or devices.matches(name, names))
+        and not devices.matches(name, not_on)
+        for name in candidates
+    )
+
+
+def _is_cleared(writer, item):
+    """Whether the collection's udev rule, which is final, takes the writer's program away for Cilium's interfaces."""
+    if writer["by"] != "udev" or item.part != plan.EXEMPT or "SYSCTL{" in writer["text"]:
+        return False
+    first = os.fsencode(os.path.basename(writer["path"])) < os.fsencode(os.path.basename(UDEV_RULE))
+    return not (first and _FINAL_RUN.search(writer["text"]))
 
 
 def _names(item, assignments, kinds):
@@ -111,21 +260,34 @@ def restore(text):
 
 
 def describe(conflict):
-    """One line: where, what, by which loader, against what."""
+    """One line: where, what, by whom it is applied, and which planned key it overrides."""
     where = "%s:%d" % (printable(conflict.path), conflict.line)
     if conflict.target != conflict.path:
         where += " (-> %s)" % printable(conflict.target)
-    return "%s '%s = %d' beats %s = %d under %s" % (
-        where,
-        printable(conflict.key),
-        conflict.value,
-        ", ".join(conflict.beats),
-        conflict.wanted,
-        " and ".join(conflict.loaders),
-    )
+    overridden = "%s = %d" % (", ".join(conflict.overrides), conflict.wanted)
+    if conflict.by is None:
+        said = "%s '%s = %d' overrides %s under %s"
+        loaders = " and ".join(conflict.loaders)
+        return said % (where, printable(conflict.key), conflict.value, overridden, loaders)
+    runs = conflict.by if conflict.unit in (None, conflict.by) else "%s, %s" % (conflict.by, conflict.unit)
+    if conflict.value is None:
+        sets = "may override %s with a value that cannot be predicted" % overridden
+    else:
+        sets = "%s %s with %d" % ("overrides" if conflict.certain else "may override", overridden, conflict.value)
+    return "%s '%s' (%s) %s" % (where, printable(conflict.text), printable(runs), sets)
+
+
+def remediation(conflict):
+    """What to change, and where, so that a writer other than a line of sysctl.d does not override the drop-in."""
+    where = "%s:%d" % (printable(conflict.path), conflict.line)
+    if conflict.by in _REMEDIES:
+        return "at %s, %s" % (where, _REMEDIES[conflict.by])
+    disabled = " or disable %s" % printable(conflict.unit) if conflict.unit else ""
+    return "remove the write at %s,%s or make it leave Cilium's interfaces and 'all' alone" % (where, disabled)
 
 
 def as_dict(conflict):
     """The conflict as the module returns it."""
     fields = dict(conflict._asdict())
-    return dict(fields, **{name: printable(fields[name]) for name in ("path", "target", "key")})
+    shown = ("path", "target", "key", "unit", "text")
+    return dict(fields, **{name: fields[name] and printable(fields[name]) for name in shown})

@@ -89,6 +89,11 @@ def stronger(*values):
     return max(values, key=lambda value: _STRENGTH[value])
 
 
+def strength(value):
+    """How much a value drops, to compare by: off < loose < strict."""
+    return _STRENGTH[value]
+
+
 def is_stronger(value, other):
     """Whether a value drops more than another."""
     return _STRENGTH[value] > _STRENGTH[other]

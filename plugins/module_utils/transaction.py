@@ -23,12 +23,15 @@ from collections import namedtuple
 from ansible_collections.nodeward.cilium.plugins.module_utils import (
     conflicts,
     devices,
+    lockout,
     observe_filter,
     observe_routes,
     plan,
     sysctl_d,
 )
 from ansible_collections.nodeward.cilium.plugins.module_utils.iproute import IpRouteError, printable, printable_tree
+from ansible_collections.nodeward.cilium.plugins.module_utils.lockout import LockoutError
+from ansible_collections.nodeward.cilium.plugins.module_utils.observe import files
 
 CONF = "/proc/sys/net/ipv4/conf"
 #: sysctl.d(5); /lib is the same as /usr/lib where they are merged.
@@ -50,7 +53,7 @@ BACKUPS = "/var/backups/nodeward.cilium"
 
 
 class TransactionError(Exception):
-    """Nothing was changed, or what was changed has been undone; the message says which."""
+    """Nothing was changed, or what was changed was reverted; the message says which."""
 
     def __init__(self, message, **details):
         super(TransactionError, self).__init__(message)
@@ -72,8 +75,9 @@ class Node(object):
 class Transaction(object):
     """One run of the writer."""
 
-    def __init__(self, request, iproute, run_command, node=None):
+    def __init__(self, request, iproute, run_command, node=None, find_writers=None):
         self.request = request
+        self.find_writers = find_writers or _find_writers
         self.iproute = iproute
         self.run_command = run_command
         self.node = node or Node()
@@ -95,7 +99,7 @@ class Transaction(object):
         self.applying = not_applied is None
         before_text = read_text(request.path)
         check_owner(request.path, before_text)
-        self.standing = plan.standing(before_text)
+        self.standing = plan.standing(before_text, request.path)
         self.exists = before_text is not None and self.standing.ours
         # What shall stand at our path once the drop-in is gone: what stood there before us, or what is not ours.
         self.left_behind = None
@@ -110,27 +114,27 @@ class Transaction(object):
         planned = self._plan(seen)
         text = self._text(planned)
         self.warnings += planned.warnings
-        would_break, beaten = [], []
+        would_break, overriding = [], []
         if request.state == "absent":
             would_break = self._would_break(planned, seen, endpoints)
             text = self.left_behind if self.exists else before_text
-            files = [Change(request.path, before_text, text)]
+            changes = [Change(request.path, before_text, text)]
             if self.exists and self.left_behind is not None:
-                files.append(Change(_backup_of(request.path), self.left_behind, None))
-            files += self._udev_files() + self.restored
+                changes.append(Change(_backup_of(request.path), self.left_behind, None))
+            changes += self._udev_files() + self.restored
         else:
-            self._refuse_lockout(planned, seen)
-            beaten, disabled = self._conflicts(planned, text, seen)
-            files = disabled + self._udev_files() + [Change(request.path, before_text, text)]
-        files = [change for change in files if change.before != change.after]
+            self._check_lockout(planned, seen)
+            overriding, disabled = self._conflicts(planned, text, seen)
+            changes = disabled + self._udev_files() + [Change(request.path, before_text, text)]
+        changes = [change for change in changes if change.before != change.after]
         self.changed_values = plan.changes(planned, seen.running)
         unhealed = [endpoint for endpoint in endpoints if endpoint["verdict"] == "dropped"]
         if not check_mode:
-            unhealed = self._act(files, text, endpoints)
+            unhealed = self._act(changes, text, endpoints)
         elif self.changed_values:
             unhealed = []  # nobody knows before it is done
         return {
-            "changed": bool(files or self.changed_values),
+            "changed": bool(changes or self.changed_values),
             "plan": [plan.as_dict(item) for item in planned.items],
             "records": {plan.key(printable(name)): value for name, value in planned.records.items()},
             # A text may hold bytes that are no UTF-8, which no result can carry.
@@ -139,8 +143,8 @@ class Transaction(object):
             "not_applied": not_applied,
             "unhealed": printable_tree(unhealed),
             "would_break": printable_tree(would_break),
-            "conflicts": [conflicts.as_dict(conflict) for conflict in beaten],
-            "diff": self._diff(files),
+            "conflicts": [conflicts.as_dict(conflict) for conflict in overriding],
+            "diff": self._diff(changes),
         }
 
     # observe
@@ -172,19 +176,40 @@ class Transaction(object):
     def _observe(self):
         """The observation that a plan is made from."""
         overlay = {change.path: change.after for change in self.restored}
-        overlay[self.request.path] = self.left_behind
+        if self.standing.ours:
+            overlay[self.request.path] = self.left_behind
         after = sysctl_d.read_tree("/", overlay)
         cilium_files = {
             path: None for path in after.paths() if fnmatch.fnmatch(os.path.basename(path), devices.CILIUM_FILES)
         }
-        given = _decider(after.with_overlay(cilium_files), self.version)
+        given = self._given(after.with_overlay(cilium_files))
         running, kinds = {}, {}
         if self.applying:
             seen = observe_filter.see_devices(
                 self.iproute, self.request.options.exempt, self.request.options.uplink_devices
             )
             running, kinds, self.addresses = seen.running, seen.kinds, seen.addresses
-        return plan.Observed(running, kinds, given, _decider(after, self.version), self.standing, self.loosened_by)
+        return plan.Observed(
+            running,
+            kinds,
+            given,
+            _decider(sysctl_d.SystemdSysctl(after, self.version)),
+            self.standing,
+            self.loosened_by,
+        )
+
+    def _given(self, tree):
+        """name → the DecidingLine of systemd-sysctl; of `all` also that of procps if this run disables it."""
+        decide = _decider(sysctl_d.SystemdSysctl(tree, self.version))
+        if self.request.conflicts != "disable" or not self.procps_version:
+            return decide
+        decide_by_procps = _decider(sysctl_d.Procps(tree, self.procps_version))
+
+        def decide_by_both(name):
+            found = [line for line in (decide(name), decide_by_procps(name) if name == "all" else None) if line]
+            return max(found, key=lambda line: plan.strength(line.value), default=None)
+
+        return decide_by_both
 
     def _endpoints(self):
         state = observe_routes.observe(self.iproute)
@@ -235,84 +260,54 @@ class Transaction(object):
             )
         return broken
 
-    def _refuse_lockout(self, planned, seen):
-        """Refuse to make an uplink strict that the controller's packets would then not come in by."""
+    def _check_lockout(self, planned, seen):
         after = dict(seen.running)
         after.update(planned.writes)
-        now_strict = {
+        becoming_strict = {
             device
             for device, kind in seen.kinds.items()
             if kind != devices.CILIUM
             and after[device] == plan.STRICT
             and plan.effective(seen.running["all"], seen.running[device]) != plan.STRICT
         }
-        if not now_strict or not self.request.ssh_connection or self.request.allow_lockout:
-            return
-        client, server = self.request.ssh_connection
-        arrival = next(
-            (
-                device
-                for device, addresses in self.addresses.items()
-                if any(address["address"] == server for address in addresses)
-            ),
-            None,
-        )
-        if arrival not in now_strict:
-            if seen.kinds.get(arrival) != devices.UPLINK:
-                self.warnings.append(
-                    "the controller %s reaches %s, which is on %s: by which device its packets come in is not known. "
-                    "Where the route back is by another one, they will be dropped on %s"
-                    % (
-                        client,
-                        server,
-                        printable(arrival or "no device"),
-                        ", ".join(printable(device) for device in sorted(now_strict)),
-                    )
-                )
-            return
-        back, refused = self.iproute.verdicts([(client, server, None), (server, client, arrival)])
-        if back.route and back.route.get("type") == "local":
-            return  # from this very node: by lo, which is no uplink
-        way = back.route.get("dev") if back.route else None
-        if way != arrival or refused.error:
-            raise TransactionError(
-                "device %s would become strict and drop the packets of the controller %s, which come in by it while "
-                "the route back is %s. Nothing was changed. Set uplinks to loose for %s, mend the route, or say "
-                "allow_lockout=true"
-                % (
-                    printable(arrival),
-                    client,
-                    "by " + printable(way) if way else "missing (%s)" % (back.error or refused.error),
-                    printable(arrival),
-                )
-            )
+        if becoming_strict and not self.request.allow_lockout:
+            guard = lockout.Guard(self.iproute, self.addresses, seen.kinds)
+            try:
+                self.warnings += guard.check(becoming_strict, self.request.ssh_connection)
+            except LockoutError as error:
+                raise TransactionError(str(error)) from error
 
     def _conflicts(self, planned, text, seen):
-        """What beats the drop-in, and the files in which that is disabled. Refuses where neither was asked for."""
+        """What overrides the drop-in, and the files in which that is disabled. Refuses if neither was asked for."""
         path = self.request.path
         tree = sysctl_d.read_tree("/", {path: text})
-        self._warn_of_a_glob_that_weakens(planned, tree)
+        self._warn_of_a_glob_that_weakens(planned, tree, seen)
         for problem in tree.problems:
             if problem["line"] is None:
                 self.warnings.append(
-                    "%s: %s; a line that beats the drop-in could stand there unseen"
+                    "%s: %s; a line that overrides the drop-in could stand there unseen"
                     % (printable(problem["path"]), printable(problem["problem"]))
                 )
-        given = conflicts.find(planned, path, tree, self._loaders(tree), seen.kinds)
+        writers = self._writers()
+        about = (seen.kinds, writers, self._wants_udev_rule())
+        given = conflicts.find(planned, path, tree, self._loaders(tree), *about)
+        self.warnings += conflicts.notes(planned, path, tree, self._loaders(tree), *about)
+        self._warn_of_a_value_of_no_line(tree, seen, writers)
         if not given:
             return [], []
-        told = "; ".join(conflicts.describe(conflict) for conflict in given)
-        if self.request.conflicts == "fail":
-            raise TransactionError(
-                "the drop-in would not last, since other lines beat it: %s. Nothing was changed. Take these lines out, "
-                "or say conflicts=disable to have them commented out, or conflicts=report to go on all the same. What "
-                "lasts is to tell whoever writes them (the variables of your hardening role, such as dev-sec's "
-                "sysctl_overwrite), or they are back tomorrow" % told,
-                conflicts=[conflicts.as_dict(conflict) for conflict in given],
-            )
+        lines = [conflict for conflict in given if conflict.by is None]
+        others = [conflict for conflict in given if conflict.by is not None]
+        described = "; ".join(conflicts.describe(conflict) for conflict in given)
+        details = {"conflicts": [conflicts.as_dict(conflict) for conflict in given]}
         if self.request.conflicts == "report":
-            self.warnings.append("the drop-in will not last, since other lines beat it: %s" % told)
+            self.warnings.append("the drop-in will not last: %s" % described)
             return given, []
+        if self.request.conflicts == "fail" or others:
+            raise TransactionError(
+                "the drop-in would not last: %s. Nothing was changed. %s"
+                % (described, self._remediation(lines, others)),
+                **details,
+            )
         edited, left = {}, given
         while left:  # below a line that goes there can be another
             before = dict(edited)
@@ -322,28 +317,95 @@ class Transaction(object):
                 edited[target] = conflicts.disable(standing, numbers)
             if edited == before:  # behind a carriage return in a comment, which to a loader ends the line
                 raise TransactionError(
-                    "a line beats the drop-in and cannot be disabled, since it is only a part of what an editor shows "
-                    "as one: %s. Nothing was changed. Take it out by hand" % conflicts.describe(left[0])
+                    "a line overrides the drop-in and cannot be disabled, since it is only a part of what an editor "
+                    "shows as one: %s. Nothing was changed. Remove it by hand" % conflicts.describe(left[0])
                 )
             tree = tree.with_overlay(edited)
-            left = conflicts.find(planned, path, tree, self._loaders(tree), seen.kinds)
+            left = conflicts.find(planned, path, tree, self._loaders(tree), *about)
             given = given + left
         return given, [Change(target, read_text(target), after) for target, after in sorted(edited.items())]
 
-    def _warn_of_a_glob_that_weakens(self, planned, tree):
-        """A glob decides a new device's own value; with all off nothing stands behind it any more."""
+    def _remediation(self, lines, others):
+        """What to do about conflicts, as sentences."""
+        said = []
+        if lines and self.request.conflicts == "fail":
+            said.append(
+                "Remove these lines, or set conflicts=disable to comment them out. The role or program that writes "
+                "them will write them again on its next run: set its own variables (such as dev-sec's "
+                "sysctl_overwrite)"
+            )
+        if others:
+            if self.request.conflicts == "disable":
+                said.append("conflicts=disable comments out lines of sysctl.d only")
+            found = []
+            for conflict in others:
+                if conflicts.remediation(conflict) not in found:
+                    found.append(conflicts.remediation(conflict))
+            said.append("What to change: %s" % "; ".join(found))
+        return "%s. Set conflicts=report to continue all the same" % ". ".join(said)
+
+    def _warn_of_a_glob_that_weakens(self, planned, tree, seen):
+        """A glob decides a new interface's own value; only `all` can protect it then."""
         default = next(item.to for item in planned.items if item.part == plan.DEFAULT)
         winner = sysctl_d.SystemdSysctl(tree, self.version).winner(
             sysctl_d.conf_key(devices.to_come("*")), prefix_run=True
         )
-        if winner is None or default == plan.OFF:
+        by_all = seen.given("all")
+        protected = seen.running.get("all", plan.OFF) != plan.OFF or (by_all is not None and by_all.value != plan.OFF)
+        if winner is None or default == plan.OFF or not protected:
             return
         if plan.normal(sysctl_d.kernel_integer(winner.value)) == plan.OFF:
             self.warnings.append(
-                "devices to come that are not Cilium's will be unprotected: %s:%d '%s = %s' beats default = %d for "
-                "each of them, and all, which stood behind it, goes off"
-                % (winner.path, winner.line, winner.key, winner.value, default)
+                "later interfaces that are not Cilium's will be unprotected: %s:%d '%s = %s' overrides default = %d "
+                "for each of them, and all, which protected them, goes off"
+                % (printable(winner.path), winner.line, printable(winner.key), winner.value, default)
             )
+
+    def _warn_of_a_value_of_no_line(self, tree, seen, writers):
+        """A running value of `all` that agrees with no line and no known writer may come again."""
+        running = seen.running.get("all", plan.OFF)
+        if running == plan.OFF:
+            return
+        key = sysctl_d.conf_key("all")
+        lines = [line for entry in tree.files() for line in sysctl_d.parse(entry.text, entry.path)[0]]
+        values = [
+            sysctl_d.kernel_integer(line.value)
+            for line in lines
+            if line.value is not None and sysctl_d.normalise(line.key) in (key, sysctl_d.conf_key("*"))
+        ]
+        values += [writer["sets"] for writer in writers if writer["names"] is None or "all" in writer["names"]]
+        if any(value is None or plan.normal(value) == running for value in values):
+            return
+        self.warnings.append(
+            "all runs %s, but no line in sysctl.d and no known writer sets it: whatever wrote it may write it again"
+            % plan.in_words(running)
+        )
+
+    def _writers(self):
+        """Every writer of rp_filter besides the loaders, as the fact ``other_writers`` holds them."""
+        reader = files.Reader("/")
+        try:
+            found = self.find_writers(reader, self.version, self._running_units())
+        except ImportError as error:
+            self.warnings.append("other writers of rp_filter were not looked for: %s" % error)
+            return []
+        for problem in reader.unread:
+            self.warnings.append(
+                "%s cannot be read (%s); a writer that overrides the drop-in could stand there unseen"
+                % (printable(problem["what"]), problem["why"])
+            )
+        return found
+
+    def _running_units(self):
+        """The names of the services that run now; none where the running system is not looked at."""
+        if not self.applying:
+            return frozenset()
+        argv = ["systemctl", "list-units", "--type=service", "--state=active", "--no-legend", "--plain", "--full"]
+        try:
+            rows = self.run_command(argv)[1].splitlines()
+        except IpRouteError:
+            return frozenset()  # without systemctl its units do not run
+        return frozenset(row.split()[0] for row in rows if row.strip())
 
     def _loaders(self, tree):
         loaders = {conflicts.SYSTEMD: sysctl_d.SystemdSysctl(tree, self.version)}
@@ -358,13 +420,14 @@ class Transaction(object):
         texts = [(target, read_text(target)) for target in targets]
         return [Change(target, text, conflicts.restore(text)) for target, text in texts]
 
+    def _wants_udev_rule(self):
+        without_globs = self.version < sysctl_d.SYSTEMD_GLOBS_SINCE
+        return self.request.udev == "always" or (self.request.udev == "auto" and without_globs)
+
     def _udev_files(self):
         """The rule that keeps udev from running systemd-sysctl for Cilium's devices, or its removal."""
         standing = read_text(UDEV_RULE)
-        wanted = self.request.udev == "always" or (
-            self.request.udev == "auto" and self.version < sysctl_d.SYSTEMD_GLOBS_SINCE
-        )
-        if self.request.state == "present" and wanted:
+        if self.request.state == "present" and self._wants_udev_rule():
             return [Change(UDEV_RULE, standing, udev_rule(self.request.options.exempt))]
         if standing is not None and plan.HEADER in standing:
             return [Change(UDEV_RULE, standing, None)]
@@ -417,7 +480,7 @@ class Transaction(object):
         for _unused in range(ROUNDS):
             # The drop-in stands now, so what udev does to a newcomer is decided by it.
             if self.request.state == "present":
-                self.standing = plan.standing(text)
+                self.standing = plan.standing(text, self.request.path)
             seen = self._observe()
             planned = self._plan(seen)
             if not planned.writes:
@@ -588,12 +651,13 @@ def check_owner(path, text):
 
 def udev_rule(exempt):
     """The text of the rule. A bridge is none of Cilium's devices, whatever its name."""
-    # Assigning clears the list. RUN="" does too, but `udevadm verify` calls an empty value invalid; a builtin starts no
-    # process, and path_id says nothing about a virtual device (seen with systemd 247, 252 and 257).
+    # := clears the list, and no later rule can add to it (udev(7)). RUN:="" does too, but `udevadm verify` calls an
+    # empty value invalid; a builtin starts no process, and path_id says nothing about a virtual device (seen with
+    # systemd 247, 252 and 257).
     return """%s
-# udev runs systemd-sysctl for every new device (99-systemd.rules), which puts back what Cilium took off. This clears
-# the programs that udev would run for Cilium's devices, that one among them; Cilium's own values stand.
-ACTION=="add", SUBSYSTEM=="net", ENV{DEVTYPE}!="bridge", KERNEL=="%s", RUN{builtin}="path_id"
+# udev runs systemd-sysctl for every new interface (99-systemd.rules), which sets again what Cilium switched off. This
+# clears the programs that udev would run for Cilium's interfaces, also those of later rules; Cilium's values stand.
+ACTION=="add", SUBSYSTEM=="net", ENV{DEVTYPE}!="bridge", KERNEL=="%s", RUN{builtin}:="path_id"
 """ % (plan.HEADER, "|".join(exempt))
 
 
@@ -656,31 +720,15 @@ def install(path, text):
         raise
 
 
-def ssh_connection(environment):
-    """(controller's address, our address) of the connection that this runs over; None where there is none.
+def _find_writers(reader, systemd_version, running):
+    # Imported here, since only a run that writes the drop-in needs it.
+    from ansible_collections.nodeward.cilium.plugins.module_utils.observe import units, writers
 
-    sudo takes SSH_CONNECTION out of the environment, so the parents are asked too.
-    """
-    words = environment.get("SSH_CONNECTION", "").split()
-    pid = os.getppid()
-    while not words and pid > 1:
-        try:
-            with open("/proc/%d/environ" % pid, "rb") as environ:
-                found = [row for row in environ.read().split(b"\0") if row.startswith(b"SSH_CONNECTION=")]
-            with open("/proc/%d/stat" % pid, "rb") as stat:
-                pid = int(stat.read().rsplit(b")", 1)[1].split()[1])
-        except (OSError, IOError, ValueError, IndexError):
-            break
-        if found:
-            words = found[0].decode("ascii", "replace").split("=", 1)[1].split()
-    if len(words) != 4 or ":" in words[0]:
-        return None  # rp_filter is IPv4's
-    return words[0], words[2]
+    return writers.find(reader, units.Units(reader), systemd_version, running)[0]
 
 
-def _decider(tree, version):
-    """name → the DecidingLine by which systemd-sysctl sets it, None if no line decides."""
-    resolver = sysctl_d.SystemdSysctl(tree, version)
+def _decider(resolver):
+    """name → the DecidingLine by which a loader sets it, None if no line decides."""
 
     def decide(name):
         assignment = resolver.winner(sysctl_d.conf_key(name))

@@ -36,8 +36,9 @@ options:
   state:
     description:
       - With V(present) the drop-in stands and the running values agree with it.
-      - With V(absent) it is taken away. Each key gets what a line in the sysctl.d tree decides, else the value that
-        was recorded in the drop-in's header when it was first created; otherwise it is left alone and reported.
+      - With V(absent) it is removed. Each key gets what a line in the sysctl.d tree decides, else the value that
+        was recorded in the drop-in's header when it was first created; otherwise it is left unchanged and reported.
+      - Cilium's host interfaces (C(cilium_*)) then keep what they run with, and C(lo) gets its recorded value.
     type: str
     choices: [present, absent]
     default: present
@@ -60,9 +61,12 @@ options:
     description:
       - What the devices by which packets enter the node shall have - V(keep), V(strict) (1), V(loose) (2) or V(off)
         (0), or a dictionary of device to one of these, where a device that is not named keeps.
-      - With V(keep), a pin that stands in the drop-in stands, whatever the running value is. Otherwise it is the
-        stronger of the effective value and of what the sysctl.d tree gives without this drop-in and without
-        Cilium's own file (strict drops more than loose, and loose more than off).
+      - With V(keep) it is the strongest (strict drops more than loose, and loose more than off) of the running
+        effective value, of the pin in the drop-in, and of what V(all) in the sysctl.d tree, without this drop-in and
+        without Cilium's own file, makes of the running own value.
+      - An own value that runs below what the interface's own line in sysctl.d sets was lowered on purpose (by an egress
+        gateway, a cloud's CNI). With V(keep) it is left as it runs, without a line, and reported with both values.
+      - Each uplink that V(keep) makes stricter than it runs is reported with the reason and C(file:line).
     type: raw
     default: keep
   uplink_devices:
@@ -92,24 +96,28 @@ options:
     default: false
   allow_lockout:
     description:
-      - Consent to make an uplink strict although the packets of the controller, as C(SSH_CONNECTION) names it, would
-        be dropped on it.
+      - Consent to make an interface strict although packets that come in by it would be dropped. These are the
+        controller's, as C(SSH_CONNECTION) names it, and, on an interface with a default route in any table, those of
+        an outside source. The kernel is asked for the routes back before any change.
     type: bool
     default: false
   conflicts:
     description:
-      - What to do where a line in another file beats a planned assignment under systemd-sysctl or C(sysctl --system),
-        so that it would not last.
-      - V(fail) refuses before any change and names each file and line. V(disable) comments the line out, and keeps the
-        file as it was in C(/var/backups/nodeward.cilium), once; O(state=absent) puts the line back in force. V(report)
-        goes on with a warning.
+      - What to do if a planned assignment would not last. Either a line in another file overrides it under
+        systemd-sysctl or C(sysctl --system), or another writer sets it (a unit of systemd-networkd, a udev rule, tuned,
+        ufw, a unit, timer, hook or cron job).
+      - V(fail) refuses before any change and names each file and line, and what to change there. V(disable) comments
+        out lines of sysctl.d, and keeps the file as it was in C(/var/backups/nodeward.cilium), once; O(state=absent)
+        puts the line back in force. It refuses for other writers. V(report) continues with a warning.
+      - Writers that are not active, and a C(default) that is not weaker than planned, are warnings.
     type: str
     choices: [fail, disable, report]
     default: fail
   udev:
     description:
-      - Whether a rule of udev keeps systemd-sysctl off Cilium's new devices. It clears all programs that rules before
-        it would run for such a device on its arrival (C(RUN)), such as those of ifupdown or cloud-init.
+      - Whether a udev rule keeps systemd-sysctl off Cilium's new devices. It clears all programs that other rules would
+        run for such a device on its arrival (C(RUN)), such as those of ifupdown or cloud-init. No later rule can add
+        one.
       - V(auto) writes the rule only where systemd-sysctl knows no globs (before systemd 245). The drop-in is written
         all the same, since a restart of systemd-sysctl.service reaches every device.
     type: str
@@ -222,13 +230,13 @@ unhealed:
   type: list
   elements: dict
 conflicts:
-  description: Lines that beat the drop-in, as found before anything was changed.
+  description: Lines and other writers that override the drop-in, as found before anything was changed.
   returned: success, and when refused for them
   type: list
   elements: dict
   contains:
     path:
-      description: The file as the loader finds it.
+      description: The file as the loader finds it, or that holds the line of the writer.
       type: str
       returned: always
       sample: /etc/sysctl.d/99-sysctl.conf
@@ -243,30 +251,46 @@ conflicts:
       returned: always
       sample: 12
     key:
-      description: The key as it is written there.
+      description: The key as it is written there; null for a writer that is not a line of sysctl.d.
       type: str
       returned: always
       sample: net.ipv4.conf.all.rp_filter
     value:
-      description: The value there.
+      description: The value that it sets; null if it cannot be predicted.
       type: int
       returned: always
       sample: 1
     loaders:
-      description: The loaders under which it wins - V(systemd-sysctl), V(sysctl --system).
+      description: The loaders under which it decides - V(systemd-sysctl), V(sysctl --system); empty for other writers.
       type: list
       elements: str
       returned: always
-    beats:
-      description: The planned keys that it beats.
+    overrides:
+      description: The planned keys that it overrides.
       type: list
       elements: str
       returned: always
     wanted:
-      description: The value that these should get.
+      description: The planned value of these.
       type: int
       returned: always
       sample: 0
+    by:
+      description: What runs the writer, such as V(networkd), V(udev) or V(tuned); null for a line of sysctl.d.
+      type: str
+      returned: always
+    unit:
+      description: The systemd unit by which the writer runs; null if there is none.
+      type: str
+      returned: always
+    text:
+      description: The line of the writer; null for a line of sysctl.d.
+      type: str
+      returned: always
+    certain:
+      description: Whether it always writes that value.
+      type: bool
+      returned: always
 would_break:
   description: With O(state=absent), endpoints whose replies are dropped once the drop-in is gone.
   returned: success, and when refused for them
@@ -277,7 +301,7 @@ would_break:
 import os
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.nodeward.cilium.plugins.module_utils import devices, plan, transaction
+from ansible_collections.nodeward.cilium.plugins.module_utils import devices, lockout, plan, transaction
 from ansible_collections.nodeward.cilium.plugins.module_utils.iproute import IpRoute, IpRouteError, bounded_runner
 
 
@@ -311,7 +335,7 @@ def main():
         content=params["content"],
         breaks_pods=params["absent_breaks_pods"],
         allow_lockout=params["allow_lockout"],
-        ssh_connection=transaction.ssh_connection(os.environ),
+        ssh_connection=lockout.ssh_connection(os.environ),
         conflicts=params["conflicts"],
         udev=params["udev"],
     )

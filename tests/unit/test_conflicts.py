@@ -1,4 +1,4 @@
-"""Whose line beats the drop-in, on real folders of sysctl.d files."""
+"""What overrides the drop-in: lines on real folders of sysctl.d files, and the other writers."""
 
 import pytest
 from ansible_collections.nodeward.cilium.plugins.module_utils import conflicts, plan, sysctl_d
@@ -30,7 +30,7 @@ def found(tmp_path, files, links=(), procps=(4, 0, 4)):
         conflicts.PROCPS: sysctl_d.Procps(tree, procps),
     }
     return [
-        (conflict.path, conflict.line, conflict.loaders, conflict.beats)
+        (conflict.path, conflict.line, conflict.loaders, conflict.overrides)
         for conflict in conflicts.find(planned(), DROPIN, tree, loaders, KINDS)
     ]
 
@@ -129,7 +129,7 @@ def test_a_description_names_it_all():
         "/etc/sysctl.d/99-sysctl.conf", "/etc/sysctl.conf", 12, ALL, 1, ["systemd-sysctl"], [ALL], 0
     )
     assert conflicts.describe(conflict) == (
-        "/etc/sysctl.d/99-sysctl.conf:12 (-> /etc/sysctl.conf) 'net.ipv4.conf.all.rp_filter = 1' beats "
+        "/etc/sysctl.d/99-sysctl.conf:12 (-> /etc/sysctl.conf) 'net.ipv4.conf.all.rp_filter = 1' overrides "
         "net.ipv4.conf.all.rp_filter = 0 under systemd-sysctl"
     )
 
@@ -138,3 +138,166 @@ def test_lines_are_dropped_from_the_end_so_that_their_numbers_stay_right():
     again = "net.ipv4.conf.all.rp_filter = 1\n"
     text = conflicts.MARK + again + again + "a = 1\n" + again + "b = 2\n"
     assert conflicts.disable(text, [2, 4]) == conflicts.MARK + again + "a = 1\nb = 2\n"
+
+
+# `default`
+
+
+def planned_default(value):
+    seen = plan.Observed({"all": 0, "default": value}, {}, {}.get, {}.get, plan.standing(None), None)
+    return plan.present(OPTIONS, seen)
+
+
+@pytest.mark.parametrize(("running", "line", "conflict"), [(2, 1, False), (2, 0, True), (1, 2, True), (0, 1, False)])
+def test_a_default_that_is_not_weaker_is_a_note(tmp_path, running, line, conflict):
+    item = planned_default(running)
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/sysctl.conf").write_text("# role\nnet.ipv4.conf.default.rp_filter = %d\n" % line)
+    tree = sysctl_d.read_tree(str(tmp_path))
+    arguments = (item, DROPIN, tree, {conflicts.PROCPS: sysctl_d.Procps(tree, (4, 0, 4))}, {})
+    assert [found.path for found in conflicts.find(*arguments)] == (["/etc/sysctl.conf"] if conflict else [])
+    assert [note[:18] for note in conflicts.notes(*arguments)] == ([] if conflict else ["/etc/sysctl.conf:2"])
+
+
+# other writers
+
+
+def writer(by, **members):
+    found = {
+        "by": by,
+        "path": "/etc/x",
+        "line": 3,
+        "text": "a line",
+        "unit": None,
+        "when": ["boot", "interface"],
+        "names": ["*"],
+        "value": None,
+        "sets": None,
+        "certain": True,
+        "narrowed": False,
+        "not_on": [],
+        "runs": None,
+        "active": True,
+    }
+    found.update(members)
+    return found
+
+
+def of_writers(writers, udev_rule=False):
+    tree = sysctl_d.Tree({path: sysctl_d.Folder(None, {}) for path in sysctl_d.FOLDERS}, None, [])
+    arguments = (planned(), DROPIN, tree, {}, KINDS, writers, udev_rule)
+    return conflicts.find(*arguments), conflicts.notes(*arguments)
+
+
+LXC, HOST = "net.ipv4.conf.lxc*.rp_filter", "net.ipv4.conf.cilium_*.rp_filter"
+PIN = "net.ipv4.conf.eth0.rp_filter"
+DEFAULT = "net.ipv4.conf.default.rp_filter"
+TUNED = {"names": ["all"], "sets": 1, "value": "1", "when": ["boot"], "unit": "tuned.service"}
+SCRIPT = {"names": None, "certain": False}
+RUN = {"names": ["*"], "sets": 1, "value": "1", "path": "/etc/udev/rules.d/99-zz-rpfilter.rules", "text": 'RUN+="x"'}
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        (writer("tuned", **TUNED), {ALL}),
+        (writer("ufw", **TUNED), {ALL}),
+        # tuned does not apply the line of a pin again, since that begins with a dash
+        (writer("tuned", reapplied=True, **dict(TUNED, names=["eth0"], sets=2)), {PIN}),
+        (writer("networkd", sets=2, value="loose"), {LXC, HOST, PIN, "net.ipv4.conf.lxcbr0.rp_filter"}),
+        (writer("networkd", sets=2, value="loose", names=["eth0"]), {PIN}),
+        (writer("networkd", sets=2, value="loose", not_on=["lxc*", "cilium_*", "eth*"]), set()),
+        (writer("networkd", sets=1, value="strict", names=["lxcab*"]), {LXC}),
+        (writer("udev", **RUN), {LXC, HOST}),
+        (writer("udev", **dict(RUN, text="RUN+=\"sh -c 'for i in /proc/sys/net/ipv4/conf/*'\"")), {LXC, HOST, ALL}),
+        (writer("cron", when=["periodic"], names=["lxc?*"], sets=1, value="1"), {LXC}),
+        (writer("networkd", sets=1, value="strict", names=["lxcbr0", "eth0"]), set()),
+        (
+            writer("networkmanager-dispatcher", **SCRIPT),
+            {ALL, LXC, HOST, PIN, DEFAULT, "net.ipv4.conf.lxcbr0.rp_filter"},
+        ),
+        (
+            writer("unit", when=["boot"], names=["*"], sets=0, value="0"),
+            {PIN, DEFAULT, "net.ipv4.conf.lxcbr0.rp_filter"},
+        ),
+    ],
+)
+def test_a_writer_that_overrides_a_planned_key(found, expected):
+    given, _notes = of_writers([found])
+    assert {key for conflict in given for key in conflict.overrides} == expected
+    for conflict in given:
+        assert (conflict.path, conflict.line, conflict.by) == (found["path"], 3, found["by"])
+        assert "/etc/" in conflicts.describe(conflict)
+        assert "%s:3" % found["path"] in conflicts.remediation(conflict)
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        writer("tuned", **dict(TUNED, sets=0, value="0")),
+        writer("tuned", reapplied=True, **TUNED),
+        writer("unit", before_loader=True, **TUNED),
+        writer("unit", runs="procps", names=None),
+        writer("cron", runs="systemd_sysctl", names=None, when=["periodic"]),
+        writer("unit", when=["boot"], names=["lxc*"], sets=1, value="1"),  # no pod has an interface then
+        writer("networkd", value="sometimes"),  # networkd ignores it
+        writer("cron", names=["all"], sets=0, value="0", certain=False, when=["periodic"]),
+    ],
+)
+def test_a_writer_that_agrees_or_comes_before_the_loader_is_neither_a_conflict_nor_a_note(found):
+    assert of_writers([found]) == ([], [])
+
+
+def test_a_writer_that_does_not_run_is_a_note():
+    given, notes = of_writers([writer("tuned", active=False, **TUNED)])
+    assert given == []
+    assert "/etc/x:3" in notes[0]
+    assert "does not run now" in notes[0]
+
+
+def test_networkmanager_loosens_strict_interfaces_and_that_is_a_note():
+    given, notes = of_writers([writer("networkmanager", names=None, sets=2, certain=False)])
+    assert given == []
+    (note,) = notes
+    assert "strict interface loose" in note
+    assert PIN in note
+
+
+def test_a_writer_of_default_that_is_not_weaker_is_a_note():
+    given, notes = of_writers([writer("tuned", **dict(TUNED, names=["default"], sets=1))])
+    assert (given, notes) == ([], [])
+    given, notes = of_writers([writer("tuned", **dict(TUNED, names=["default"], sets=2))])
+    assert [conflict.overrides for conflict in given] == [[DEFAULT]]
+
+
+@pytest.mark.parametrize(
+    ("rule", "overridden"),
+    [
+        (RUN, set()),
+        (dict(RUN, names=["all"]), {ALL}),
+        (dict(RUN, names=["lxc*", "eth9"]), set()),
+        (dict(RUN, names=["lxc*"], text='SYSCTL{net/ipv4/conf/$name/rp_filter}="1"'), {LXC}),
+        (dict(RUN, names=["lxc*"], text='RUN:="x"', path="/etc/udev/rules.d/80-x.rules"), {LXC}),
+        (dict(RUN, names=["lxc*"], text='RUN{program}:="x"', path="/etc/udev/rules.d/99-zzz.rules"), set()),
+    ],
+)
+def test_our_own_rule_takes_the_programs_of_other_rules_away(rule, overridden):
+    given, _notes = of_writers([writer("udev", **rule)], udev_rule=True)
+    assert {key for conflict in given for key in conflict.overrides} == overridden
+
+
+def test_a_writer_s_description_says_what_is_known_of_its_value():
+    (first,), _notes = of_writers([writer("tuned", **TUNED)])
+    assert conflicts.describe(first) == (
+        "/etc/x:3 'a line' (tuned, tuned.service) overrides net.ipv4.conf.all.rp_filter = 0 with 1"
+    )
+    (first,), _notes = of_writers([writer("cron", certain=False, names=["all"], when=["periodic"])])
+    assert "may override net.ipv4.conf.all.rp_filter = 0 with a value that cannot be predicted" in conflicts.describe(
+        first
+    )
+
+
+def test_what_a_writer_says_comes_back_printable():
+    (first,), _notes = of_writers([writer("tuned", **dict(TUNED, text="x\udcff"))])
+    str(conflicts.as_dict(first)).encode("utf-8")
+    conflicts.describe(first).encode("utf-8")

@@ -12,6 +12,7 @@ import pytest
 from ansible_collections.nodeward.cilium.plugins.module_utils import (
     conflicts,
     iproute,
+    lockout,
     observe_filter,
     observe_routes,
     plan,
@@ -60,6 +61,9 @@ class Model:
         self.loosened_by = None
         self.ran = []
         self.systemd, self.procps = 257, (4, 0, 4)
+        self.routes, self.rules = [], []  # as ip gives them
+        self.route_to_outside = {}  # own address → route as ip gives it
+        self.writers = []
 
     # its kernel
 
@@ -132,6 +136,13 @@ class Model:
             else:
                 answers.append(iproute.Answer({"dev": "lo", "type": "local"}, None))
         return answers
+
+    def matches(self, questions):
+        assert all(question.destination == observe_routes.OUTSIDE for question in questions)
+        routes = [
+            self.route_to_outside.get(question.source, {"dst": "default", "dev": "eth0"}) for question in questions
+        ]
+        return [iproute.Answer(route, None if route else "Network is unreachable") for route in routes]
 
     def cilium_routes(self, _iproute=None):
         self.endpoint_observations += 1
@@ -215,15 +226,19 @@ class Model:
             netconf=self.netconf,
             links=self.ip_links,
             addresses=self.ip_addresses,
-            routes=list,
+            routes=lambda: self.routes,
+            rules=lambda: self.rules,
             verdicts=self.verdicts,
+            matches=self.matches,
         )
         request = transaction.Request(**{**defaults, **given})
-        run = transaction.Transaction(request, ip, self.run_command, self)
+        run = transaction.Transaction(request, ip, self.run_command, self, lambda *_arguments: self.writers)
         result = run.run(check_mode)
         return {**result, "warnings": run.warnings}
 
     def run_command(self, argv, data=None):
+        if argv[:2] == ["systemctl", "list-units"]:
+            return 0, "ufw.service loaded active exited Firewall\n", ""
         self.ran.append(argv)
         return 0, "", ""
 
@@ -358,7 +373,7 @@ def test_the_diff_shows_the_file_and_the_running_values(model):
 
 def test_drift_of_running_values_alone_is_repaired_and_reported(model):
     model.run()
-    model.values.update(lxc2=2, eth0=0, all=1)
+    model.values.update(lxc2=2, eth0=0, all=2)
     inodes = model.inodes()
     result = model.run()
     assert result["changed"]
@@ -669,7 +684,9 @@ def test_with_apply_never_nothing_is_read_of_the_running_kernel(strict, state, c
         "fail",
         "auto",
     )
-    result = transaction.Transaction(request, Untouchable(), strict.run_command, strict).run(check_mode)
+    result = transaction.Transaction(request, Untouchable(), strict.run_command, strict, lambda *_arguments: []).run(
+        check_mode
+    )
     assert (result["changed"], result["applied"], result["not_applied"]) == (True, False, "apply is never")
     assert strict.has(PATH) == ((state == "present") != check_mode)
     if state == "present":
@@ -793,6 +810,71 @@ def test_an_uplink_that_keep_makes_strict_again_is_guarded_too(model):
     refused(model, "device eth0 would become strict", ssh_connection=CONTROLLER)
 
 
+# the lock-out guard: an outside source
+
+
+DEFAULT_ROUTES = [{"dst": "default", "dev": "eth0", "gateway": "192.0.2.10"}]
+
+
+def exit_node(node):
+    node.device("tailscale0", 2, None, "100.100.1.1")
+    node.routes = DEFAULT_ROUTES + [{"dst": "default", "dev": "tailscale0", "table": "52"}]
+    node.rules = [
+        {"priority": 0, "src": "all", "table": "local"},
+        {"priority": 5230, "src": "all", "fwmark": "0x80000", "table": "52"},
+        {"priority": 5270, "src": "all", "table": "52"},
+        {"priority": 32766, "src": "all", "table": "main"},
+    ]
+    by_tunnel = {"dst": "default", "dev": "tailscale0", "table": "52"}
+    node.route_to_outside = {"192.0.2.1": by_tunnel, "100.100.1.1": by_tunnel}
+
+
+@pytest.mark.parametrize("check_mode", [True, False])
+@pytest.mark.parametrize("connection", [None, ("192.0.2.10", "192.0.2.1")])
+def test_an_uplink_whose_answers_leave_by_an_exit_node_is_not_made_strict(model, connection, check_mode):
+    exit_node(model)
+    given = {"uplinks": "strict", "ssh_connection": connection, "check_mode": check_mode}
+    words = ("device eth0", "192.0.2.1", "policy rule 5270 'from all lookup 52'", "dev tailscale0 table 52")
+    refused(model, *(words + ("loose for eth0", "allow_lockout=true", "Nothing was changed")), **given)
+
+
+@pytest.mark.parametrize(
+    ("given", "prepare"),
+    [
+        ({"allow_lockout": True}, lambda node: None),
+        ({"uplinks": "keep"}, lambda node: None),
+        ({"uplinks": {"tailscale0": "strict"}}, lambda node: None),
+        ({}, lambda node: node.route_to_outside.clear()),
+        ({}, lambda node: setattr(node, "routes", [])),
+        ({}, lambda node: node.values.update(eth0=1)),
+        (
+            {},
+            lambda node: node.route_to_outside.update(
+                {"192.0.2.1": {"dst": "default", "nexthops": [{"dev": "tailscale0"}, {"dev": "eth0"}]}}
+            ),
+        ),
+    ],
+)
+def test_whom_the_guard_of_outside_sources_lets_pass(model, given, prepare):
+    exit_node(model)
+    prepare(model)
+    if not model.route_to_outside:
+        model.route_to_outside = {"100.100.1.1": {"dst": "default", "dev": "tailscale0", "table": "52"}}
+    assert model.run(**{"uplinks": "strict", **given})["changed"]
+
+
+def test_a_restored_uplink_is_guarded_too(strict):
+    exit_node(strict)
+    strict.values["all"] = 0
+    refused(strict, "device eth0", "5270")
+
+
+def test_no_route_back_to_the_outside_is_refused(model):
+    exit_node(model)
+    model.route_to_outside["192.0.2.1"] = None
+    refused(model, "missing (Network is unreachable)", uplinks={"eth0": "strict"})
+
+
 # removal
 
 
@@ -808,8 +890,17 @@ def test_removal_with_consent_lists_them_and_gives_back_what_was(model):
     model.run()
     result = model.run(state="absent", breaks_pods=True)
     assert [endpoint["device"] for endpoint in result["would_break"]] == ["lxc1", "lxc2", "lxc3"]
-    assert model.everything() == before
+    # But Cilium's host interfaces stay where the agent keeps them.
+    assert model.everything() == ({**before[0], "cilium_host": 0, "cilium_net": 0}, before[1])
     assert not model.run(state="absent", breaks_pods=True)["changed"]
+
+
+def test_harden_then_absent_leaves_lo_as_it_was(strict):
+    strict.values["lo"] = 0
+    strict.run()
+    assert strict.values["lo"] == 1
+    strict.run(state="absent", breaks_pods=True)
+    assert strict.values["lo"] == 0
 
 
 def test_removal_that_breaks_nobody_needs_no_consent(model):
@@ -931,7 +1022,183 @@ def test_a_reported_conflict_is_a_warning_and_no_file_is_touched(model):
     assert model.values["all"] == 0
 
 
+# other writers
+
+TUNED = {
+    "by": "tuned",
+    "path": "/etc/tuned/profiles/k8s-node/tuned.conf",
+    "line": 6,
+    "text": "net.ipv4.conf.all.rp_filter=1",
+    "unit": "tuned.service",
+    "when": ["boot"],
+    "names": ["all"],
+    "value": "1",
+    "sets": 1,
+    "certain": True,
+    "narrowed": False,
+    "not_on": [],
+    "runs": None,
+    "active": True,
+}
+PLACE = "/etc/tuned/profiles/k8s-node/tuned.conf:6"
+UDEV_LINE = 'ACTION=="add", SUBSYSTEM=="net", RUN+="/bin/sh -c \'echo 1 > /proc/sys/net/ipv4/conf/%k/rp_filter\'"'
+UDEV = dict(
+    TUNED,
+    by="udev",
+    path="/etc/udev/rules.d/99-zz-rpfilter.rules",
+    line=2,
+    text=UDEV_LINE,
+    unit=None,
+    when=["boot", "interface"],
+    names=["lxc*"],
+)
+
+
+@pytest.mark.parametrize("conflicts_", ["fail", "disable"])
+@pytest.mark.parametrize("check_mode", [True, False])
+def test_a_writer_that_overrides_the_drop_in_is_refused_with_the_remediation(model, conflicts_, check_mode):
+    model.writers = [TUNED]
+    error = refused(model, PLACE, "tuned.service", "reapply_sysctl=1", conflicts=conflicts_, check_mode=check_mode)
+    assert ("comments out lines of sysctl.d only" in str(error)) == (conflicts_ == "disable")
+    assert "Remove these lines" not in str(error)
+    assert [(found["path"], found["by"]) for found in error.details["conflicts"]] == [(TUNED["path"], "tuned")]
+
+
+def test_a_line_and_a_writer_are_both_named(model):
+    model.writers = [TUNED]
+    model.file(LATER, HARD)
+    refused(model, PLACE, LATER + ":2", "Remove these lines", "What to change")
+
+
+def test_a_reported_writer_is_a_warning(model):
+    model.writers = [TUNED]
+    result = model.run(conflicts="report")
+    assert any("will not last" in warning and PLACE in warning for warning in result["warnings"])
+    assert result["conflicts"][0]["unit"] == "tuned.service"
+    assert model.values["lxc1"] == 0
+
+
+def test_a_writer_that_does_not_run_is_a_warning_and_no_conflict(model):
+    model.writers = [dict(TUNED, active=False)]
+    result = model.run()
+    assert result["conflicts"] == []
+    assert any(PLACE in warning for warning in result["warnings"])
+
+
+def test_our_own_final_rule_cures_another_rule_of_udev(model):
+    model.writers = [UDEV]
+    refused(model, "99-zz-rpfilter.rules:2", "set udev=always")
+    assert model.run(udev="always")["conflicts"] == []
+    assert 'RUN{builtin}:="path_id"' in model.text(transaction.UDEV_RULE).decode()
+
+
+def test_writers_are_sought_with_the_units_that_run(model):
+    asked = []
+
+    def find_writers(reader, version, running):
+        asked.append((reader.root, version, running))
+        return []
+
+    ip = SimpleNamespace(
+        netconf=model.netconf, links=model.ip_links, addresses=model.ip_addresses, routes=list, verdicts=model.verdicts
+    )
+    options = plan.Options(["lxc*", "cilium_*"], "keep", None)
+    request = transaction.Request("present", PATH, options, "always", None, False, False, None, "fail", "auto")
+    transaction.Transaction(request, ip, model.run_command, model, find_writers).run(True)
+    assert asked == [("", 257, {"ufw.service"})]
+
+
+def test_what_could_not_be_read_of_the_writers_is_named(model, monkeypatch):
+    def find_writers(reader, _version, _running):
+        reader.unread.append({"what": "/etc/cron.d", "why": "Permission denied"})
+        return []
+
+    monkeypatch.setattr(transaction, "_find_writers", find_writers)
+    request = SimpleNamespace(state="present")
+    run = transaction.Transaction(request, None, None)
+    run.version, run.applying = 257, False
+    assert run._writers() == []
+    assert "/etc/cron.d cannot be read (Permission denied)" in run.warnings[0]
+
+
+def test_a_default_that_is_not_weaker_is_a_warning_and_no_refusal(model):
+    model.file("/etc/sysctl.conf", "# hardening role\nnet.ipv4.conf.default.rp_filter = 1\n")
+    result = model.run()
+    assert model.values["lxc1"] == 0
+    assert any("/etc/sysctl.conf:2" in warning for warning in result["warnings"])
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [("", True), ("net.ipv4.conf.all.rp_filter = 1\n", True), ("net.ipv4.conf.all.rp_filter = 2\n", False)],
+)
+def test_a_running_value_of_no_line_and_no_writer_is_named(model, text, named):
+    os.unlink(model.root + VENDOR)
+    model.file("/etc/sysctl.d/60-x.conf", text)
+    model.values.update(dict.fromkeys(model.values, 0), all=2)
+    warnings = [warning for warning in model.run()["warnings"] if "may write it again" in warning]
+    assert bool(warnings) is named
+    assert model.values["eth0"] in (1, 2)
+
+
 # what a plan is made from
+
+
+def test_a_value_lowered_at_run_time_is_left_and_named_with_its_line(model):
+    os.unlink(model.root + VENDOR)
+    line = "net.ipv4.conf.eth0.rp_filter = 1\n"
+    model.file("/etc/sysctl.d/70-tke.conf", "net.ipv4.conf.all.rp_filter = 0\n" + line)
+    model.values.update(dict.fromkeys(model.values, 0))
+    result = model.run()
+    assert model.values["eth0"] == 0
+    assert "eth0" not in model.text(PATH).decode()
+    assert any("/etc/sysctl.d/70-tke.conf:2" in warning and "strict (1)" in warning for warning in result["warnings"])
+    assert not model.run()["changed"]
+
+
+def test_what_all_gave_before_the_agent_took_it_is_restored_and_announced(model):
+    os.unlink(model.root + VENDOR)
+    model.file("/etc/sysctl.d/60-gce.conf", ALL_STRICT)
+    model.values.update(dict.fromkeys(model.values, 0))
+    result = model.run()
+    assert model.values["eth0"] == 1
+    assert any("/etc/sysctl.d/60-gce.conf:1" in warning for warning in result["warnings"])
+
+
+def test_drift_names_the_pin(model):
+    model.run()
+    model.values["eth0"] = 0
+    (warning,) = [text for text in model.run()["warnings"] if "eth0" in text]
+    line = model.text(PATH).decode().split("\n").index("-net.ipv4.conf.eth0.rp_filter = 2") + 1
+    assert "%s:%d" % (PATH, line) in warning
+
+
+def test_what_a_line_that_this_run_disables_gave_through_all_is_kept(model):
+    # Read by sysctl --system alone, and its value was taken away by the agent.
+    os.unlink(model.root + VENDOR)
+    model.values.update(dict.fromkeys(model.values, 0))
+    model.file("/etc/sysctl.conf", ALL_STRICT)
+    model.run(conflicts="disable")
+    assert model.values["eth0"] == 1
+    assert not model.run(conflicts="disable")["changed"]
+
+
+def test_all_of_a_file_that_is_replaced_is_not_lost(model):
+    os.unlink(model.root + VENDOR)
+    model.values.update(dict.fromkeys(model.values, 0))
+    model.file(PATH, "-net.ipv4.conf.lxc*.rp_filter = 0\n" + ALL_STRICT)
+    model.run()
+    assert model.values["eth0"] == 1
+
+
+@pytest.mark.parametrize("all_", [0, 1])
+def test_a_glob_that_weakens_later_interfaces_is_named_only_if_all_protected_them(model, all_):
+    model.file(VENDOR, "net.ipv4.conf.default.rp_filter = 2\n-net.ipv4.conf.*.rp_filter = 0\n")
+    model.values.update(dict.fromkeys(model.values, 0), all=all_, default=2)
+    warnings = [
+        warning for warning in model.run()["warnings"] if "that are not Cilium's will be unprotected" in warning
+    ]
+    assert len(warnings) == all_
 
 
 def test_cilium_s_file_is_left_out_of_what_is_to_be_kept(strict):
@@ -1125,7 +1392,7 @@ def test_the_node_s_values(tmp_path, monkeypatch):
     ],
 )
 def test_the_connection_from_the_environment(words, expected):
-    assert transaction.ssh_connection({"SSH_CONNECTION": words}) == expected
+    assert lockout.ssh_connection({"SSH_CONNECTION": words}) == expected
 
 
 # As under sudo, which takes it out of the environment: below a shell that has it, a program that has not.
@@ -1136,8 +1403,8 @@ BARE = 'env -u SSH_CONNECTION "$0" -c "$1"; exit $?'
 def test_the_connection_from_a_parent_s_environment(command):
     program = (
         "import sys; sys.path[:0] = %r; "
-        "from ansible_collections.nodeward.cilium.plugins.module_utils import transaction; "
-        "print(transaction.ssh_connection({}))" % [path for path in sys.path if path]
+        "from ansible_collections.nodeward.cilium.plugins.module_utils import lockout; "
+        "print(lockout.ssh_connection({}))" % [path for path in sys.path if path]
     )
     answer = subprocess.run(
         ["sh", "-c", command, sys.executable, program],
