@@ -1,0 +1,400 @@
+# Copyright (c) 2026, nodeward.cilium contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Predict what the kernel filters with at five horizons, once every writer has written. Pure: facts in, states out.
+
+Horizons: ``now``; ``interface``, the next interface; ``boot``, the next boot; ``restart``, a restart of
+systemd-sysctl.service on the running node; ``sysctl_system``, a ``sysctl --system``.
+
+A key is followed through the writes of a horizon in their order. Each write replaces the value, or, if it is not known
+whether or what it writes, adds to the values that are possible. So what is known of an interface stays known where it
+does not depend on the unknown: with ``all`` unknown, an own value of 2 filters all the same.
+"""
+
+from __future__ import absolute_import, division, print_function
+
+__metaclass__ = type
+
+import fnmatch
+from collections import namedtuple
+
+from ansible_collections.nodeward.cilium.plugins.module_utils import devices, sysctl_d
+
+NOW, INTERFACE, BOOT, RESTART, SYSCTL_SYSTEM = HORIZONS = ("now", "interface", "boot", "restart", "sysctl_system")
+ANY = frozenset((0, 1, 2))
+AGENT = "agent"
+_AGENT_SOURCE = {"by": AGENT, "path": None, "line": None, "key": None, "value": 0}
+_LOADER_NAMES = {"systemd_sysctl": "systemd-sysctl", "unit": "systemd-sysctl", "procps": "sysctl --system"}
+_NONE = {"systemd_sysctl": None, "procps": None, "unit": None}
+
+#: What a key may have: ``values`` that are possible, ``source`` of the last write that is certain (None: as the kernel
+#: or Cilium made it, or as it runs), ``unknown`` the sources of writes that are not certain.
+Standing = namedtuple("Standing", "values source unknown")
+
+
+def predict(facts, subject):
+    """{horizon: state} of ``all``, ``default``, an interface, or a pattern that stands for the next one like it."""
+    return {horizon: at(facts, subject, horizon) for horizon in HORIZONS}
+
+
+def at(facts, subject, horizon):
+    """The state of a subject at a horizon, as the fact ``horizons`` shows it.
+
+    ``value`` is its own, ``effective`` the larger of it and ``all``; None if more than one is possible (``possible``
+    then lists the effective ones). ``sources`` decide the effective value. ``ends`` says that the agent sets it to 0
+    by itself, after how many ``seconds`` (None: at its next start). ``before`` is what stands at boot until the agent
+    has started. ``unknown`` names the places that make it unknown.
+    """
+    own = _own(facts, subject, horizon)
+    if subject in devices.RESERVED:
+        return _state(facts, subject, own, own, [own], horizon)
+    every = _own(facts, "all", horizon)
+    return _state(facts, subject, own, _larger(every, own), [own, every], horizon)
+
+
+def _state(facts, subject, own, effective, parts, horizon):
+    before = None
+    if horizon == BOOT and has_agent(facts):
+        early = _boot(facts, "all", until_agent=True)
+        if subject not in devices.RESERVED and facts["devices"].get(subject, {}).get("kind") == devices.UPLINK:
+            early = _larger(early, _boot(facts, subject))
+        if early.values != effective.values:
+            before = {"effective": _single(early.values), "sources": _sources([early], early)}
+    return {
+        "value": _single(own.values),
+        "effective": _single(effective.values),
+        "possible": sorted(effective.values),
+        "sources": _sources(parts, effective),
+        "ends": _ends(facts, subject, parts, horizon),
+        "before": before,
+        "unknown": _places([place for part in parts for place in part.unknown]) if len(effective.values) > 1 else [],
+    }
+
+
+def _single(values):
+    return next(iter(values)) if len(values) == 1 else None
+
+
+def _larger(every, own):
+    values = frozenset(max(one, other) for one in every.values for other in own.values)
+    return Standing(values, None, every.unknown + own.unknown)
+
+
+def _sources(parts, effective):
+    """The sources of the values that are as large as the effective one, and of any other that filters."""
+    largest = max(effective.values)
+    found = []
+    for part in parts:
+        value = max(part.values)
+        if part.source and (value == largest or value) and part.source not in found:
+            found.append(part.source)
+    return found
+
+
+def _places(places):
+    found = []
+    for place in places:
+        if place not in found:
+            found.append(place)
+    return found
+
+
+def _ends(facts, subject, parts, horizon):
+    """What the agent does about a state that filters: its reconciler sets `all` and its own interfaces to 0."""
+    if horizon == BOOT or not has_agent(facts):
+        return None
+    if subject == "all":
+        ended = parts
+    elif subject == "default":
+        return None
+    elif is_hosts(facts, subject):
+        ended = parts
+    else:
+        ended = parts[1:]  # of a pod's interface and an uplink only what they have through `all`
+    rest = max(max(part.values) for part in parts if part not in ended) if len(ended) < len(parts) else 0
+    if max(max(part.values) for part in ended) <= rest:
+        return None
+    return {"by": AGENT, "value": rest, "seconds": facts["agent"].get("reconciles_after")}
+
+
+def has_agent(facts):
+    """Whether an agent counts as a writer: it was seen on this node."""
+    return bool((facts.get("agent") or {}).get("seen"))
+
+
+def is_hosts(facts, subject):
+    """Whether it is one of Cilium's host interfaces, or the pattern of them: the agent keeps these at 0."""
+    if subject in facts["patterns"]:
+        return fnmatch.fnmatchcase(devices.HOST_DEVICE, subject)
+    return fnmatch.fnmatchcase(subject, devices.HOST_DEVICES)
+
+
+# ---- one key through a horizon ---------------------------------------------------------------------------------------
+
+
+def _own(facts, subject, horizon):
+    if horizon == NOW:
+        return _now(facts, subject)
+    if horizon == INTERFACE:
+        return _interface(facts, subject) if subject in facts["patterns"] else _now(facts, subject)
+    if horizon == BOOT:
+        return _boot(facts, subject)
+    start = _interface(facts, subject) if subject in facts["patterns"] else _now(facts, subject)
+    return _rerun(facts, subject, horizon, start)
+
+
+def _now(facts, subject):
+    if subject in facts["patterns"]:
+        present = [name for name in sorted(facts["devices"]) if _stands_for(facts, subject, name)]
+        subject = max(present, key=lambda name: facts["devices"][name]["running"]) if present else subject
+    known = facts[subject] if subject in devices.RESERVED else facts["devices"].get(subject)
+    running = known["running"] if known else None
+    if running is None:
+        return Standing(frozenset((0,)), None, [])
+    return Standing(frozenset((running,)), line_giving(known["configured"], running), [])
+
+
+def _stands_for(facts, pattern, name):
+    return facts["devices"][name]["kind"] == devices.CILIUM and fnmatch.fnmatchcase(name, pattern)
+
+
+def line_giving(configured, value):
+    """The source of a running value: the line of a loader that gives it; None if there is none."""
+    for loader in ("unit", "systemd_sysctl", "procps"):
+        line = configured.get(loader)
+        if line and line["value"] == value:
+            return _line(line, loader)
+    return None
+
+
+def _interface(facts, pattern):
+    """What the next interface of this pattern has: Cilium sets 0, udev's rules run, then whoever configures links."""
+    standing = Standing(frozenset((0,)), None, [])
+    state = facts["patterns"][pattern]
+    for step in _on_add(facts, state):
+        standing = _step(standing, step, state["configured"])
+    name = devices.to_come(pattern)
+    standing = _write_all(standing, facts, [name], INTERFACE, state["configured"])
+    if is_hosts(facts, pattern) and has_agent(facts):
+        return _agent(standing)  # at its start it waits for udev's run (measured, Cilium 1.20)
+    return _periodic(standing, facts, [name], state["configured"])
+
+
+def _on_add(facts, state):
+    """udev's steps for a new interface; facts of an older version say only whether it runs systemd-sysctl."""
+    if state.get("on_add") is not None:
+        return state["on_add"]
+    rule = facts["reload_on_add"]
+    return [{"runs": "systemd_sysctl"}] if rule and not rule.get("cleared_by") else []
+
+
+def _step(standing, step, configured):
+    if step.get("runs"):
+        return _loader(standing, configured, "systemd_sysctl")
+    return _written(standing, step, "udev", configured)
+
+
+def _boot(facts, subject, until_agent=False):
+    """What stands after a boot: the kernel's 0, the unit, udev, the network's configurators, units, then the agent."""
+    if subject in facts["patterns"]:
+        return _interface(facts, subject)
+    known = facts[subject] if subject in devices.RESERVED else facts["devices"].get(subject)
+    if known is None:
+        return Standing(frozenset((0,)), None, [])
+    if known.get("kind") == devices.CILIUM:
+        # It is made again by then.
+        return _interface(facts, pattern_name(facts, subject)) if facts["patterns"] else Standing(ANY, None, [])
+    configured = known["configured"]
+    standing = Standing(frozenset((0,)), None, [])
+    if subject not in devices.RESERVED:
+        standing = _boot(facts, "default")  # an interface begins with `default`
+    standing = _unit(standing, facts, configured, boots=True)
+    if subject not in devices.RESERVED:
+        for step in _on_add(facts, known) if known.get("on_add") is not None else [{"runs": "systemd_sysctl"}]:
+            standing = _step(standing, step, configured)
+    standing = _write_all(standing, facts, [subject], BOOT, configured)
+    if subject != "all":
+        return _periodic(standing, facts, [subject], configured)
+    if has_agent(facts) and not until_agent:
+        # Without a reconciler, a unit that starts after the agent has the last word, and nothing tells the order.
+        late = [] if facts["agent"].get("reconciles_after") else _writers(facts, ["all"], BOOT)
+        standing = _agent(standing)
+        for writer in late:
+            standing = _written(standing, dict(writer, certain=False), writer["by"], configured)
+    return _periodic(standing, facts, [subject], configured)
+
+
+def _rerun(facts, subject, horizon, standing):
+    """A loader run on the running node."""
+    if subject in facts["patterns"]:
+        configured = facts["patterns"][subject]["configured"]
+    else:
+        known = facts[subject] if subject in devices.RESERVED else facts["devices"].get(subject)
+        configured = known["configured"] if known else pattern_of(facts, subject)["configured"]
+    if horizon == RESTART:
+        return _unit(standing, facts, configured, boots=False)
+    if facts["loaders"]["procps"] is None:
+        return standing
+    return _loader(standing, configured, "procps")
+
+
+def _unit(standing, facts, configured, boots):
+    """A start of systemd-sysctl.service, as its unit files have it."""
+    unit = (facts["loaders"]["systemd_sysctl"] or {}).get("unit_file") or {}
+    state = unit.get("state", "runs")
+    if state in ("masked", "skipped") or boots and state == "disabled":
+        return standing
+    if state == "unknown":
+        return _maybe(_loader(standing, configured, "unit"), ANY, _place("unit", unit))
+    return _loader(standing, configured, "unit")
+
+
+def _loader(standing, configured, loader):
+    line = configured.get(loader)
+    if loader == "unit" and "unit" not in configured:
+        line, loader = configured["systemd_sysctl"], "systemd_sysctl"  # facts of an older version
+    return Standing(frozenset((line["value"],)), _line(line, loader), []) if line else standing
+
+
+def _line(line, loader):
+    return {
+        "by": _LOADER_NAMES[loader],
+        "path": line["path"],
+        "line": line["line"],
+        "key": line["key"],
+        "value": line["value"],
+    }
+
+
+def _agent(standing):
+    return Standing(frozenset((0,)), dict(_AGENT_SOURCE), [])
+
+
+def _write_all(standing, facts, names, event, configured):
+    """The other writers of an event. If two of them disagree on a key, nothing tells which is the last."""
+    writers = _writers(facts, names, event)
+    before = standing
+    certain = []
+    for writer in writers:
+        standing = _written(standing, writer, writer["by"], configured, names[0])
+        if _is_certain(writer, names[0]):
+            certain.append(standing)
+    values = frozenset(value for each in certain for value in each.values)
+    if len(values) > 1 and before is not standing:
+        sources = [each.source for each in certain if each.source]
+        return Standing(values | standing.values, standing.source, standing.unknown + sources)
+    return standing
+
+
+def _periodic(standing, facts, names, configured):
+    """What cron and timers write comes at a time that is not known."""
+    for writer in _writers(facts, names, "periodic"):
+        standing = _written(standing, dict(writer, certain=False), writer["by"], configured, names[0])
+    return standing
+
+
+def _writers(facts, names, event):
+    return [
+        writer
+        for writer in facts["other_writers"]
+        if writer["by"] != "udev"
+        and writer.get("active") is not False
+        and event in events(writer)
+        and any(may_write(writer, name) for name in names)
+        and not (writer.get("reapplied") and _has_line(facts, names[0]))
+    ]
+
+
+def _has_line(facts, name):
+    known = facts[name] if name in devices.RESERVED else facts["devices"].get(name)
+    return bool(known and known["configured"]["procps"])
+
+
+def _is_certain(writer, name):
+    return writer.get("certain", True) and not writer["narrowed"] and sets_key(writer, name) and not loosens(writer)
+
+
+def _written(standing, writer, by, configured, name=None):
+    """A write of something else than a loader."""
+    if writer.get("runs"):
+        loader = "procps" if writer["runs"] == "procps" else "systemd_sysctl"
+        after = _loader(standing, configured, loader)
+        if writer.get("certain", True):
+            return after
+        return standing if after is standing else _maybe(standing, after.values, _place(by, writer))
+    if writer.get("by") == "networkmanager" and loosens(writer):
+        return _maybe(standing, (2,), _place(by, writer)) if 1 in standing.values else standing
+    values = ANY if writer["sets"] is None else (writer["sets"],)
+    certain = writer.get("certain", True) and writer["sets"] is not None and not writer.get("narrowed")
+    # udev's steps, which have no name here, are of this very interface.
+    if certain and (name is None or sets_key(writer, name)):
+        return Standing(frozenset(values), _place(by, writer), [])
+    if writer["sets"] is not None and standing.values == frozenset(values):
+        return standing  # whether it writes or not, the value is the same
+    return _maybe(standing, values, _place(by, writer))
+
+
+def _maybe(standing, values, place):
+    return Standing(standing.values | frozenset(values), standing.source, standing.unknown + [place])
+
+
+def _place(by, writer):
+    """A writer as a source, with the fields of a line."""
+    names = writer.get("names") or ["DEVICE"]
+    key = "IPv4ReversePathFilter" if by == "networkd" else sysctl_d.spell(sysctl_d.conf_key(names[0]))
+    return {
+        "by": writer.get("unit") or by,
+        "path": writer.get("path"),
+        "line": writer.get("line"),
+        "key": key,
+        "value": writer.get("sets"),
+    }
+
+
+# ---- writers ---------------------------------------------------------------------------------------------------------
+
+
+def events(writer):
+    """When it writes; facts of an older version do not say."""
+    return writer.get("when") or (["boot", "interface"] if writer["by"] == "networkd" else ["boot"])
+
+
+def may_write(writer, name):
+    """Whether it may write this key."""
+    if writer["by"] == "networkd" and name in devices.RESERVED:
+        return False  # it knows interfaces alone
+    if writer["names"] is None or devices.matches(name, writer["names"]):
+        return not devices.matches(name, writer["not_on"])
+    return False
+
+
+def sets_key(writer, name):
+    """Whether it writes this key for sure, if it runs."""
+    return bool(writer["names"]) and not writer["narrowed"] and may_write(writer, name)
+
+
+def loosens(writer):
+    """NetworkManager's connectivity checks make a strict interface loose, and leave any other as it is."""
+    return writer["by"] == "networkmanager" and writer["sets"] == 2
+
+
+# ---- patterns --------------------------------------------------------------------------------------------------------
+
+
+def pattern_of(facts, device):
+    """The facts of the pattern that stands for the next interface like this one."""
+    name = pattern_name(facts, device)
+    return facts["patterns"][name] if name else {"configured": dict(_NONE)}
+
+
+def pattern_name(facts, device):
+    """The pattern that matches this interface; else that of pods' interfaces; None if there is no pattern."""
+    patterns = sorted(facts["patterns"])
+    matching = [name for name in patterns if device and fnmatch.fnmatchcase(device, name)]
+    return next(iter(matching + [name for name in patterns if name == devices.CILIUM_PATTERNS[0]] + patterns), None)
+
+
+def summary(facts):
+    """The fact ``horizons``: of ``all``, ``default``, each pattern and each uplink."""
+    uplinks = [name for name, device in facts["devices"].items() if device["kind"] == devices.UPLINK]
+    return {subject: predict(facts, subject) for subject in ["all", "default"] + list(facts["patterns"]) + uplinks}

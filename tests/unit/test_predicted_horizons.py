@@ -1,0 +1,133 @@
+"""The prediction of the five horizons, with and without an agent that writes too."""
+
+import copy
+
+import pytest
+from ansible_collections.nodeward.cilium.plugins.module_utils import horizons
+
+CIS = {"value": 1, "path": "/etc/sysctl.d/90-cis.conf", "line": 2, "key": "net.ipv4.conf.all.rp_filter"}
+GLOB = {"value": 2, "path": "/usr/lib/sysctl.d/50-default.conf", "line": 26, "key": "net.ipv4.conf.*.rp_filter"}
+AGENT = {"seen": True, "by": "socket", "answers": True, "version": "1.20.0", "reconciles_after": 600}
+
+
+def configured(line=None, procps="same"):
+    return {"systemd_sysctl": line, "procps": line if procps == "same" else procps, "unit": line}
+
+
+def node(all_line=None, glob=None, agent=None, running_all=0, writers=()):
+    def device(kind, running):
+        effective = max(running, running_all)
+        return {"kind": kind, "running": running, "effective": effective, "configured": configured(glob)}
+
+    return {
+        "agent": agent,
+        "all": {"running": running_all, "configured": configured(all_line)},
+        "default": {"running": 0, "configured": configured()},
+        "devices": {
+            "lxc1": device("cilium", 0),
+            "cilium_host": device("cilium", 0),
+            "eth0": device("uplink", 2 if glob else 0),
+        },
+        "patterns": {"lxc*": {"configured": configured(glob)}, "cilium_*": {"configured": configured(glob)}},
+        "loaders": {"systemd_sysctl": {"version": 257}, "procps": {"version": "4.0.4"}},
+        "reload_on_add": {"path": "/usr/lib/udev/rules.d/99-systemd.rules", "line": 72, "cleared_by": None},
+        "other_writers": [copy.deepcopy(writer) for writer in writers],
+    }
+
+
+def writer(by, **known):
+    base = {"by": by, "path": "/etc/x", "line": 3, "text": "x", "names": ["all"], "value": "1", "sets": 1}
+    return dict(base, narrowed=False, not_on=[], **known)
+
+
+def test_with_an_agent_the_boot_ends_at_0_although_a_baseline_sets_all():
+    state = horizons.at(node(CIS, agent=AGENT), "lxc*", "boot")
+    assert state["effective"] == 0
+    assert state["before"]["effective"] == 1
+    assert state["before"]["sources"][0]["path"] == CIS["path"]
+
+
+def test_without_an_agent_the_baseline_stands_after_a_boot():
+    state = horizons.at(node(CIS), "lxc*", "boot")
+    assert (state["effective"], state["before"]) == (1, None)
+    assert [source["path"] for source in state["sources"]] == [CIS["path"]]
+
+
+@pytest.mark.parametrize("horizon", ["restart", "sysctl_system"])
+def test_the_agent_ends_what_a_loader_puts_on_all_within_ten_minutes(horizon):
+    state = horizons.at(node(CIS, agent=AGENT), "lxc1", horizon)
+    assert state["effective"] == 1
+    assert state["ends"] == {"by": "agent", "value": 0, "seconds": 600}
+
+
+@pytest.mark.parametrize("horizon", ["restart", "sysctl_system"])
+def test_nothing_ends_what_a_loader_puts_on_a_pods_interface(horizon):
+    state = horizons.at(node(glob=GLOB, agent=AGENT), "lxc1", horizon)
+    assert (state["effective"], state["ends"]) == (2, None)
+
+
+def test_the_agent_writes_its_host_interfaces_after_udev_and_leaves_the_next_pods_interface_to_udev():
+    facts = node(glob=GLOB, agent=AGENT)
+    assert horizons.at(facts, "cilium_*", "interface")["effective"] == 0
+    assert horizons.at(facts, "cilium_*", "boot")["effective"] == 0
+    assert horizons.at(facts, "lxc*", "interface")["effective"] == 2
+    assert horizons.at(node(glob=GLOB), "cilium_*", "boot")["effective"] == 2
+
+
+def test_an_uplink_loses_at_boot_what_it_had_through_all():
+    assert horizons.at(node(CIS, agent=AGENT), "eth0", "boot")["effective"] == 0
+    assert horizons.at(node(CIS), "eth0", "boot")["effective"] == 1
+    assert horizons.at(node(CIS, GLOB, agent=AGENT), "eth0", "boot")["effective"] == 2
+
+
+def test_masked_rules_leave_the_next_interface_alone_and_a_restart_does_not():
+    facts = dict(node(glob=GLOB), reload_on_add=None)
+    assert horizons.at(facts, "lxc*", "interface")["effective"] == 0
+    assert horizons.at(facts, "lxc*", "boot")["effective"] == 0
+    assert horizons.at(facts, "lxc1", "restart")["effective"] == 2
+
+
+@pytest.mark.parametrize("state, boot, restart", [("masked", 0, 0), ("disabled", 0, 1), ("skipped", 0, 0)])
+def test_a_unit_that_does_not_run_sets_nothing(state, boot, restart):
+    facts = node(CIS)
+    facts["loaders"]["systemd_sysctl"]["unit_file"] = {"state": state, "path": "/etc/x", "line": None, "text": None}
+    assert horizons.at(facts, "all", "boot")["value"] == boot
+    assert horizons.at(facts, "all", "restart")["value"] == restart
+
+
+def test_a_unit_that_cannot_be_predicted_makes_the_horizon_unknown_and_is_named():
+    facts = node(CIS)
+    unit = {"state": "unknown", "path": "/etc/y.conf", "line": 2, "text": "ExecStart=/usr/local/sbin/tune"}
+    facts["loaders"]["systemd_sysctl"]["unit_file"] = unit
+    state = horizons.at(facts, "all", "restart")
+    assert state["value"] is None
+    assert [place["path"] for place in state["unknown"]] == ["/etc/y.conf"]
+
+
+def test_a_script_makes_the_next_interface_unknown_unless_what_it_writes_is_there_already():
+    script = writer("networkd-dispatcher", certain=False, when=["interface"], names=["*"], sets=None)
+    state = horizons.at(node(writers=[script]), "lxc*", "interface")
+    assert (state["effective"], state["possible"]) == (None, [0, 1, 2])
+    assert state["unknown"][0]["path"] == "/etc/x"
+    agrees = dict(script, sets=0)
+    assert horizons.at(node(writers=[agrees]), "lxc*", "interface")["effective"] == 0
+    assert horizons.at(node(writers=[dict(script, active=False)]), "lxc*", "interface")["effective"] == 0
+
+
+def test_a_unit_that_sets_all_at_boot_has_the_last_word_only_without_an_agent():
+    unit = writer("tuned", when=["boot"])
+    assert horizons.at(node(writers=[unit]), "lxc*", "boot")["effective"] == 1
+    assert horizons.at(node(agent=AGENT, writers=[unit]), "lxc*", "boot")["effective"] == 0
+    old = dict(AGENT, version="1.15.1", reconciles_after=None)
+    assert horizons.at(node(agent=old, writers=[unit]), "lxc*", "boot")["effective"] is None
+
+
+def test_what_is_unknown_of_all_does_not_matter_to_an_interface_that_is_loose_anyway():
+    script = writer("cron", certain=False, when=["periodic"], sets=None)
+    state = horizons.at(node(glob=GLOB, writers=[script]), "lxc*", "boot")
+    assert (state["effective"], state["unknown"]) == (2, [])
+
+
+def test_networkd_writes_the_next_interface_after_udev():
+    network = writer("networkd", names=["*"])
+    assert horizons.at(node(glob=GLOB, writers=[network]), "lxc*", "interface")["effective"] == 1
