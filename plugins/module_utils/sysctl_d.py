@@ -12,9 +12,8 @@ Version rules carry their source: "systemd N" is ``src/sysctl/sysctl.c``, ``src/
 ``src/basic/conf-files.c`` of that release, "procps N" is ``sysctl.c`` of that release, "glibc" is glob(3) and
 fnmatch(3) in the C locale, "measured" was seen with the binary.
 
-Not modelled, because no file under the root shows it: systemd-sysctl's credential ``sysctl.extra``, its options, files
-that are named on its command line, and other devices: where no alternative of a brace glob matches any device, glibc
-takes the braces for themselves, so a device that is really named ``{a,b}`` may be set.
+Not modelled, because no file under the root shows it: other devices. If no alternative of a brace glob matches any
+device, glibc takes the braces for themselves, so a device that is really named ``{a,b}`` may be set.
 """
 
 from __future__ import absolute_import, division, print_function
@@ -36,6 +35,7 @@ MAIN_FILE = '/etc/sysctl.conf'
 SYSTEMD_DASH_SINCE = 243  # systemd 243 NEWS: a "-" before the key means that failures are ignored
 SYSTEMD_GLOBS_SINCE = 245  # systemd 245: globs, and "-key" without a value excludes the key from globs
 SYSTEMD_PREFIX_FNMATCH_SINCE = 252  # systemd 252, path_glob_can_match(): --prefix is matched without braces
+SYSTEMD_CREDENTIAL_SINCE = 252  # systemd 252 NEWS: the credential sysctl.extra (252, 257 measured)
 SYSTEMD_NO_SPLIT_USR_SINCE = 255  # systemd 255 NEWS: no more support for an unmerged /usr, so no /lib/sysctl.d
 SYSTEMD_SEMICOLON_UNTIL = 258  # systemd 259 parses by conf_file_read(), which knows '#' only (262 measured)
 PROCPS_DASH_SINCE = (3, 3, 16)  # procps 3.3.16: ignore_failure; before, the dash was part of the key
@@ -147,6 +147,11 @@ def _matcher(glob, period=True):
             pattern = b'(?!\\.)' + pattern
         known = _compiled[(glob, period)] = re.compile(b'(?:' + pattern + b')\\Z', re.DOTALL)
     return known
+
+
+def glob_matches(glob, name):
+    """Whether a glob of one component matches a name."""
+    return bool(_matcher(glob).match(_to_bytes(name)))
 
 
 def _translate(glob):
@@ -639,15 +644,27 @@ class _Loader(object):
 
 
 class SystemdSysctl(_Loader):
-    """What systemd-sysctl of a version would set. ``prefix_run``: as udev runs it, --prefix= one new device."""
+    """What systemd-sysctl of a version would set. ``prefix_run``: as udev runs it, --prefix= one new device.
 
-    def __init__(self, tree, version=257):
-        self.files = self._files(tree, version)
+    named: the files of its command line; then it reads neither the tree nor the credential. credential: the File of
+    ``sysctl.extra``, which comes after all files. prefixes: its ``--prefix=`` options, None if there is none.
+    """
+
+    def __init__(self, tree, version=257, named=None, credential=None, prefixes=None):
+        self.files = self._files(tree, version) if named is None else list(named)
+        if named is None and credential and version >= SYSTEMD_CREDENTIAL_SINCE:
+            self.files.append(credential)
+        # One in /proc/sys/… matches no key at all (252, 257 measured).
+        self.prefixes = [normalise(prefix) for prefix in prefixes] if prefixes else None
         #: Lines that count for nothing, each with the identical earlier one that holds its place.
         self.repeated = []
+        #: Lines that make it end with an error, after it has applied all others: {path, line, problem}.
+        self.failures = []
         table = OrderedDict()
         for entry in self.files:
-            for line in _parse_systemd(entry.text, entry.path, version)[0]:
+            lines, problems = _parse_systemd(entry.text, entry.path, version)
+            self.failures.extend(problems)
+            for line in lines:
                 # Before 245 keys were not simplified.
                 key = normalise(line.key) if version >= SYSTEMD_GLOBS_SINCE else swap_separators(line.key)
                 standing = table.get(key)
@@ -661,6 +678,8 @@ class SystemdSysctl(_Loader):
         for key, line in table.items():
             is_glob = version >= SYSTEMD_GLOBS_SINCE and bool(_GLOB.search(key))
             options.append(_Option(line, _simplify(key), key, is_glob, ''))
+            if line.kind == 'set' and not line.ignore_failure and _kernel_refuses(key, line.value):
+                self.failures.append(_problem(line.path, line.line, 'the kernel refuses the value'))
         super(SystemdSysctl, self).__init__(tree, version, options)
 
     def globs_without_dash(self):
@@ -677,25 +696,36 @@ class SystemdSysctl(_Loader):
         # udev's rule (99-systemd.rules) runs for devices, and has KERNEL!="lo".
         if prefix_run and key.split('/')[-2:-1] in (['all'], ['default'], ['lo']):
             return None
-        return super(SystemdSysctl, self).winner(key, prefix_run)
+        if self.prefixes is None:
+            return super(SystemdSysctl, self).winner(key, prefix_run)
+        depths = {prefix.count('/') + 1 for prefix in self.prefixes if (key + '/').startswith(prefix + '/')}
+        found = [super(SystemdSysctl, self).winner(key, depth) for depth in sorted(depths)]
+        found = [assignment for assignment in found if assignment]
+        order = [(line.path, line.line) for line in self._applied]
+        return max(found, key=lambda each: order.index((each.path, each.line))) if found else None
 
     def _alternatives(self, glob, prefix_run):
+        """prefix_run: False, the number of components of the prefix, or True for all but the last of the glob."""
         if not prefix_run or self.version < SYSTEMD_PREFIX_FNMATCH_SINCE:
             return [_components(alternative) for alternative in _expand_braces(glob)]
         # fnmatch(3) with the components of the prefix; what is left goes to glob(3), if it still is a glob.
-        folder, _slash, leaf = glob.rpartition('/')
-        known = [(part if _GLOB.search(part) else _literal(part), False) for part in folder.split('/')]
-        return [known + [(alternative, True)]
-                for alternative in (_expand_braces(leaf) if _GLOB.search(leaf) else [_literal(leaf)])]
+        parts = glob.split('/')
+        depth = len(parts) - 1 if prefix_run is True else prefix_run
+        known = [(part if _GLOB.search(part) else _literal(part), False) for part in parts[:depth]]
+        rest = '/'.join(parts[depth:])
+        if not rest:
+            return [known]
+        return [known + _components(alternative)
+                for alternative in (_expand_braces(rest) if _GLOB.search(rest) else [_literal(rest)])]
 
 
 class Procps(_Loader):
-    """What ``sysctl --system`` of a version of procps would set."""
+    """What ``sysctl --system`` of a version of procps would set; with ``named`` files, ``sysctl -p FILE``."""
 
-    def __init__(self, tree, version=(4, 0, 4)):
+    def __init__(self, tree, version=(4, 0, 4), named=None):
         version = tuple(version)
         globs = version >= PROCPS_GLOBS_SINCE
-        self.files = self._files(tree, version)
+        self.files = self._files(tree, version) if named is None else list(named)
         self._exclude_globs = []
         options = []
         for entry in self.files:
