@@ -266,7 +266,7 @@ def _runs_the_loader(line):
 
 
 def _clears_programs(line):
-    return 'SUBSYSTEM=="net"' in line and 'RUN{builtin}="' in line
+    return 'SUBSYSTEM=="net"' in line and bool(re.search(r'RUN\{builtin\}:?="', line))
 
 
 def dropin(path, unread, root="/"):

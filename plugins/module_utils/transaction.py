@@ -26,6 +26,7 @@ from ansible_collections.nodeward.cilium.plugins.module_utils import (
     lockout,
     observe_filter,
     observe_routes,
+    other_writers,
     plan,
     sysctl_d,
 )
@@ -384,11 +385,7 @@ class Transaction(object):
     def _writers(self):
         """Every writer of rp_filter besides the loaders, as the fact ``other_writers`` holds them."""
         reader = files.Reader("/")
-        try:
-            found = self.find_writers(reader, self.version, self._running_units())
-        except ImportError as error:
-            self.warnings.append("other writers of rp_filter were not looked for: %s" % error)
-            return []
+        found = self.find_writers(reader, self.version, self._running_units())
         for problem in reader.unread:
             self.warnings.append(
                 "%s cannot be read (%s); a writer that overrides the drop-in could stand there unseen"
@@ -720,11 +717,21 @@ def install(path, text):
         raise
 
 
-def _find_writers(reader, systemd_version, running):
-    # Imported here, since only a run that writes the drop-in needs it.
-    from ansible_collections.nodeward.cilium.plugins.module_utils.observe import units, writers
-
-    return writers.find(reader, units.Units(reader), systemd_version, running)[0]
+def _find_writers(reader, systemd_version, _running):
+    """The writers that other_writers knows; nothing there tells whether one of them will run, so all of them count."""
+    found, unread = other_writers.find(reader.root or "/", systemd_version)
+    reader.unread.extend(unread)
+    return [
+        dict(
+            writer,
+            unit=None,
+            when=["boot", "interface"] if writer["by"] in ("networkd", "networkmanager") else ["boot"],
+            certain=writer["sets"] is not None and not writer["narrowed"],
+            runs=None,
+            active=None,
+        )
+        for writer in found
+    ]
 
 
 def _decider(resolver):
