@@ -27,7 +27,7 @@ ENCRYPTED_FOLDERS = (
 EXEC_BEFORE, EXEC, EXEC_AFTER = "ExecStartPre", "ExecStart", "ExecStartPost"
 EXEC_ORDER = (EXEC_BEFORE, EXEC, EXEC_AFTER)
 #: systemd.exec(5): with these a unit sees another /proc/sys, or may not write it.
-CONFINING = [
+CONFINING = (
     "RootDirectory",
     "RootImage",
     "PrivateNetwork",
@@ -49,8 +49,8 @@ CONFINING = [
     "ReadOnlyDirectories",
     "InaccessibleDirectories",
     "EnvironmentFile",
-]
-HARMLESS = [
+)
+HARMLESS = (
     "true",
     "false",
     "echo",
@@ -74,9 +74,9 @@ HARMLESS = [
     "systemd-tmpfiles",
     "systemd-notify",
     "install",
-]
+)
 #: Units whose program and its configuration other rooms read; their own Exec lines are read here all the same.
-READ_ELSEWHERE = [
+READ_ELSEWHERE = (
     "NetworkManager-dispatcher.service",
     "NetworkManager.service",
     "cron.service",
@@ -89,7 +89,7 @@ READ_ELSEWHERE = [
     "ufw.service",
     "wicked.service",
     "wickedd.service",
-]
+)
 # systemd.timer(5).
 _PERIODIC = ("OnCalendar", "OnUnitActiveSec", "OnUnitInactiveSec")
 _AFTER_BOOT = ("OnBootSec", "OnStartupSec", "OnActiveSec")
@@ -206,209 +206,10 @@ class Units(object):
         found = self._loaded_credential(unit) or self._imported_credential(unit)
         if found:
             return found
-        for setting in unit.all("Service", "SetCredentialEncrypted", "SetCredential"):
+        for setting in reversed(unit.all("Service", "SetCredentialEncrypted", "SetCredential")):
             name, _colon, text = setting.value.partition(":")
             if name.strip() == CREDENTIAL:
                 unknown = setting.key != "SetCredential" or bool(re.search(r"%[^%]", text))
                 return _credential(setting.path, setting.line, None if unknown else _unescaped(text))
         return None
 
-    def _loaded_credential(self, unit):
-        """LoadCredential= comes before ImportCredential=, and that before SetCredential= (257, measured)."""
-        for setting in unit.all("Service", "LoadCredential", "LoadCredentialEncrypted"):
-            name, _colon, path = setting.value.partition(":")
-            if name.strip() != CREDENTIAL:
-                continue
-            path = self._specified(path.strip() or CREDENTIAL, unit)
-            encrypted = setting.key != "LoadCredential"
-            if "%" in path:
-                return _credential(setting.path, setting.line, None)
-            stores = ("",) if path.startswith("/") else CREDENTIAL_FOLDERS
-            for place in [path if not folder else "%s/%s" % (folder, path) for folder in stores]:
-                found = self._credential_file(place, encrypted)
-                if found:
-                    return found
-            hidden = encrypted and not path.startswith("/") and self._encrypted(path)
-            if hidden:
-                return hidden
-        return None
-
-    def _imported_credential(self, unit):
-        for setting in unit.all("Service", "ImportCredential"):
-            pattern = setting.value.partition(":")[0]
-            # ImportCredential=GLOB:NEWNAME, from systemd 257, gives it another name.
-            if ":" in setting.value or not sysctl_d.glob_matches(pattern, CREDENTIAL):
-                continue
-            for folder in CREDENTIAL_FOLDERS:
-                found = self._credential_file("%s/%s" % (folder, CREDENTIAL))
-                if found:
-                    return found
-            return self._encrypted(CREDENTIAL)
-        return None
-
-    def _encrypted(self, name):
-        paths = ["%s/%s" % (folder, name) for folder in ENCRYPTED_FOLDERS]
-        return next((_credential(path, None, None) for path in paths if self.reader.exists(path)), None)
-
-    def _credential_file(self, path, encrypted=False):
-        text = self.reader.text(path)
-        if text is None and not self._hidden(path):
-            return None
-        return _credential(path, None, None if encrypted else text)
-
-    def _hidden(self, path):
-        """Whether a file exists that cannot be read, or may exist in a folder that cannot be read."""
-        return self.reader.exists(path) or any(entry["what"] == path for entry in self.reader.unread)
-
-    # ---- every other service ---------------------------------------------------------------------------------------
-
-    def writers(self, cmdline=""):
-        """The services that write rp_filter or run a loader, in the order in which they start at boot."""
-        found = []
-        for name in self.files.services():
-            unit = self.files.load(name)
-            if name == SYSCTL_UNIT or unit is None or unit.masked or _generated(unit):
-                continue
-            writes = [write for key in EXEC_ORDER for write in self._unit_writes(unit, key)]
-            if writes:
-                found.append((unit, [dict(write, **self._runs(unit, cmdline)) for write in writes]))
-        return [write for _unit, writes in _in_start_order(found) for write in writes]
-
-    def _unit_writes(self, unit, key):
-        for setting in unit.all("Service", key):
-            for text, _optional in self._commands(setting, unit):
-                for write in commands.writes(text, interface=("%i", "%I", "%n"), shell_text=False):
-                    for each in self._writes(write, _place(setting)):
-                        yield each
-                if unit.name in READ_ELSEWHERE:
-                    continue
-                for path in commands.programs(text, shell_text=False):
-                    for each in self._script_writes(path, text):
-                        yield each
-
-    def _script_writes(self, path, text):
-        """The writes of a script. None is certain: whether a line runs is for the script to decide."""
-        script = self.reader.text(path)
-        if script is None or "\0" in script[:1024]:
-            return
-        rows = script.split("\n")
-        for write in commands.writes(script):
-            number = write.line or 1
-            row = rows[number - 1] if number <= len(rows) else text
-            place = {"path": path, "line": number, "text": row.strip()[:200]}
-            for each in self._writes(write._replace(certain=False), place):
-                yield each
-
-    def _writes(self, write, place):
-        names = write.names
-        if names and commands.INTERFACE in names:
-            names = None  # a template that no link gives an instance
-        base = dict(place, names=names, value=write.value, sets=write.sets, certain=write.certain, runs=write.runs)
-        if not write.certain and write.loader:
-            base.update(names=None, runs=None)
-        elif write.file is not None:
-            for each in self._file_writes(write):
-                yield dict(place, certain=write.certain, runs=None, **each)
-            return
-        elif write.prefixes:
-            base.update(runs=None, certain=False)
-        yield base
-
-    def _file_writes(self, write):
-        """The lines for rp_filter of a file that a command names."""
-        entry = sysctl_d.File(write.file, write.file, self.reader.text(write.file) or "")
-        for line in sysctl_d.parse(entry.text, entry.path)[0]:
-            match = _CONF_KEY.match(sysctl_d.normalise(line.key))
-            if match and line.kind == "set":
-                text = "%s = %s" % (line.key, line.value)
-                place = {"path": line.path, "line": line.line, "text": text[:200]}
-                sets = sysctl_d.kernel_integer(line.value)
-                yield dict(place, names=[match.group(1)], value=line.value, sets=sets)
-
-    def _runs(self, unit, cmdline):
-        """The unit's part of a writer: by, unit, when, active, before_loader."""
-        holds, _setting = conditions.evaluate(unit, self.reader, cmdline)
-        active = self.files.active(unit.name)
-        if active and holds is not True:
-            active = holds
-        links = self.files.links.get(unit.name, [])
-        devices = [link for link in links if ".device." in link]
-        when = set()
-        if self.files.pulled_in(unit.name) and len(devices) < max(len(links), 1):
-            when.add("boot")
-        if devices or unit.name.endswith("@.service"):
-            when.add("interface")
-        timers = [self.files.load(each) for each in self.files.triggers(unit.name)]
-        for timer in timers:
-            if timer.name.endswith(".timer") and not timer.all("Timer", *_PERIODIC):
-                when.add("boot")
-            else:
-                when.add("periodic")
-                if timer.all("Timer", *_AFTER_BOOT):
-                    when.add("boot")
-        if unit.name.endswith("@.service"):
-            active = None  # a rule, a script or a person may start an instance
-        dependencies = unit.last("Unit", "DefaultDependencies")
-        own_order = bool(dependencies) and dependencies.value.lower() in ("no", "false", "0", "off")
-        return {
-            "by": "timer" if timers and "periodic" in when else "unit",
-            "unit": unit.name,
-            "when": sorted(when or {"boot"}),
-            "active": active,
-            "narrowed": False,
-            "not_on": [],
-            "before_loader": own_order and SYSCTL_UNIT in unit.words("Unit", "Before"),
-        }
-
-
-def _described(state, place, steps, credential):
-    place = place or {"path": None, "line": None, "text": None}
-    return dict(place, state=state, steps=steps, credential=credential)
-
-
-def _place(setting):
-    return {"path": setting.path, "line": setting.line, "text": setting.text}
-
-
-def _mask(path, reader):
-    text = "-> /dev/null" if reader.target(path) == "/dev/null" else "an empty file"
-    return {"path": path, "line": None, "text": text}
-
-
-def _credential(path, line, text):
-    return {"path": path, "line": line, "text": text, "unknown": text is None}
-
-
-def _unescaped(text):
-    """SetCredential= takes C escapes (systemd.exec(5))."""
-    text = text.replace("%%", "%")
-    plain = {"n": "\n", "t": "\t", "r": "\r", "s": " ", "\\": "\\", '"': '"', "'": "'"}
-
-    def character(match):
-        code = match.group(1)
-        if code[0] == "x":
-            return chr(int(code[1:], 16))
-        return chr(int(code, 8)) if code.isdigit() else plain.get(code, match.group())
-
-    return re.sub(r"\\(x[0-9a-fA-F]{2}|[0-7]{3}|.)", character, text)
-
-
-def _generated(unit):
-    """Whether systemd-sysv-generator made it of an init script, which is read as such."""
-    return any(each.key == "SourcePath" and "init.d/" in each.value for each in unit.settings)
-
-
-def _in_start_order(found):
-    """Sorted by After= and Before= among themselves; those before the loader first, otherwise by name."""
-    waiting = sorted(found, key=lambda each: (not each[1][0]["before_loader"], each[0].name))
-    after = {unit.name: set(unit.words("Unit", "After")) for unit, _writes in waiting}
-    for unit, _writes in waiting:
-        for other in unit.words("Unit", "Before"):
-            after.setdefault(other, set()).add(unit.name)
-    ordered = []
-    while waiting:
-        names = {unit.name for unit, _writes in waiting}
-        ready = next((each for each in waiting if not (after[each[0].name] - {each[0].name}) & names), waiting[0])
-        waiting.remove(ready)
-        ordered.append(ready)
-    return ordered

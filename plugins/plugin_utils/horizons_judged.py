@@ -1,0 +1,141 @@
+# Copyright (c) 2026, nodeward.cilium contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whether replies are dropped at each horizon, judged from the predicted states. Pure."""
+
+from __future__ import absolute_import, division, print_function
+
+__metaclass__ = type
+
+from ansible_collections.nodeward.cilium.plugins.module_utils import devices, horizons
+
+#: The horizons of a document, and what each is called in the prediction.
+TO_COME = {
+    "pod": horizons.INTERFACE,
+    "boot": horizons.BOOT,
+    "restart": horizons.RESTART,
+    "sysctl_system": horizons.SYSCTL_SYSTEM,
+}
+
+
+def to_come(rp_filter, device, dropped_at):
+    """What a pod meets that is made again (next pod, next boot), and what this one meets (restart, sysctl --system)."""
+    pattern = horizons.pattern_name(rp_filter, device)
+    return {
+        when: judged(rp_filter, _subject(rp_filter, device, pattern, when), horizon, dropped_at)
+        for when, horizon in TO_COME.items()
+    }
+
+
+def _subject(rp_filter, device, pattern, when):
+    """Of the present interface what a loader's run does to it; else the next one of its pattern."""
+    if when in ("restart", "sysctl_system") and device in rp_filter["devices"]:
+        return device
+    return pattern or device or "all"
+
+
+def judged(rp_filter, subject, horizon, dropped_at):
+    """A predicted state, and whether it drops replies: True, False, or None if that is not known."""
+    state = horizons.at(rp_filter, subject, horizon)
+    dropped = None
+    if dropped_at is not None:
+        drops = {min(value, 2) in dropped_at for value in state["possible"]}
+        dropped = next(iter(drops)) if len(drops) == 1 else None
+    effective = state["effective"]
+    return {
+        "effective": effective,
+        "possible": state["possible"],
+        "dropped": dropped,
+        "lines": lines_of(state["sources"]) + lines_of(state["unknown"]),
+        "sources": state["sources"],
+        "ends": state["ends"] if state["ends"] and _is_over(state["ends"], dropped_at) else None,
+        "before": state["before"],
+        "unknown": state["unknown"] if dropped is None or effective is None else [],
+    }
+
+
+def _is_over(ends, dropped_at):
+    """Whether nothing is dropped any more once the agent has reset what it resets."""
+    return dropped_at is None or min(ends["value"], 2) not in dropped_at
+
+
+def lines_of(sources):
+    """The sources that are a line of a file."""
+    return [
+        {key: source[key] for key in ("path", "line", "key", "value")}
+        for source in sources
+        if source["path"] and source["line"] and source["value"] is not None
+    ]
+
+
+def drops_for_long(horizon):
+    """Whether replies are dropped, and nothing ends that by itself."""
+    return bool(horizon["dropped"]) and horizon["ends"] is None
+
+
+def duration(ends):
+    """How long a state lasts that the agent ends, in words."""
+    if ends["seconds"] is None:
+        return "until the agent starts again"
+    minutes, seconds = divmod(ends["seconds"], 60)
+    return "for up to %s, until the agent resets it" % (
+        "%d minutes" % minutes if not seconds else "%d s" % ends["seconds"]
+    )
+
+
+def place(source):
+    """A source in words: file:line, or who it is."""
+    return "%s:%s" % (source["path"], source["line"]) if source["path"] else source["by"]
+
+
+def dropped_at_of(endpoints):
+    """The values at which the next pod's replies are dropped, judged by those of the present pods; None: not known."""
+    known = [endpoint["dropped_at"] for endpoint in endpoints if endpoint["dropped_at"] is not None]
+    if not known and endpoints and all(endpoint["ipv6"] and not endpoint["address"] for endpoint in endpoints):
+        return []  # rp_filter is for IPv4 alone
+    return sorted({value for values in known for value in values}) if known else None
+
+
+def dropped_at_first(endpoint_routes):
+    """The values at which the first pod's replies are dropped: its interface has no address, so its route decides."""
+    # What the agent is configured for holds for a pod to come, whatever those that were there have.
+    has_route = endpoint_routes["agent"] if endpoint_routes["agent"] is not None else endpoint_routes["in_effect"]
+    return [] if has_route else [1, 2]
+
+
+def writers_of(rp_filter, names):
+    """Other writers that run and may write one of these keys."""
+    return [
+        writer
+        for writer in rp_filter["other_writers"]
+        if writer.get("active") is not False and any(horizons.may_write(writer, name) for name in names)
+    ]
+
+
+def uplink_to_come(rp_filter, name):
+    """An uplink after the next boot, a restart of systemd-sysctl and a `sysctl --system`: {value, lines} for each.
+
+    ``value`` is None if more than one is possible and off is one of them; else the weakest of those.
+    """
+    found = {}
+    for when in ("boot", "restart", "sysctl_system"):
+        state = horizons.at(rp_filter, name, TO_COME[when])
+        possible = {min(max(value, 0), 2) for value in state["possible"]}
+        value = min(possible, key=(0, 2, 1).index) if len(possible) == 1 or 0 not in possible else None
+        # Once the agent has reset `all`, what the uplink has through it is gone.
+        if when != "boot" and value and state["ends"] and state["ends"]["seconds"] is not None:
+            value = min(value, state["ends"]["value"], key=(0, 2, 1).index)
+        sources = state["sources"] + [place for place in state["unknown"] if place not in state["sources"]]
+        found[when] = {"value": value, "lines": lines_of(sources)}
+    return found
+
+
+def pod_subjects(rp_filter):
+    """The patterns of pods' interfaces: all but that of Cilium's host interfaces."""
+    return [name for name in rp_filter["patterns"] if not horizons.is_hosts(rp_filter, name)]
+
+
+def cilium_names(rp_filter):
+    """The next interface of each pattern, and Cilium's present ones."""
+    names = {devices.to_come(pattern) for pattern in rp_filter["patterns"]}
+    return names | {name for name, device in rp_filter["devices"].items() if device["kind"] == devices.CILIUM}
