@@ -145,7 +145,7 @@ def parse_endpoints(document):
 
     address, ipv6: text or None; device: the host's side, or None; ifindex: its index; namespace, pod: names or None
     (from Cilium 1.20 on the API names the namespace alone, by a label); is_health: whether it is Cilium's health
-    endpoint; peer_device: the pod's side, where told.
+    endpoint; peer_device: the pod's side, or None.
     """
     endpoints = []
     for number, entry in enumerate(_expect(list, document, "the list of endpoints")):

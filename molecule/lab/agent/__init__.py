@@ -2,7 +2,7 @@
 
 Real:   when it writes which value, as measured on clusters with Cilium 1.19 and 1.20:
         at its start   rp_filter 0 on `all`, `cilium_host`, `cilium_net` and `cilium_vxlan`, after udev's run for them;
-                       `lxc_health` made anew and set to 0 at creation, before udev's run for it
+                       `lxc_health` is recreated and set to 0 at creation, before udev's run for it
         a new pod      0 at creation, before udev's run (`lab-datapath pod` does it)
         reconciler     0 on `all` and `cilium_*` every 600 s; never on an `lxc…`
         SYSCTLFIX=yes  before its start, Cilium's init container: 99-zzz-override_cilium.conf, and only if its text

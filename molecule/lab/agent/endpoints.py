@@ -43,7 +43,7 @@ def write_runtime_config(document):
 
 
 def restore():
-    """Keep the endpoints of pods that are still there; those of the host and of the health check are made anew."""
+    """Keep the endpoints of pods that are still there; those of the host and of the health check are created again."""
     for endpoint in list_all():
         device = endpoint["IfName"]
         if device in ("cilium_host", "lxc_health") or not (DEVICES / device).exists():
