@@ -47,6 +47,21 @@ Request = namedtuple(
 #: A file of the transaction: its text before and after, None where there is none.
 Change = namedtuple("Change", "path before after")
 
+#: By which unit each of other_writers runs, and where units are (systemd.unit(5)).
+_UNITS = {
+    "networkd": "systemd-networkd.service",
+    "networkmanager": "NetworkManager.service",
+    "tuned": "tuned.service",
+    "ufw": "ufw.service",
+}
+UNIT_FOLDERS = (
+    "/etc/systemd/system",
+    "/run/systemd/system",
+    "/usr/local/lib/systemd/system",
+    "/usr/lib/systemd/system",
+    "/lib/systemd/system",
+)
+
 #: Behind 99-systemd.rules, whose RUN it takes back.
 UDEV_RULE = observe_filter.UDEV_RULE
 #: Where a file is kept as it was before a line in it was first disabled.
@@ -717,21 +732,29 @@ def install(path, text):
         raise
 
 
-def _find_writers(reader, systemd_version, _running):
-    """The writers that other_writers knows; nothing there tells whether one of them will run, so all of them count."""
+def _find_writers(reader, systemd_version, running):
+    """The writers that other_writers knows, each with the unit by which it runs and whether that runs here."""
     found, unread = other_writers.find(reader.root or "/", systemd_version)
     reader.unread.extend(unread)
-    return [
-        dict(
-            writer,
-            unit=None,
-            when=["boot", "interface"] if writer["by"] in ("networkd", "networkmanager") else ["boot"],
-            certain=writer["sets"] is not None and not writer["narrowed"],
-            runs=None,
-            active=None,
+    writers = []
+    for writer in found:
+        unit = _UNITS[writer["by"]]
+        is_installed = any(reader.exists("%s/%s" % (folder, unit)) for folder in UNIT_FOLDERS)
+        # A script of the dispatcher may write anything; NetworkManager itself only loosens (see conflicts).
+        is_script = writer["by"] == "networkmanager" and writer["sets"] is None
+        writers.append(
+            dict(
+                writer,
+                by="networkmanager-dispatcher" if is_script else writer["by"],
+                unit=unit,
+                when=["boot", "interface"] if writer["by"] in ("networkd", "networkmanager") else ["boot"],
+                certain=writer["sets"] is not None and not writer["narrowed"],
+                runs=None,
+                # Installed and not running: it may be started at the next boot.
+                active=True if unit in running else None if is_installed else False,
+            )
         )
-        for writer in found
-    ]
+    return writers
 
 
 def _decider(resolver):

@@ -1108,6 +1108,58 @@ def test_writers_are_sought_with_the_units_that_run(model):
     assert asked == [("", 257, {"ufw.service"})]
 
 
+UFW = {"etc/ufw/ufw.conf": "ENABLED=yes\n", "etc/ufw/sysctl.conf": "net/ipv4/conf/all/rp_filter=1\n"}
+LOOSE_NETWORK = "[Match]\nName=*\n[Network]\nIPv4ReversePathFilter=loose\n"
+DISPATCHER = "echo 1 > /proc/sys/net/ipv4/conf/$1/rp_filter\n"
+
+
+def found_writers(root, files, running=()):
+    for path, text in files.items():
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_text(text)
+    return transaction._find_writers(transaction.files.Reader(str(root)), 257, frozenset(running))
+
+
+@pytest.mark.parametrize(
+    ("more", "running", "active"),
+    [
+        ({}, [], False),
+        ({"usr/lib/systemd/system/ufw.service": "[Service]\n"}, [], None),
+        ({}, ["ufw.service"], True),
+        ({}, ["tuned.service"], False),
+    ],
+)
+def test_a_writer_that_is_not_installed_does_not_count(tmp_path, more, running, active):
+    (writer,) = found_writers(tmp_path, {**UFW, **more}, running)
+    assert (writer["by"], writer["unit"], writer["active"], writer["certain"]) == ("ufw", "ufw.service", active, True)
+
+
+def test_a_unit_of_networkd_for_some_interfaces_alone_is_not_certain(tmp_path):
+    narrowed = LOOSE_NETWORK.replace("Name=*", "Name=lxc*\nType=ether")
+    writers = found_writers(
+        tmp_path, {"etc/systemd/network/a.network": narrowed, "etc/systemd/network/b.network": LOOSE_NETWORK}
+    )
+    assert [writer["certain"] for writer in writers] == [False, True]
+    assert writers[0]["when"] == ["boot", "interface"]
+
+
+def test_a_script_of_the_dispatcher_is_a_conflict_and_not_what_networkmanager_loosens(model, tmp_path):
+    path = "etc/NetworkManager/dispatcher.d/30-rpfilter"
+    (writer,) = found_writers(tmp_path, {path: DISPATCHER}, ["NetworkManager.service"])
+    assert (writer["by"], writer["certain"]) == ("networkmanager-dispatcher", False)
+    model.writers = [writer]
+    refused(model, "/%s:1" % path)
+    model.writers = [dict(writer, active=False)]
+    assert any("30-rpfilter:1" in warning for warning in model.run()["warnings"])
+
+
+def test_a_catch_all_of_networkd_is_refused_by_its_line(model, tmp_path):
+    model.writers = found_writers(
+        tmp_path, {"etc/systemd/network/zz-default.network": LOOSE_NETWORK}, ["systemd-networkd.service"]
+    )
+    refused(model, "zz-default.network:4", conflicts="disable")
+
+
 def test_what_could_not_be_read_of_the_writers_is_named(model, monkeypatch):
     def find_writers(reader, _version, _running):
         reader.unread.append({"what": "/etc/cron.d", "why": "Permission denied"})
