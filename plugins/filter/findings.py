@@ -450,7 +450,9 @@ def _of_named_devices(facts, routes, filters):
                 key = (rule_id, horizons.pattern_name(facts, name), line["path"], line["line"], line["key"])
                 named.setdefault(key, (line, []))[1].append(name)
     for (rule_id, pattern, *_place_of_it), (line, names) in named.items():
-        found = _finding(rule_id, names[0] if len(names) == 1 else pattern, line["value"], _place(line))
+        # Facts that lack their patterns name none.
+        subject = names[0] if len(names) == 1 or pattern is None else pattern
+        found = _finding(rule_id, subject, line["value"], _place(line))
         found["remedy"]["command"] = HARDEN + " --extra-vars rp_filter_conflicts=disable"
         if rule_id == "RPF003" and not _is_hosts(names[0]):
             # A boot brings pods other devices.

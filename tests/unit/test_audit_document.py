@@ -11,7 +11,7 @@ from ansible_collections.nodeward.cilium.plugins.plugin_utils import audit_docum
 from ansible_collections.nodeward.cilium.plugins.plugin_utils.audit_formats import FORMATS
 from ansible_collections.nodeward.cilium.plugins.plugin_utils.audit_page import page
 from audit_nodes import FACTS, MOMENT, SCHEMA, TODAY, document, facts, node, three
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
@@ -608,6 +608,7 @@ ODD = [..., None, "", "x", "dropped", -1, 3, 2**70, True, 1.5, NAN, INFINITE, []
 
 
 @settings(max_examples=400, deadline=None)
+@example([(("broken", "rp_filter", "patterns"), ...), (("broken", "cilium_routes", "endpoint_routes"), ...)])
 @given(st.lists(st.tuples(st.sampled_from(PATHS), st.sampled_from(ODD)), min_size=1, max_size=4))
 def test_whatever_a_node_says_the_document_fits_its_schema(mutations):
     kind = mutations[0][0][0]
