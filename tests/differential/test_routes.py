@@ -259,6 +259,8 @@ def said(topology):
             place = Path(folder) / str(number)
             place.mkdir()
             (place / "ep_config.json").write_text(json.dumps({"IPv4": address, "IfName": device}))
+        # No BPF program is here, so the kernel decides about traffic that leaves the node too.
+        (Path(folder) / "agent-runtime-config.json").write_text(json.dumps({"EnableHostLegacyRouting": True}))
         facts = observe_routes.observe(IpRoute(bounded_runner(20)), sources=["state"], state_dir=folder, timeout=20)
     assert [entry for entry in facts["unread"] if "runtime" not in entry["what"]] == []
     return facts["endpoints"]
