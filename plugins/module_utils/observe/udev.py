@@ -1,0 +1,283 @@
+# Copyright (c) 2026, nodeward.cilium contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What udev's rules write to rp_filter when an interface is added. Nothing is run."""
+
+from __future__ import absolute_import, division, print_function
+
+__metaclass__ = type
+
+import os
+import re
+
+from ansible_collections.nodeward.cilium.plugins.module_utils import devices, sysctl_d
+from ansible_collections.nodeward.cilium.plugins.module_utils.iproute import printable
+from ansible_collections.nodeward.cilium.plugins.module_utils.observe import commands, scripts, udev_event, udev_rules
+
+# udev(7): the folders of rules, strongest first; /lib is the same as /usr/lib where they are merged.
+UDEV_FOLDERS = (
+    "/etc/udev/rules.d",
+    "/run/udev/rules.d",
+    "/usr/local/lib/udev/rules.d",
+    "/usr/lib/udev/rules.d",
+    "/lib/udev/rules.d",
+)
+#: The collection's own optional rule.
+UDEV_RULE = "/etc/udev/rules.d/99-zz-override_cilium_rp_filter.rules"
+#: Where udev finds a program that is named without a folder.
+PROGRAM_FOLDERS = ("/usr/lib/udev", "/lib/udev")
+
+MAX_STEPS = 200
+MAX_CANDIDATES = 100
+_PATH = re.compile(r"(?<![\w./@%+-])/[\w./@%+-]+")
+_NO_SCRIPTS = ("/proc/", "/sys/", "/dev/", "/run/systemd/")
+_ACTING = ("SYSCTL", "RUN", "PROGRAM", "IMPORT")
+_SHELLS = ("sh", "bash", "dash", "ash", "ksh", "zsh")
+
+
+class Rules(object):
+    """The rules of a node.
+
+    :arg overlay: path → text of rules files as they will be, None for one that will be gone.
+    """
+
+    def __init__(self, reader, overlay=None):
+        self._reader = reader
+        self._node = scripts.Node(reader)
+        self._files = udev_rules.read(reader, UDEV_FOLDERS, overlay or {})
+
+    def on_add(self, name, link_kind=None):
+        """What may write rp_filter of an interface, ``all`` or ``default`` when that interface is added, in order.
+
+        ``names`` are the keys, None if any may be meant; ``runs``: "systemd_sysctl" or "procps", whose files then give
+        the values. ``sets`` is None if the value is not known. ``certain``: False if it may or may not write.
+
+        :arg link_kind: as the kernel has it (``veth``, ``bridge``, …), None for a plain interface.
+        """
+        event = self._event(name, link_kind)
+        steps = []
+        for action in event.immediate + event.run_list:
+            steps += [step for step in self._steps(action, name) if _reaches(step, name)]
+        return steps[:MAX_STEPS]
+
+    def reload_on_add(self):
+        """The rule that runs systemd-sysctl for a new pod interface: {path, line, cleared_by}; None if none does.
+
+        ``cleared_by`` is the {path, line} of the rule that takes the run away, None if it stands.
+        """
+        name = devices.to_come(devices.CILIUM_PATTERNS[0])
+        event = self._event(name, "veth")
+        for action in event.run_list:
+            if self._runs_loader(action, name):
+                return dict(_place(action), cleared_by=None)
+        for action, by in event.cleared:
+            if self._runs_loader(action, name):
+                return dict(_place(action), cleared_by=_place(by))
+        return None
+
+    def writers(self):
+        """The rules that write rp_filter, other than a run of systemd-sysctl for the interface of the event alone."""
+        events = self._candidates()
+        found = []
+        for path, lines in self._files:
+            for line in lines:
+                for token in line.tokens:
+                    if token.key in _ACTING and not (token.key == "SYSCTL" and token.operator in ("==", "!=")):
+                        found += self._writers_of(token, line, path, events)
+        return found
+
+    # one event
+
+    def _event(self, name, link_kind):
+        event = udev_event.Event(name, link_kind)
+        for path, lines in self._files:
+            event.file(path, lines)
+        return event
+
+    def _candidates(self):
+        """[(glob, its events)] of interfaces that the rules may treat alike: of a plain one, and of each kind named.
+
+        "*" stands for those that no rule names.
+        """
+        globs, kinds, found = ["*"] + list(devices.CILIUM_PATTERNS), [None], []
+        for glob in globs:
+            event = self._event(devices.to_come(glob), None)
+            found.append((glob, [event]))
+            for key, each in event.asked:
+                known = globs if key == "KERNEL" else kinds
+                if (
+                    each not in known
+                    and len(known) < MAX_CANDIDATES
+                    and (key == "KERNEL" or each in udev_event.DEVTYPES)
+                ):
+                    known.append(each)
+        for glob, events in found:
+            events += [self._event(devices.to_come(glob), kind) for kind in kinds[1:]]
+        return found
+
+    # what an action writes
+
+    def _runs_loader(self, action, name):
+        return any(
+            step["runs"] == "systemd_sysctl" and (step["names"] is None or name in step["names"])
+            for step in self._steps(action, name)
+        )
+
+    def _steps(self, action, name):
+        if action.token.key == "SYSCTL":
+            return _of_sysctl_key(action)
+        if action.token.key == "RUN" and action.token.attribute == "builtin":
+            return []
+        command = self._located(action.value)
+        if command is None:
+            return []
+        spellings = ("$INTERFACE",) if _runs_shell(command) else ()  # udev gives programs the device's properties
+        steps, files = [], []
+        for write in commands.writes(command, interface=spellings, shell_text=False):
+            names = write.names and [name if each == commands.INTERFACE else each for each in write.names]
+            if write.file:
+                files.append(write.file)
+                steps += self._of_file(action, write)
+                continue
+            certain = action.certain and write.certain
+            steps.append(_step(action, names, write.value, write.sets, certain, write.runs))
+        for program in _PATH.findall(command):
+            if program not in files and not program.startswith(_NO_SCRIPTS):
+                steps += self._of_script(action, program, command)
+        return steps
+
+    def _located(self, command):
+        """The command with the folder of its program; None if udev does not find it."""
+        program = re.match(r"[ \t]*([^ \t]*)", command)
+        if not program.group(1) or program.group(1)[0] in "/\"'":
+            return command
+        for folder in PROGRAM_FOLDERS:
+            if self._reader.exists("%s/%s" % (folder, program.group(1))):
+                return "%s/%s" % (folder, command.lstrip(" \t"))
+        return None
+
+    def _of_file(self, action, write):
+        """The lines of a file of sysctl.d that the program is told to read."""
+        steps = []
+        for line in sysctl_d.parse(self._reader.text(write.file) or "", write.file)[0]:
+            key = scripts.name_of(line.key)
+            if key is not None and line.value is not None:
+                sets = sysctl_d.kernel_integer(line.value)
+                certain = action.certain and write.certain
+                step = _step(action, [key], line.value, sets, certain)
+                row = self._reader.text(write.file).split("\n")[line.line - 1]
+                steps.append(dict(step, path=printable(write.file), line=line.line, text=_text(row)))
+        return steps
+
+    def _of_script(self, action, path, command):
+        """A script that writes: with its arguments and variables, what it writes is not known."""
+        text = self._node.script(path)
+        if not text or not (text.startswith("#!") or command.startswith(path)):
+            return []
+        writes = commands.writes(text, interface=(), shell_text=True)
+        if not writes:
+            return []
+        number = writes[0].line or 1
+        step = _step(action, None, None, None, False)
+        return [dict(step, path=printable(path), line=number, text=_text(text.split("\n")[number - 1]))]
+
+    # writers
+
+    def _writers_of(self, token, line, path, events):
+        """The writers that one token of a rule makes."""
+        met, hits, certain = False, {}, {}
+        for glob, of_kinds in events:
+            for event in of_kinds:
+                met = met or id(token) in event.met
+                for action in event.immediate + event.run_list:
+                    if action.token is token and glob not in hits:
+                        hits[glob] = self._steps(action, event.name)
+                        certain[glob] = action.certain
+        if not hits:
+            return [] if met else self._of_other_event(token, line, path)
+        glob = next(iter([glob for glob, _events in events if glob in hits]))
+        name = devices.to_come(glob)
+        names = ["*"] if "*" in hits else [each for each, _events in events if each in hits]
+        missed = [each for each, _events in events if each not in hits]
+        not_on = [each for each in missed if devices.matches(devices.to_come(each), names)]
+        if "*" in hits:
+            not_on += list(devices.RESERVED)
+        found = []
+        for step in hits[glob]:
+            if step["runs"] == "systemd_sysctl" and step["names"] == [name]:
+                continue
+            of_interface = step["names"] and name in step["names"]
+            known = {
+                "names": names + [each for each in step["names"] if each != name] if of_interface else step["names"],
+                "not_on": not_on if of_interface else [],
+                "certain": step["certain"] and all(certain.values()),
+                "when": ["boot", "interface"],
+            }
+            found.append(_writer(step, **known))
+        return found
+
+    def _of_other_event(self, token, line, path):
+        """A rule for another subsystem (a module that is loaded) or action (a renamed interface)."""
+        name = devices.to_come("*")
+        of_net = not _excludes(line, "SUBSYSTEM", "net")
+        renamed = of_net and _excludes(line, "ACTION", "add") and _excludes(line, "ACTION", "remove")
+        event = udev_event.Event(name, None)
+        event.unknown = True
+        found = []
+        for step in self._steps(event.acting(path, token, False), name):
+            if step["names"] and name in step["names"]:
+                if renamed:
+                    names = {"names": ["*"], "not_on": list(devices.RESERVED)}
+                    found.append(_writer(step, certain=False, when=["interface"], **names))
+            else:
+                found.append(_writer(step, certain=False, when=["interface"] if renamed else ["boot"]))
+        return found
+
+
+def _excludes(line, key, subject):
+    return any(each.key == key and udev_event.matches(each, subject) is False for each in line.tokens)
+
+
+def _of_sysctl_key(action):
+    """SYSCTL{key}="value"."""
+    name = scripts.name_of(action.key)
+    if name is None or re.search(r"[*?\[]", name) or action.key.startswith(("-", "/proc/")):
+        return []  # no such file
+    if udev_event.UNKNOWN in name + action.value:
+        return [_step(action, None if udev_event.UNKNOWN in name else [name], None, None, False)]
+    sets = sysctl_d.kernel_integer(action.value)
+    return [] if sets is None else [_step(action, [name], action.value, sets, action.certain)]
+
+
+def _runs_shell(command):
+    words = command.split(None, 1)
+    return bool(words) and os.path.basename(words[0]) in _SHELLS
+
+
+def _reaches(step, name):
+    return step["names"] is None or any(devices.matches(each, step["names"]) for each in (name,) + devices.RESERVED)
+
+
+def _text(row):
+    return printable(row.strip()[: scripts.MAX_TEXT])
+
+
+def _place(action):
+    return {"path": printable(action.path), "line": action.token.line}
+
+
+def _step(action, names, value, sets, certain, runs=None):
+    place = dict(_place(action), text=_text(action.token.row))
+    return dict(place, names=names, value=value, sets=sets, certain=bool(certain), runs=runs)
+
+
+def _writer(step, **known):
+    members = {
+        "active": True,
+        "value": step["value"],
+        "sets": step["sets"],
+        "runs": step["runs"],
+        "names": step["names"],
+    }
+    members.update(known)
+    return scripts.writer("udev", step["path"], step["line"], step["text"], **members)
