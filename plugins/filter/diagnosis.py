@@ -83,9 +83,10 @@ _value:
       type: str
     state:
       description:
-        - V(healthy) where every reply is accepted now and later; V(at_risk) where the next pod, boot or
-          C(sysctl --system) will cut pods off; V(broken) where pods are cut off now; V(unknown) where that could not be
-          seen; V(no_cilium) where there is no Cilium; V(elsewhere) where the pod or address asked for is not here.
+        - V(healthy) where every reply is accepted now and later; V(at_risk) where the next pod, boot, restart of
+          systemd-sysctl or C(sysctl --system) will cut pods off, or where a writer makes that unknown.
+        - V(broken) where pods are cut off now; V(unknown) where that could not be seen; V(no_cilium) where there is no
+          Cilium; V(elsewhere) where the pod or address asked for is not here.
       type: str
     summary:
       description: The same in a sentence.
@@ -96,17 +97,22 @@ _value:
     stories:
       description:
         - One for each endpoint asked for or cut off, and for each of Cilium's filtered devices whose pod is not known.
-          Each has the endpoint's own fields (C(address), C(ipv6), C(pod), C(device), C(route_device), C(symmetric),
-          C(verdict), C(reason), C(leaves), C(namespace)); C(filter) (C(effective), C(own), C(all), C(decided_by));
-          C(filter_is_why); C(set_by), for each value that filters its C(key), C(value), C(path), C(line), C(text) and
-          C(by); and C(next) with C(pod), C(boot) and C(sysctl_system), each with the C(effective) value then, whether
-          the reply is C(dropped) then, and the C(lines) that decide.
+          Each has the endpoint's own fields (C(address), C(ipv6), C(pod), C(is_health), C(device), C(route_device),
+          C(symmetric), C(verdict), C(reason), C(leaves), C(namespace)); C(filter) (C(effective), C(own), C(all),
+          C(decided_by)); C(filter_is_why); C(set_by), for each value that filters its C(key), C(value), C(path),
+          C(line), C(text) and C(by); and C(next).
+        - C(next) has C(pod), C(boot), C(restart) (of systemd-sysctl) and C(sysctl_system). Each of these has the
+          C(effective) value once every writer has written, null if that is not known; whether the reply is C(dropped)
+          then; the C(lines) that decide, and all C(sources) (a line, another writer, or the C(agent)).
+        - C(ends) says that the agent ends the state by itself, after how many C(seconds), null if at its next start.
+          C(before) is what stands at boot until the agent has started. C(unknown) lists the places that may write it
+          and cannot be predicted.
       type: list
       elements: dict
     next:
       description:
-        - What a pod to come meets, as C(next) of a story; for C(sysctl_system), what the first of those meets that are
-          there and that a line cuts off.
+        - What a pod to come meets, as C(next) of a story; for C(restart) and C(sysctl_system), what the first of those
+          meets that are there and that a line cuts off.
       type: dict
     reload_on_add:
       description:
@@ -119,7 +125,8 @@ _value:
     cures:
       description:
         - Each with C(title), C(commands) and C(variables); empty where there is nothing to cure. Both cures, and before
-          them lines of other programs than the loaders that would undo the first; no cure that such a line undoes.
+          them whatever would override the first (another program's line, or a role that writes the kernel), with the
+          way out; no cure that such a line undoes.
       type: list
       elements: dict
     watch:
@@ -139,17 +146,18 @@ _value:
       elements: dict
 """
 
-import fnmatch
 import ipaddress
 import re
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.nodeward.cilium.plugins.plugin_utils import commands, facts_shape, horizons
+from ansible_collections.nodeward.cilium.plugins.module_utils import devices
+from ansible_collections.nodeward.cilium.plugins.plugin_utils import attribution, facts_shape, horizons, remediation
 
 SCHEMA = 1
 DROPPED = "dropped"
 ACCEPTED = "accepted"
 UNKNOWN = "unknown"
+HEALTH_DEVICE = "lxc_health"
 
 
 def diagnosis(rp_filter, routes, node="this node", pod="", address="", later=None, probes=None):
@@ -167,18 +175,17 @@ def diagnosis(rp_filter, routes, node="this node", pod="", address="", later=Non
         counts[endpoint["verdict"]] += 1
     told = [e for e in wanted if asked or _is_cut_off(e) or e["verdict"] == UNKNOWN and _is_of_interest(e, rp_filter)]
     stories = [_story(endpoint, rp_filter) for endpoint in told + suspects]
-    dropped_at = (
-        horizons.dropped_at_of(wanted) if wanted or asked else horizons.dropped_at_first(routes["endpoint_routes"])
-    )
+    dropped_at = horizons.dropped_at_of(wanted) if asked else horizons.dropped_at_next(routes, wanted)
     to_come = horizons.to_come(rp_filter, None, dropped_at)
-    # That run meets the devices that are there, of which one may have a line of its own.
-    present = [
-        horizons.to_come(rp_filter, each["device"], each["dropped_at"])["sysctl_system"]
-        for each in _one_of_each_sort(rp_filter, wanted)
-    ]
-    by_a_line = [each for each in present if each["dropped"] and each["lines"]]
-    to_come["sysctl_system"] = next(iter(by_a_line), to_come["sysctl_system"])
-    risks = [when for when, horizon in to_come.items() if horizon["dropped"]]
+    # These runs meet the devices that are there, of which one may have a line of its own.
+    for when, loaders in (("restart", ("unit", "systemd_sysctl")), ("sysctl_system", ("procps",))):
+        present = [
+            horizons.to_come(rp_filter, each["device"], horizons.dropped_at(each))[when]
+            for each in _one_of_each_sort(rp_filter, wanted, loaders)
+        ]
+        by_a_line = [each for each in present if each["dropped"] and each["lines"]]
+        to_come[when] = next(iter(by_a_line), to_come[when])
+    risks = [when for when, horizon in to_come.items() if horizon["dropped"] or horizons.is_unknown(horizon)]
     state = _state(rp_filter, routes, wanted, asked, cut_off, stories, risks)
     document = {
         "schema": SCHEMA,
@@ -199,7 +206,7 @@ def diagnosis(rp_filter, routes, node="this node", pod="", address="", later=Non
         ],
     }
     if state in ("broken", "at_risk", UNKNOWN) and _filter_is_why(stories):
-        document["cures"] = _cures(node, stories, *_writers(rp_filter, document))
+        document["cures"] = remediation.remediations(node, rp_filter, document)
     document["summary"] = _summary(document, routes, pod or address, len(cut_off), risks)
     return document
 
@@ -234,13 +241,13 @@ def _is_wanted(endpoint, pod, address):
     return True
 
 
-def _one_of_each_sort(rp_filter, endpoints):
+def _one_of_each_sort(rp_filter, endpoints, loaders):
     """Of a hundred endpoints those that differ in what is set for their devices, and in what that does to them."""
     sorts = {}
     for endpoint in endpoints:
         device = rp_filter["devices"].get(endpoint["device"])
         if device:
-            line = device["configured"]["procps"]
+            line = next((device["configured"][name] for name in loaders if device["configured"].get(name)), None)
             place = (line["path"], line["line"]) if line else None
             sorts.setdefault((device["running"], place, tuple(endpoint["dropped_at"] or ())), endpoint)
     return sorts.values()
@@ -264,6 +271,7 @@ def _suspects(rp_filter, endpoints):
             "address": None,
             "ipv6": None,
             "pod": None,
+            "is_health": name == HEALTH_DEVICE,
             "device": name,
             "peer": {"namespace": None},
             "route_device": None,
@@ -275,10 +283,10 @@ def _suspects(rp_filter, endpoints):
             "dropped_at": [1, 2],
         }
         for name, device in sorted(rp_filter["devices"].items())
-        if device["kind"] == "cilium"
+        if device["kind"] == devices.CILIUM
         and device["effective"]
         and name not in known
-        and not fnmatch.fnmatchcase(name, "cilium_*")
+        and not devices.matches(name, [devices.HOST_DEVICES])
     ]
 
 
@@ -298,6 +306,7 @@ def _story(endpoint, rp_filter):
         "address": endpoint["address"],
         "ipv6": endpoint["ipv6"],
         "pod": endpoint["pod"],
+        "is_health": _is_health(endpoint),
         "namespace": endpoint["peer"]["namespace"],
         "device": endpoint["device"],
         "route_device": endpoint["route_device"],
@@ -312,9 +321,14 @@ def _story(endpoint, rp_filter):
             "decided_by": _decided_by(every, device["running"]) if device else None,
         },
         "filter_is_why": filter_is_why,
-        "set_by": _set_by(rp_filter, endpoint["device"], device),
-        "next": horizons.to_come(rp_filter, endpoint["device"], endpoint["dropped_at"]),
+        "set_by": attribution.set_by(rp_filter, endpoint["device"], device),
+        "next": horizons.to_come(rp_filter, endpoint["device"], horizons.dropped_at(endpoint)),
     }
+
+
+def _is_health(endpoint):
+    """Whether it is Cilium's health endpoint; facts of an older version do not say."""
+    return bool(endpoint.get("is_health")) or endpoint["device"] == HEALTH_DEVICE
 
 
 def _decided_by(every, own):
@@ -322,47 +336,6 @@ def _decided_by(every, own):
     if every == own:
         return "both"
     return "own" if every is None or own > every else "all"
-
-
-def _set_by(rp_filter, name, device):
-    """Each value that filters the device, with the line that set it where one says so."""
-    found = []
-    if device and device["running"]:
-        found.append(_attribution(rp_filter, name, device["running"], device["configured"], is_device=True))
-    if rp_filter["all"]["running"]:
-        found.append(_attribution(rp_filter, "all", rp_filter["all"]["running"], rp_filter["all"]["configured"]))
-    return found
-
-
-def _attribution(rp_filter, name, value, configured, is_device=False):
-    rule = rp_filter["reload_on_add"]
-    line, by = configured["systemd_sysctl"], None
-    if line and line["value"] == value:
-        if is_device and rule:
-            by = "systemd-sysctl, which udev runs for every new device (%s:%d)" % (rule["path"], rule["line"])
-        else:
-            by = "systemd-sysctl, at boot and whenever its unit restarts"
-    else:
-        line = configured["procps"]
-        if line and line["value"] == value:
-            by = "procps, when someone called 'sysctl --system'"
-        elif is_device and not (configured["systemd_sysctl"] or line) and rp_filter["default"]["running"] == value:
-            line = rp_filter["default"]["configured"]["systemd_sysctl"] or rp_filter["default"]["configured"]["procps"]
-            line = line if line and line["value"] == value else None
-            by = "the value of 'default', with which a device begins"
-        else:
-            line = None
-            others = ", ".join("%s:%d (%s)" % (o["path"], o["line"], o["by"]) for o in rp_filter["other_writers"][:3])
-            by = "no line that a loader reads now; by hand, by another program, or by a line that is gone"
-            by += "; found on this node: %s" % others if others else ""
-    return {
-        "key": name,
-        "value": value,
-        "path": line["path"] if line else None,
-        "line": line["line"] if line else None,
-        "text": "%s = %s" % (line["key"], line["value"]) if line else None,
-        "by": by,
-    }
 
 
 # ---- the whole -------------------------------------------------------------------------------------------------------
@@ -385,7 +358,12 @@ def _state(rp_filter, routes, wanted, asked, cut_off, stories, risks):
     return "at_risk" if risks else "healthy"
 
 
-_WHEN = {"pod": "the next pod", "boot": "the next boot", "sysctl_system": "the next 'sysctl --system'"}
+_WHEN = {
+    "pod": "the next pod",
+    "boot": "the next boot",
+    "restart": "the next restart of systemd-sysctl",
+    "sysctl_system": "the next 'sysctl --system'",
+}
 
 
 def _summary(document, routes, wanted, cut_off, risks):
@@ -396,7 +374,6 @@ def _summary(document, routes, wanted, cut_off, risks):
         if "/" in wanted and routes["source"] in ("netns", "routes", None):
             return "no agent answers, so nothing tells the names of pods; give the address instead of %s" % wanted
         return "%s is not on this node, which has %s" % (wanted, _count(total, "endpoint"))
-    when = " and ".join(", ".join(_WHEN[risk] for risk in risks).rsplit(", ", 1))
     if state == "broken":
         if wanted:
             return "%s is cut off" % wanted
@@ -409,10 +386,32 @@ def _summary(document, routes, wanted, cut_off, risks):
     replies = "the kernel accepts the reply of %s" % (wanted or _everyone(document["endpoints"]))
     if state == "at_risk":
         now = replies + " now" if total else "Cilium is here and has no endpoint yet"
-        return "%s, but %s will cut %s off" % (now, when, "it" if wanted else "pods")
+        return "%s, but %s" % (now, _threats(document["next"], risks, "it" if wanted else "pods"))
     if not total:
         return "Cilium is here and has no endpoint yet"
-    return "healthy: %s now, after the next pod, the next boot and the next 'sysctl --system'" % replies
+    return "healthy: %s now, after %s" % (replies, _listed(_WHEN.values()))
+
+
+def _threats(to_come, risks, whom):
+    """What drops replies for good, what for a while, and what cannot be predicted, as clauses of a sentence."""
+    clauses = []
+    lasting = [when for when in risks if horizons.drops_for_long(to_come[when])]
+    if lasting:
+        clauses.append("%s will cut %s off" % (_listed(_WHEN[when] for when in lasting), whom))
+    passing = [when for when in risks if to_come[when]["dropped"] and when not in lasting]
+    if passing:
+        told = (_listed(_WHEN[when] for when in passing), whom, horizons.duration(to_come[passing[0]]["ends"]))
+        clauses.append("%s will cut %s off %s" % told)
+    unknown = [when for when in risks if not to_come[when]["dropped"]]
+    if unknown:
+        places = [horizons.place(place) for when in unknown for place in to_come[when]["unknown"]]
+        told = (_listed(_WHEN[when] for when in unknown), _listed(list(dict.fromkeys(places))[:3]))
+        clauses.append("what comes with %s is unknown: %s may write the filter" % told)
+    return "; ".join(clauses)
+
+
+def _listed(words):
+    return " and ".join(", ".join(words).rsplit(", ", 1))
 
 
 def _everyone(counts):
@@ -428,65 +427,6 @@ def _count(number, noun):
 def _filter_is_why(stories):
     # At risk: no story, and the filter is what threatens.
     return not stories or any(story["filter_is_why"] for story in stories)
-
-
-def _writers(rp_filter, document):
-    """(writers, is_theirs_alone): who filters pods past the loaders; and whether that alone will cut them off."""
-    writers = [each for some in horizons.past_the_loaders(rp_filter) for each in some if each["sets"]]
-    places = [(each["path"], each["line"]) for each in writers]
-    lines = [
-        (line["path"], line["line"]) in places
-        for horizon in document["next"].values()
-        if horizon["dropped"]
-        for line in horizon["lines"]
-        if line["value"]
-    ]
-    return writers, document["state"] == "at_risk" and bool(lines) and all(lines)
-
-
-def _cures(node, stories, writers, is_theirs_alone):
-    cures = [
-        {
-            "title": "take %(path)s:%(line)d out, or have it say 0: %(by)s sets the filter past both loaders" % writer,
-            "commands": [],
-            "variables": {},
-            "of": "",
-        }
-        for writer in writers
-    ]
-    if not is_theirs_alone:
-        cures.append(_exempting(node))
-    # With `all` on, endpoint routes cut nodes apart.
-    if not any(horizons.sets_all(writer) for writer in writers):
-        cures.append(_routing(stories))
-    return cures
-
-
-def _exempting(node):
-    return {
-        "title": "exempt Cilium's devices from the filter, and keep it on all others",
-        "commands": [
-            commands.playbook("harden", node, "--check --diff"),
-            commands.playbook("harden", node),
-        ],
-        "variables": {"rp_filter_state": "present"},
-        "of": "role nodeward.cilium.rp_filter",
-    }
-
-
-def _routing(stories):
-    recreate = sorted({commands.recreate(story["pod"]) for story in stories} - {""})[:1]
-    enable = "ansible-playbook -i INVENTORY nodeward.cilium.harden -e endpoint_routes_state=enabled"
-    return {
-        "title": "give every pod a route by its own device; agents, and then all pods, have to be made anew",
-        "commands": [
-            "%s --check --diff" % enable,
-            "%s -e endpoint_routes_restart=rolling" % enable,
-            *recreate,
-        ],
-        "variables": {"endpoint_routes_state": "enabled"},
-        "of": "role nodeward.cilium.endpoint_routes",
-    }
 
 
 def _watch(before, later, routes):
@@ -515,7 +455,13 @@ def _notes(rp_filter, routes):
             % (rule["family"], rule["table"], rule["chain"], rule["rule"])
         )
     for writer in rp_filter["other_writers"][:3]:
-        notes.append("%(by)s sets the filter too, past both loaders: %(path)s:%(line)d" % writer)
+        told = "%s sets the filter too, past both loaders: %s" % (writer["by"], horizons.place(writer))
+        notes.append(told + (" (it does not run now)" if writer.get("active") is False else ""))
+    for script in (rp_filter.get("scripts") or [])[:3]:
+        notes.append("a script mentions rp_filter, and nothing tells when it runs: %s" % horizons.place(script))
+    remark = horizons.without_agent(rp_filter)
+    if remark:
+        notes.append(remark)
     if rp_filter["reload_on_add"] is None:
         notes.append(
             "no rule of udev runs systemd-sysctl for a new device, which so keeps the value that it is made with"

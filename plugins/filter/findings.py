@@ -47,6 +47,7 @@ description:
   - V(RPF031), A host device of Cilium is filtered, or will be.
   - V(RPF032), What may decide the filter could not be read.
   - V(RPF033), A device that is not Cilium's is not filtered.
+  - V(RPF034), A restart of systemd-sysctl will filter Cilium's devices.
 positional: _input
 options:
   _input:
@@ -148,17 +149,17 @@ import shlex
 
 from ansible.errors import AnsibleFilterError
 from ansible_collections.nodeward.cilium.plugins.module_utils import devices, plan, sysctl_d
-from ansible_collections.nodeward.cilium.plugins.plugin_utils import facts_shape, horizons
-from ansible_collections.nodeward.cilium.plugins.plugin_utils.catalogue import CATALOGUE, DIAGNOSE, HARDEN, remedy
+from ansible_collections.nodeward.cilium.plugins.module_utils import horizons as prediction
+from ansible_collections.nodeward.cilium.plugins.plugin_utils import facts_shape, finding, horizons
+from ansible_collections.nodeward.cilium.plugins.plugin_utils import findings_to_come as coming
+from ansible_collections.nodeward.cilium.plugins.plugin_utils.catalogue import DIAGNOSE, HARDEN
 
 _FILTERING = [1, 2]
 _NAMED = 5  # devices in a text; the rest is a number
 _MOST_NAMES = 20  # in a command
 _TEMPLATE = re.compile(r"\{[{%#]")
 _COUNTERS = ("ip_reverse_path_filter", "in_martian_src")
-_LOADERS = (("systemd_sysctl", "RPF003"), ("procps", "RPF004"))
 _LOADER_NAMES = {"systemd_sysctl": "systemd-sysctl", "procps": "sysctl --system"}
-_LOSES = {"systemd_sysctl": "boot", "procps": "sysctl_system"}
 
 
 def findings(rp_filter, routes=None, before=None):
@@ -180,21 +181,21 @@ def findings(rp_filter, routes=None, before=None):
         known, more = facts_shape.sound_routes(routes)
         lacking += more
     found = []
-    for judge in (_of_devices, _of_times_to_come, _of_modes):
+    for judge in (_of_devices, coming.of_horizons, _of_modes, coming.of_other_writers):
         found.extend(judge(facts, known))
-    for judge in (_of_uplinks_to_come, _of_other_devices, _of_the_dropin, _of_lines, _of_other_writers, _of_loaders):
+    for judge in (coming.of_uplinks, _of_other_devices, _of_the_dropin, _of_lines, _of_loaders):
         found.extend(judge(facts))
     found.extend(_of_netfilter(facts, known))
     found.extend(_of_endpoints(known, facts["devices"]) if known else ())
     found.extend(_of_counters(facts["counters"], before))
     for entry in facts["unread"] + (known["unread"] if known and _has_cilium(facts, known) else []):
         rule_id = "RPF032" if entry.get("decides") else "RPF012"
-        unread = _finding(rule_id, entry["what"], "not read", _evidence(entry["why"]))
+        unread = finding.make(rule_id, entry["what"], "not read", finding.evidence(entry["why"]))
         if not facts_shape.needs_root(entry):
             unread["remedy"] = {"variable": "", "command": ""}
         found.append(unread)
     for path, times, instead in lacking:
-        found.append(_finding("RPF029", path, "lacking", _evidence("found %s" % instead, counter=times)))
+        found.append(finding.make("RPF029", path, "lacking", finding.evidence("found %s" % instead, counter=times)))
     return sorted(found, key=_order)
 
 
@@ -223,126 +224,60 @@ def _order(finding):
     )
 
 
-def _finding(rule_id, subject, observed, evidence, expected=None, severity=None):
-    rule = CATALOGUE[rule_id]
-    return {
-        "id": rule_id,
-        "severity": severity or rule.severity,
-        "title": rule.title,
-        "subject": subject,
-        "expected": rule.expected if expected is None else str(expected),
-        "observed": str(observed),
-        "evidence": evidence,
-        "why": rule.why,
-        "remedy": remedy(rule),
-        "reference": rule.reference,
-    }
-
-
-def _evidence(text, path=None, line=None, value=None, counter=None):
-    return {
-        "path": path,
-        "line": line,
-        "text": text,
-        "value": None if value is None else str(value),
-        "counter": counter,
-    }
-
-
-def _place(winner):
-    """A line of a file as evidence."""
-    text = "%s:%d %s = %s" % (winner["path"], winner["line"], winner["key"], winner["value"])
-    return _evidence(text, winner["path"], winner["line"], winner["value"])
-
-
-def _line_giving(configured, value):
-    """The line that gives a running value, where a loader reads one that does."""
-    for loader in ("systemd_sysctl", "procps"):
-        line = configured[loader]
-        if line and line["value"] == value:
-            return line
-    return None
-
-
-def _running(text, value, configured):
-    """A running value as evidence, with the line that gives it."""
-    line = _line_giving(configured, value)
-    if not line:
-        return _evidence(text, value=value)
-    return _evidence("%s; %s" % (text, _place(line)["text"]), line["path"], line["line"], value)
-
-
 # ---- what is there now -----------------------------------------------------------------------------------------------
 
 
 def _of_devices(facts, routes):
     every = facts["all"]
     everywhere = every["running"] or 0
-    dropped_at = _dropped_at(routes)
-    between_nodes, by_host_alone = _has_endpoint_routes(routes), _by_host_alone(routes)
+    dropped_at = coming.dropped_at(routes)
+    between_nodes, by_host_alone = coming.has_endpoint_routes(routes), coming.by_host_alone(routes)
     filters_one = False
     for name, device in facts["devices"].items():
         own, effective = device["running"], device["effective"]
         if device["kind"] == "cilium" and effective > 0:
-            hosts = _is_hosts(name)
+            hosts = coming.is_hosts(name)
             if min(effective, 2) not in dropped_at.get(name, _FILTERING):
                 continue
-            text = "its own value is %s, all is %s" % (own, every["running"])
-            evidence = _running(text, effective, (device if own >= everywhere else every)["configured"])
+            text = "its own value is %s, all is %s" % (own, finding.known(every["running"]))
+            if own < everywhere:
+                text += finding.ended(prediction.at(facts, name, prediction.NOW)["ends"])
+            evidence = finding.running_evidence(text, effective, (device if own >= everywhere else every)["configured"])
             if not (hosts and (between_nodes or by_host_alone)):
                 filters_one = True
-                yield _finding("RPF001", name, effective, evidence)
+                yield finding.make("RPF001", name, effective, evidence)
             elif own > 0:
-                yield _finding("RPF026" if between_nodes else "RPF031", name, effective, evidence)
+                yield finding.make("RPF026" if between_nodes else "RPF031", name, effective, evidence)
         elif device["kind"] == "uplink" and effective == 0:
             yield from _of_a_bare_uplink(name, facts)
     if everywhere > 0:
-        evidence = _running("net.ipv4.conf.all.rp_filter is %d" % everywhere, everywhere, every["configured"])
+        evidence = finding.running_evidence(
+            "net.ipv4.conf.all.rp_filter is %d" % everywhere, everywhere, every["configured"]
+        )
         if filters_one:
-            yield _finding("RPF005", "all", everywhere, evidence)
+            yield finding.make("RPF005", "all", everywhere, evidence)
         if between_nodes:
-            yield _finding("RPF026", "all", everywhere, evidence)
+            yield finding.make("RPF026", "all", everywhere, evidence)
 
 
 def _of_a_bare_uplink(name, facts):
-    text = "its own value is 0, all is %s" % facts["all"]["running"]
-    yield _with_loose(_finding("RPF007", name, 0, _evidence(text, value=0)), [name])
+    text = "its own value is 0, all is %s" % finding.known(facts["all"]["running"])
+    line = facts["devices"][name]["configured"]["systemd_sysctl"]
+    evidence = finding.evidence(text, value=0)
+    if line and line["value"] > 0:
+        # Something lowered it at run time.
+        evidence = finding.evidence("%s; %s gives it %s" % (text, horizons.place(line), line["value"]), value=0)
+    yield _with_loose(finding.make("RPF007", name, 0, evidence), [name])
     line = facts["all"]["configured"]["systemd_sysctl"]
     pinned = {each["name"] for each in (facts["dropin"] or {}).get("assignments", ())}
     if line and line["value"] == 0 and _is_ciliums(line["path"]) and name not in pinned:
-        yield _with_loose(_finding("RPF027", name, 0, _place(line)), [name])
-
-
-def _dropped_at(routes):
-    """Device → at which values a reply is dropped, for the devices of which that is known of every endpoint."""
-    values = {}
-    for endpoint in routes["endpoints"] if routes else ():
-        known = _FILTERING if endpoint["dropped_at"] is None else endpoint["dropped_at"]
-        values.setdefault(endpoint["device"], set()).update(known)
-    return values
-
-
-def _has_endpoint_routes(routes):
-    state = routes and routes["endpoint_routes"]
-    return bool(state and (state["agent"] or state["with_route"]))
-
-
-def _by_host_alone(routes):
-    """Whether the host is known to reach all its pods by its own device: then a filter there drops nothing."""
-    state = routes and routes["endpoint_routes"]
-    if not state or state["agent"] or state["with_route"]:
-        return False
-    return state["agent"] is False or state["without_route"] > 0
+        yield _with_loose(finding.make("RPF027", name, 0, finding.line_evidence(line)), [name])
 
 
 def _has_cilium(facts, routes):
     """Where the devices could not be read, it may be there."""
     kinds = {device["kind"] for device in facts["devices"].values()}
     return bool(devices.CILIUM in kinds or not kinds or routes["endpoints"])
-
-
-def _is_hosts(name):
-    return fnmatch.fnmatchcase(name, devices.HOST_DEVICES)
 
 
 def _is_ciliums(path):
@@ -353,10 +288,10 @@ def _of_endpoints(routes, known_devices):
     for endpoint in routes["endpoints"]:
         subject = endpoint["pod"] or endpoint["address"] or endpoint["device"] or "an endpoint"
         if endpoint["verdict"] == "dropped":
-            found = _finding("RPF006", subject, "dropped", _evidence(endpoint["reason"]))
+            found = finding.make("RPF006", subject, "dropped", finding.evidence(endpoint["reason"]))
         elif endpoint["leaves"]["verdict"] == "dropped":
-            evidence = _evidence(endpoint["leaves"]["reason"])
-            found = _finding("RPF006", subject, "dropped on the way to the world", evidence)
+            evidence = finding.evidence(endpoint["leaves"]["reason"])
+            found = finding.make("RPF006", subject, "dropped on the way to the world", evidence)
         else:
             continue
         device = known_devices.get(endpoint["device"])
@@ -370,10 +305,10 @@ def _of_endpoints(routes, known_devices):
             state["without_route"],
             state["with_route"] + state["without_route"],
         )
-        yield _finding("RPF022", "endpoint routes", text, _evidence(text, counter=state["without_route"]))
+        yield finding.make("RPF022", "endpoint routes", text, finding.evidence(text, counter=state["without_route"]))
     if state and state["agent"] is False and state["with_route"]:
         text = "%d of %d endpoints have a route" % (state["with_route"], state["with_route"] + state["without_route"])
-        yield _finding("RPF023", "endpoint routes", text, _evidence(text, counter=state["with_route"]))
+        yield finding.make("RPF023", "endpoint routes", text, finding.evidence(text, counter=state["with_route"]))
 
 
 def _of_counters(counters, before):
@@ -389,107 +324,7 @@ def _of_counters(counters, before):
         growth, since = (now, "since the reboot") if rebooted or now < then else (now - then, "since %d" % then)
         if growth > 0:
             text = "%s is %d, %d more %s" % (name, now, growth, since)
-            yield _finding("RPF021", name, "%d more" % growth, _evidence(text, value=now, counter=growth))
-
-
-# ---- what comes next -------------------------------------------------------------------------------------------------
-
-
-def _of_times_to_come(facts, routes):
-    every = facts["all"]
-    filters = _filters_to_come(facts, routes)
-    yield from _of_named_devices(facts, routes, filters)
-    for pattern, state in facts["patterns"].items():
-        # A filter on the host's own devices cuts nodes apart, whatever routes the pods have.
-        of_pods = not fnmatch.fnmatchcase(devices.HOST_DEVICE, pattern)
-        if not of_pods and _by_host_alone(routes):
-            yield from _of_host_devices_to_come(pattern, state["configured"])
-            continue
-        line = state["configured"]["systemd_sysctl"] if horizons.loads_new_devices(facts) else None
-        next_one = horizons.horizon(every["running"], None, 0, line, filters)
-        if next_one["effective"] > 0 and (next_one["dropped"] or not of_pods):
-            if line and line["value"] > 0:
-                evidence = _place(line)
-            else:
-                evidence = _running("all is %d" % every["running"], every["running"], every["configured"])
-            yield _finding("RPF002", pattern, next_one["effective"], evidence)
-        for loader, rule_id in _LOADERS:
-            # A device to come, as a run over all devices sees it once it is there.
-            lines = [state["configured"][loader], every["configured"][loader]]
-            lines = [decided for decided in lines if decided and decided["value"] > 0]
-            effective = max([decided["value"] for decided in lines] or [0])
-            if of_pods and min(effective, 2) not in filters:
-                continue
-            for decided in lines:
-                yield _finding(rule_id, pattern, decided["value"], _place(decided))
-
-
-def _of_named_devices(facts, routes, filters):
-    """Lines for devices of Cilium that are there, other than the line for all of their sort."""
-    dropped_at = _dropped_at(routes)
-    named = {}
-    for name, device in facts["devices"].items():
-        if device["kind"] != devices.CILIUM:
-            continue
-        of_the_sort = horizons.pattern_of(facts, name)["configured"]
-        own = {
-            loader: line
-            for loader, line in device["configured"].items()
-            if line and line["value"] > 0 and line != of_the_sort[loader]
-        }
-        if _is_hosts(name):
-            if _by_host_alone(routes):
-                yield from _of_host_devices_to_come(name, own)
-                continue
-        else:
-            drops = dropped_at.get(name, filters)
-            own = {loader: line for loader, line in own.items() if min(line["value"], 2) in drops}
-        for loader, rule_id in _LOADERS:
-            if loader in own:
-                line = own[loader]
-                key = (rule_id, horizons.pattern_name(facts, name), line["path"], line["line"], line["key"])
-                named.setdefault(key, (line, []))[1].append(name)
-    for (rule_id, pattern, *_place_of_it), (line, names) in named.items():
-        # Facts that lack their patterns name none.
-        subject = names[0] if len(names) == 1 or pattern is None else pattern
-        found = _finding(rule_id, subject, line["value"], _place(line))
-        found["remedy"]["command"] = HARDEN + " --extra-vars rp_filter_conflicts=disable"
-        if rule_id == "RPF003" and not _is_hosts(names[0]):
-            # A boot brings pods other devices.
-            found.update(severity="medium", observed="%s when systemd-sysctl.service restarts" % line["value"])
-        yield found
-
-
-def _of_host_devices_to_come(name, configured):
-    lines = [(_LOADER_NAMES[loader], configured.get(loader)) for loader, _rule_id in _LOADERS]
-    lines = [(loader, line) for loader, line in lines if line and line["value"] > 0]
-    if lines:
-        observed = ", ".join("%s under %s" % (line["value"], loader) for loader, line in lines)
-        yield _finding("RPF031", name, observed, _place(lines[0][1]))
-
-
-def _of_uplinks_to_come(facts):
-    for name, device in facts["devices"].items():
-        if device["kind"] != "uplink" or not device["effective"]:
-            continue
-        to_come = horizons.uplink_to_come(facts, name)
-        lost = {loader: to_come[when] for loader, when in _LOSES.items() if to_come[when]["value"] == 0}
-        if lost:
-            lines = [line for each in lost.values() for line in each["lines"]]
-            evidence = _place(lines[0]) if lines else _evidence("no line of a loader sets it", value=0)
-            when = " and ".join(_LOADER_NAMES[loader] for loader in lost)
-            yield _finding("RPF030", name, "0 under %s" % when, evidence)
-
-
-def _filters_to_come(facts, routes):
-    """At which values a pod to come is cut off."""
-    if routes and routes["endpoint_routes"]:
-        if routes["endpoints"]:
-            known = horizons.dropped_at_of(routes["endpoints"])
-        else:
-            known = horizons.dropped_at_first(routes["endpoint_routes"])
-        return _FILTERING if known is None else known
-    return _FILTERING
+            yield finding.make("RPF021", name, "%d more" % growth, finding.evidence(text, value=now, counter=growth))
 
 
 # ---- whose line ------------------------------------------------------------------------------------------------------
@@ -501,16 +336,18 @@ def _of_the_dropin(facts):
         return
     path = dropin["path"]
     if not dropin["present"]:
-        yield _finding("RPF016", path, "no file", _evidence("%s is not there" % path, path))
+        yield finding.make("RPF016", path, "no file", finding.evidence("%s is not there" % path, path))
     elif dropin["format"] is None:
         text = "%s has no header of nodeward.cilium.rp_filter" % path
-        yield _finding("RPF017", path, "somebody else's file", _evidence(text, path))
+        yield finding.make("RPF017", path, "somebody else's file", finding.evidence(text, path))
     elif dropin["intact"] is False:
-        yield _finding("RPF017", path, "other lines", _evidence("the digest in %s does not fit its lines" % path, path))
+        yield finding.make(
+            "RPF017", path, "other lines", finding.evidence("the digest in %s does not fit its lines" % path, path)
+        )
     elif dropin["intact"] is None or dropin["format"] != plan.FORMAT:
         text = "format %d%s" % (dropin["format"], ", without a digest" if dropin["intact"] is None else "")
-        evidence = _evidence("%s is of %s" % (path, text), path, value=dropin["format"])
-        yield _finding("RPF018", path, text, evidence, expected="format %d, with a digest" % plan.FORMAT)
+        evidence = finding.evidence("%s is of %s" % (path, text), path, value=dropin["format"])
+        yield finding.make("RPF018", path, text, evidence, expected="format %d, with a digest" % plan.FORMAT)
     if dropin["present"] and dropin["format"] is not None:
         yield from _of_what_beats(dropin, facts)
 
@@ -528,7 +365,9 @@ def _of_what_beats(dropin, facts):
     for (name, value), (line, loaders) in ((key[:2], entry) for key, entry in beaten.items()):
         exempts = name == "all" or name in facts["patterns"]
         observed = "%s under %s" % (line["value"], " and ".join(sorted(loaders)))
-        yield _finding("RPF014" if exempts else "RPF015", name, observed, _place(line), expected=value)
+        yield finding.make(
+            "RPF014" if exempts else "RPF015", name, observed, finding.line_evidence(line), expected=value
+        )
 
 
 def _deciders(name, facts):
@@ -549,7 +388,7 @@ def _of_lines(facts):
     if loader.get("version") == 245:
         for line in facts["globs_without_dash"]:
             if line["matches"] is not None and set(line["matches"]) <= {"cilium"}:
-                found = _finding("RPF019", line["key"], "no dash", _place(line))
+                found = finding.make("RPF019", line["key"], "no dash", finding.line_evidence(line))
                 # /etc/sysctl.d/99-sysctl.conf is a link of Debian's.
                 command = "sed --in-place --follow-symlinks '%ds/^/-/' %s" % (line["line"], shlex.quote(line["path"]))
                 yield dict(found, remedy={"variable": "", "command": command})
@@ -566,8 +405,8 @@ def _of_lines(facts):
                 winner["path"],
                 winner["line"],
             )
-            evidence = _evidence(text, line["first"]["path"], line["first"]["line"], line["value"])
-            yield _finding("RPF028", name, winner["value"], evidence, expected=line["value"])
+            evidence = finding.evidence(text, line["first"]["path"], line["first"]["line"], line["value"])
+            yield finding.make("RPF028", name, winner["value"], evidence, expected=line["value"])
 
 
 # ---- what else -------------------------------------------------------------------------------------------------------
@@ -581,10 +420,12 @@ def _of_modes(facts, routes):
     for name, device in facts["devices"].items() if mode else ():
         is_used = not options["devices"] or name in options["devices"]
         if is_used and device["kind"] == "uplink" and device["effective"] == 1:
-            yield _with_loose(_finding("RPF020", name, 1, _evidence("%s is on" % mode, value=1)), [name])
+            yield _with_loose(finding.make("RPF020", name, 1, finding.evidence("%s is on" % mode, value=1)), [name])
     marks = facts["source_marks"]
-    if options["l7_proxy"] and marks and marks["all"] and marks["default"]:
-        yield from _of_marked_devices(marks)
+    # Cilium installs the rule for the proxy's mark only if the proxy is on.
+    has_proxy = options["l7_proxy"] or options["l7_proxy"] is None and routes.get("proxy_rule")
+    if has_proxy and marks and marks["all"] and marks["default"]:
+        yield from _of_marked_devices(marks, None if options["l7_proxy"] else routes["proxy_rule"])
 
 
 def _mode_that_needs_loose(routes):
@@ -598,7 +439,7 @@ def _mode_that_needs_loose(routes):
     return "Cilium's egress gateway" if options["egress_gateway"] else routes["loosens_uplinks"]
 
 
-def _of_marked_devices(marks):
+def _of_marked_devices(marks, rule=None):
     every = marks["all"]
     if every["accept_local"]:
         return
@@ -610,7 +451,9 @@ def _of_marked_devices(marks):
     )
     if marked:
         text = "src_valid_mark without accept_local on %s (%d in all)" % (_some(marked), len(marked))
-        yield _finding("RPF025", "src_valid_mark", 1, _evidence(text, value=1, counter=len(marked)))
+        if rule:
+            text += "; the policy rule %s: fwmark %s lookup %s" % (rule["priority"], rule["mark"], rule["table"])
+        yield finding.make("RPF025", "src_valid_mark", 1, finding.evidence(text, value=1, counter=len(marked)))
 
 
 def _of_other_devices(facts):
@@ -621,7 +464,9 @@ def _of_other_devices(facts):
     )
     if bare:
         text = "%s (%d in all)" % (_some(bare), len(bare))
-        found = _finding("RPF033", "other devices", "%d at 0" % len(bare), _evidence(text, value=0, counter=len(bare)))
+        found = finding.make(
+            "RPF033", "other devices", "%d at 0" % len(bare), finding.evidence(text, value=0, counter=len(bare))
+        )
         uplinks = sorted(name for name, device in facts["devices"].items() if device["kind"] == devices.UPLINK)
         yield _with_loose(found, bare, uplinks + bare)
 
@@ -655,44 +500,12 @@ def _of_netfilter(facts, routes):
         if rule["ipv6_only"] and has_no_ipv6 or not any(_is_for(rule, name) for name in names):
             continue
         where = "%s %s %s" % (rule["family"], rule["table"], rule["chain"])
-        yield _finding("RPF008", where, "a rule", _evidence(rule["rule"]))
+        yield finding.make("RPF008", where, "a rule", finding.evidence(rule["rule"]))
 
 
 def _is_for(rule, name):
     is_meant = rule["only_on"] is None or devices.matches(name, rule["only_on"])
     return is_meant and not devices.matches(name, rule["not_on"])
-
-
-def _of_other_writers(facts):
-    if facts["reload_on_add"] is None:
-        yield _finding("RPF013", "udev", "none", _evidence("no rule in udev's folders calls systemd-sysctl"))
-    for writer in facts["other_writers"]:
-        text = "%s:%d %s" % (writer["path"], writer["line"], writer["text"])
-        evidence = _evidence(text, writer["path"], writer["line"], writer["value"])
-        filters = _filters_pods(writer, facts)
-        severity = "high" if filters else "medium" if filters is None or _takes_protection(writer, facts) else None
-        yield _finding("RPF009", writer["by"], writer["value"] or "a line", evidence, severity=severity)
-
-
-def _filters_pods(writer, facts):
-    """True, False, or None where it may be."""
-    names = {devices.to_come(pattern) for pattern in facts["patterns"]}
-    names.update(name for name, device in facts["devices"].items() if device["kind"] == devices.CILIUM)
-    if not writer["sets"] or writer["by"] == "networkmanager":
-        return False
-    if horizons.sets_all(writer) or any(horizons.sets_device(writer, name) for name in names):
-        return True
-    return None if any(horizons.may_set(writer, name) for name in names) else False
-
-
-def _takes_protection(writer, facts):
-    """Whether an uplink may be bare once it has run."""
-    return not writer["sets"] and any(
-        device["kind"] == devices.UPLINK
-        and horizons.may_set(writer, name)
-        and horizons.uplink_to_come(facts, name)["boot"]["value"] is None
-        for name, device in facts["devices"].items()
-    )
 
 
 def _of_loaders(facts):
@@ -701,13 +514,13 @@ def _of_loaders(facts):
             continue
         if loader["globs"] is False and not _harmless_without_globs(name, facts):
             text = "%s is of version %s" % (_LOADER_NAMES[name], loader["version"])
-            yield _finding("RPF011", name, "none", _evidence(text, value=loader["version"]))
+            yield finding.make("RPF011", name, "none", finding.evidence(text, value=loader["version"]))
         result = loader["unit_result"] or "success"
-        evidence = _evidence("systemd says %s, and as its result %s" % (loader["unit"], result), value=result)
+        evidence = finding.evidence("systemd says %s, and as its result %s" % (loader["unit"], result), value=result)
         if result == "start-limit-hit":
-            yield _finding("RPF024", "systemd-sysctl.service", result, evidence)
+            yield finding.make("RPF024", "systemd-sysctl.service", result, evidence)
         elif loader["unit"] == "failed" or result != "success":
-            yield _finding("RPF010", "systemd-sysctl.service", result, evidence)
+            yield finding.make("RPF010", "systemd-sysctl.service", result, evidence)
 
 
 def _harmless_without_globs(name, facts):

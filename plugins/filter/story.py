@@ -37,10 +37,18 @@ _value:
 import re
 import textwrap
 
+from ansible_collections.nodeward.cilium.plugins.plugin_utils import horizons
+
 WIDTH = 110
 MODES = {0: "off (0)", 1: "strict (1)", 2: "loose (2)"}
 MOST_ENDPOINTS = 20  # of one story; the JSON names all
 CULPRIT = ">> "
+HORIZONS = (
+    ("pod", "next pod"),
+    ("boot", "next boot"),
+    ("restart", "restart of systemd-sysctl"),
+    ("sysctl_system", "sysctl --system"),
+)
 
 
 def story(diagnosis):
@@ -94,7 +102,7 @@ def _endpoints(stories):
 def _name(each):
     if each["pod"]:
         return each["pod"]
-    if each["device"] == "lxc_health":
+    if each["is_health"]:
         return "Cilium's health endpoint"
     return "pod in %s" % each["namespace"] if each["namespace"] else "pod of unknown name"
 
@@ -145,21 +153,39 @@ def _anonymous(rows, each):
     return [(label, name.sub("{device}", text)) for label, text in rows]
 
 
-def _horizons(horizons, cut_off):
-    rows = []
-    for when, label in (("pod", "next pod"), ("boot", "next boot"), ("sysctl_system", "sysctl --system")):
-        horizon = horizons[when]
-        what = {True: cut_off, False: "fine", None: "value"}[horizon["dropped"]]
-        mode = MODES.get(horizon["effective"], horizon["effective"])
-        lines = ", ".join("%s:%d" % (line["path"], line["line"]) for line in horizon["lines"])
-        if lines:
-            why = "by " + lines
-        elif when != "sysctl_system" and not horizon["effective"]:
-            why = "as Cilium sets it; no line says otherwise"
-        else:
-            why = "as it is now; no line sets it"
-        rows.append((label, "%s: %s %s" % (what, mode, why)))
-    return rows
+def _horizons(to_come, cut_off):
+    return [(label, _horizon(to_come[when], when, cut_off)) for when, label in HORIZONS]
+
+
+def _horizon(horizon, when, cut_off):
+    """What is then, and why: "cut off: loose (2) by FILE:LINE"."""
+    mode = MODES.get(horizon["effective"], horizon["effective"])
+    unknown = ", ".join(horizons.place(place) for place in horizon["unknown"])
+    if horizon["effective"] is None:
+        told = "%s may write it" % unknown if unknown else "the running value could not be read"
+        what = {True: cut_off, False: "fine whatever is written", None: "unknown"}[horizon["dropped"]]
+        return "%s: %s" % (what, told)
+    what = {True: cut_off, False: "fine", None: "value"}[horizon["dropped"]]
+    if horizon["dropped"] and horizon["ends"]:
+        what += " " + horizons.duration(horizon["ends"])
+    told = "%s: %s %s" % (what, mode, _why(horizon, when))
+    before = horizon["before"]
+    if before and before["effective"]:
+        places = ", ".join(horizons.place(source) for source in before["sources"] if source["value"])
+        told += "; until the agent has started %s" % MODES.get(before["effective"], before["effective"])
+        told += " by %s" % places if places else ""
+    return told
+
+
+def _why(horizon, when):
+    sources = [source for source in horizon["sources"] if source["by"] != "agent"]
+    if sources:
+        return "by " + ", ".join(horizons.place(source) for source in sources)
+    if horizon["sources"]:
+        return "as the agent sets it"
+    if when in ("pod", "boot") and not horizon["effective"]:
+        return "as Cilium sets it; no line says otherwise"
+    return "as it is now; this sets neither it nor all" if when not in ("pod", "boot") else "as it is now"
 
 
 def _aligned(chain, stories):

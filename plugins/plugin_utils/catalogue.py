@@ -59,24 +59,28 @@ _RULES = (
         "rp_filter_state",
         HARDEN,
         _SYSCTL_D,
-        "The pod that starts next will be cut off, however well those that run are doing.",
-        "What a new device of this pattern gets is not 0: by a line that systemd-sysctl applies when udev calls it, or "
-        "by the running value of `all`. Left out where the pods' own routes make the filter harmless.",
-        _WINNER + " Without a line, the running value of `all`.",
+        "Replies of the pod that starts next will be dropped, although those of the present pods are accepted.",
+        "What a new interface of this pattern has once udev's rules and the network's configurator have run is not 0: "
+        "by a line, a unit or a rule, or by the running value of `all`. With a seen agent the pattern `cilium_*` is at "
+        "0, since the agent sets it after udev. Left out if the pods' own routes make the filter harmless. Of severity "
+        "medium if the agent ends it by itself, or if a writer cannot be predicted (observed: unknown).",
+        _WINNER + " Without a line, the running value of `all`. If unknown, the place that may write it.",
     ),
     Rule(
         "RPF003",
         "high",
         "The next boot will filter Cilium's devices",
-        "systemd-sysctl applies the line at boot and whenever its unit is restarted",
+        "the filter is on after each boot, once every writer has written",
         "0",
         "rp_filter_conflicts",
         HARDEN,
         _SYSCTL_D,
-        "The next boot, or a restart of systemd-sysctl.service, puts the filter on Cilium's devices.",
-        "The assignment that decides under systemd-sysctl, for a pattern of Cilium's devices, for one of them that is "
-        "there, or for `all`, is not 0. It is of severity medium where it is for devices of pods that are there alone.",
-        _WINNER,
+        "After the next boot the filter is on for Cilium's devices.",
+        "What stands after a boot, for a pattern of Cilium's devices or for `all`, is not 0. A seen agent sets `all` "
+        "and `cilium_*` to 0 when it starts, so with one only the interfaces of pods are reported. If no agent was "
+        "seen, the prediction is made without one, and the evidence says so. Of severity medium if a writer cannot be "
+        "predicted (observed: unknown).",
+        _WINNER + " If unknown, the place that may write it.",
     ),
     Rule(
         "RPF004",
@@ -90,8 +94,9 @@ _RULES = (
         "Whoever calls `sysctl --system`, as many installers and hardening roles do, puts the filter on Cilium's "
         "devices.",
         "The assignment that decides under procps, for a pattern of Cilium's devices, for one of them that is there, "
-        "or for `all`, is not 0.",
-        _WINNER,
+        "or for `all`, is not 0. If the agent ends that by itself (`all`, `cilium_*`), the finding says after how "
+        "long.",
+        _WINNER + " If unknown, the place that may write it.",
     ),
     Rule(
         "RPF005",
@@ -156,10 +161,12 @@ _RULES = (
         "",
         "",
         "systemd.network(5), ufw(8), tuned(8), NetworkManager.conf(5)",
-        "systemd-networkd, ufw, tuned or NetworkManager writes the filter too, and neither loader knows. Take the line "
-        "out there, or have it say what the drop-in says.",
-        "A line in one of their files sets it. It is of severity high where it filters `all` or a device of Cilium, "
-        "and medium where it may, or may take an uplink's protection. networkd's devices are those of `[Match]`.",
+        "Another program writes the filter too, and neither loader knows: systemd-networkd, NetworkManager, a rule of "
+        "udev, a unit, a timer or cron job, a hook of ifupdown or networkd-dispatcher, tuned, ufw. Take the line out "
+        "there, or have it set what the drop-in sets.",
+        "A line in one of their files sets it. It is of severity high if it decides that replies are dropped now, by "
+        "the next interface or after the next boot, and the agent does not end that. It is medium if it may do so, or "
+        "may take an uplink's protection, and low if its program does not run.",
         "Path, line and text of what sets it.",
     ),
     Rule(
@@ -378,8 +385,9 @@ _RULES = (
         "what goes through the L7 proxy is dropped. `accept_local` on the pods' devices mends it; for those to come "
         "write `-net.ipv4.conf.lxc*.accept_local = 1` to a file in sysctl.d.",
         "The agent's L7 proxy is on, and a pod's device, or `default` for those to come, has `src_valid_mark` (by "
-        "itself or by `all`) and not `accept_local`.",
-        "How many devices, and the first of them.",
+        "itself or by `all`) and not `accept_local`. If the agent's configuration cannot be seen, a policy rule for "
+        "the proxy's mark (0x200/0xf00) says that the proxy is on.",
+        "How many devices, and the first of them; the policy rule, if that is the evidence.",
     ),
     Rule(
         "RPF026",
@@ -447,10 +455,11 @@ _RULES = (
         "rp_filter_uplinks",
         HARDEN,
         _SYSCTL_D,
-        "The filter is on for a device by which packets enter the node, and the next boot, or the next `sysctl "
-        "--system`, turns it off.",
-        "The effective value of an uplink is not 0 now, and what a loader gives it (the larger of `all` and its own) "
-        "is. Left out for the boot where another program sets the filter too.",
+        "The filter is on for a device by which packets enter the node, and the next boot, a restart of "
+        "systemd-sysctl or the next `sysctl --system` turns it off.",
+        "The effective value of an uplink is not 0 now, and is 0 once every writer has written. The agent sets `all` "
+        "to 0 at each start, and from Cilium 1.16 every 10 minutes, which takes what an uplink has through `all`. Left "
+        "out if another program may set it.",
         _WINNER + " Without a line, that there is none.",
     ),
     Rule(
@@ -464,8 +473,8 @@ _RULES = (
         _CILIUM_ROUTES,
         "The filter is on for a device `cilium_*`, or the next one will get it. While the host reaches all pods by "
         "`cilium_host`, that drops nothing.",
-        "As for RPF001 to RPF004, for the devices `cilium_*` alone, where no endpoint has a route of its own and the "
-        "agent is not known to be configured for such routes.",
+        "As for RPF001 to RPF004 and RPF034, for the devices `cilium_*` alone, if no endpoint has a route of its own "
+        "and the agent is not known to be configured for such routes. With a seen agent they are at 0 after a boot.",
         "The device's own value and that of `all`, or path and line of the assignment that decides.",
     ),
     Rule(
@@ -495,6 +504,22 @@ _RULES = (
         "runtime. List it in `rp_filter_uplink_devices`, with the uplinks, to have it filtered.",
         "The effective value of such a device is 0. `lo` and dummies are left out, since no packet comes in by them.",
         "How many there are, and the first of them.",
+    ),
+    Rule(
+        "RPF034",
+        "medium",
+        "A restart of systemd-sysctl will filter Cilium's devices",
+        "it applies every line to every interface, those of the present pods too",
+        "0",
+        "rp_filter_conflicts",
+        HARDEN,
+        _SYSCTL_D,
+        "A restart of systemd-sysctl.service on the running node puts the filter on Cilium's devices. Package upgrades "
+        "and Cilium's own sysctlfix restart it.",
+        "What stands after a restart of the unit, for a pattern of Cilium's devices, for one of them that is there, or "
+        "for `all`, is not 0. The unit's drop-ins, conditions and credential count. If the agent ends that by itself "
+        "(`all`, `cilium_*`: within 10 minutes from Cilium 1.16, else at its next start), the finding says so.",
+        _WINNER + " If unknown, the place that may write it.",
     ),
 )
 

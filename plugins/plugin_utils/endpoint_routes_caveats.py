@@ -192,12 +192,16 @@ def filtered_now(rp_filter, with_routes, is_spared=lambda name: False):
 
 
 def filtered_later(rp_filter, with_routes):
-    """The same of devices to come and of the next boot, as "name value by file:line"."""
+    """The same of the next interface and the next boot, as "name value by file:line" or "name unknown, by place"."""
     found = []
     for pattern in sorted(name for name in rp_filter["patterns"] if _is_pods(name) is not with_routes):
         to_come = horizons.to_come(rp_filter, pattern, [1, 2])
-        for line in [line for when in ("pod", "boot") for line in to_come[when]["lines"] if line["value"]]:
-            found.append("%s %d by %s:%d" % (line["key"], line["value"], line["path"], line["line"]))
+        for horizon in (to_come["pod"], to_come["boot"]):
+            for source in horizon["sources"] if horizon["dropped"] else ():
+                if source["value"]:
+                    found.append("%s %d by %s" % (source["key"], source["value"], horizons.place(source)))
+            for source in horizon["unknown"] if horizons.is_unknown(horizon) else ():
+                found.append("%s unknown, by %s" % (source["key"], horizons.place(source)))
     return sorted(set(found))
 
 

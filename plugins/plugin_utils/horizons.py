@@ -1,201 +1,165 @@
 # Copyright (c) 2026, nodeward.cilium contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a pod's device meets at the next pod, the next boot and the next `sysctl --system`, from the facts. Pure."""
+"""Whether replies are dropped at each horizon, judged from the predicted states. Pure."""
 
 from __future__ import absolute_import, division, print_function
 
 __metaclass__ = type
 
-import fnmatch
-import itertools
+from ansible_collections.nodeward.cilium.plugins.module_utils import devices, horizons
 
-from ansible_collections.nodeward.cilium.plugins.module_utils import devices, sysctl_d
-
-_ANY = [0, 1, 2]
-_WEAKEST_FIRST = (0, 2, 1)
+#: The horizons of a document, and what each is called in the prediction.
+TO_COME = {
+    "pod": horizons.INTERFACE,
+    "boot": horizons.BOOT,
+    "restart": horizons.RESTART,
+    "sysctl_system": horizons.SYSCTL_SYSTEM,
+}
 
 
 def to_come(rp_filter, device, dropped_at):
-    """What a pod meets that is made anew (next pod, next boot), and what this one meets (sysctl --system)."""
-    new_device = line_for_new(rp_filter, device)
-    every, present = rp_filter["all"], rp_filter["devices"].get(device)
-    has_procps = rp_filter["loaders"]["procps"] is not None
-    procps_device = (present or pattern_of(rp_filter, device))["configured"]["procps"]
-    on_new, on_all = past_the_loaders(rp_filter, device)
-    own_line = _largest([new_device] + [_as_line(writer) for writer in on_new])
-    all_line = _largest([every["configured"]["systemd_sysctl"]] + [_as_line(writer) for writer in on_all])
+    """What a pod meets that is made again (next pod, next boot), and what this one meets (restart, sysctl --system)."""
+    pattern = horizons.pattern_name(rp_filter, device)
     return {
-        "pod": horizon(every["running"], None, 0, own_line, dropped_at),
-        # No line decides: the kernel boots with 0, and Cilium makes its devices with 0.
-        "boot": horizon(0, all_line, 0, own_line, dropped_at),
-        "sysctl_system": horizon(
-            every["running"],
-            every["configured"]["procps"] if has_procps else None,
-            present["running"] if present else new_device["value"] if new_device else 0,
-            procps_device if has_procps else None,
-            dropped_at,
-        ),
+        when: judged(rp_filter, _subject(rp_filter, device, pattern, when), horizon, dropped_at)
+        for when, horizon in TO_COME.items()
     }
 
 
-def past_the_loaders(rp_filter, device=None):
-    """Other programs that set a pod's device that comes, and those that set `all`."""
-    writers = rp_filter["other_writers"]
-    # networkd sees each new device; the others ran when it was not there yet, and `all` stays as they leave it.
-    name = device or devices.to_come(pattern_name(rp_filter, None) or devices.CILIUM_PATTERNS[0])
-    on_new = [writer for writer in writers if writer["by"] == "networkd" and sets_device(writer, name)]
-    return on_new, [writer for writer in writers if sets_all(writer)]
+def is_unknown(horizon):
+    """Whether it is not known if replies are dropped then, because of a writer that cannot be predicted."""
+    return horizon["dropped"] is None and bool(horizon["unknown"])
 
 
-def sets_all(writer):
-    """Whether another program than the loaders sets `all`. networkd knows devices alone."""
-    return writer["by"] != "networkd" and _names(writer, "all")
+def _subject(rp_filter, device, pattern, when):
+    """Of the present interface what a loader's run does to it; else the next one of its pattern."""
+    if when in ("restart", "sysctl_system") and device in rp_filter["devices"]:
+        return device
+    return pattern or device or "all"
 
 
-def _sets_default(writer):
-    """Whether it writes `default`, which reaches each device that nobody wrote before."""
-    return writer["by"] != "networkd" and _names(writer, "default")
-
-
-def sets_device(writer, name):
-    """Whether it sets the device for sure."""
-    return _names(writer, name) and not writer["narrowed"] and not devices.matches(name, writer["not_on"])
-
-
-def may_set(writer, name):
-    """Whether it may set what the device is filtered with."""
-    if writer["names"] is None or _names(writer, name):
-        return not devices.matches(name, writer["not_on"])
-    return sets_all(writer)
-
-
-def _names(writer, name):
-    return bool(writer["names"]) and devices.matches(name, writer["names"])
-
-
-def _as_line(writer):
-    """What another program sets, as if it were a loader's line; None where that is not known."""
-    if writer["sets"] is None:
-        return None
-    names = writer["names"] or ["DEVICE"]
-    key = "IPv4ReversePathFilter" if writer["by"] == "networkd" else sysctl_d.spell(sysctl_d.conf_key(names[0]))
-    return {"value": writer["sets"], "path": writer["path"], "line": writer["line"], "key": key}
-
-
-def _largest(lines):
-    """Of lines that are applied in an order that is not known, the one that filters most; None where there is none."""
-    return max((line for line in lines if line), key=lambda line: line["value"], default=None)
-
-
-def pattern_of(rp_filter, device):
-    """What is configured for devices to come, of the sort of this one."""
-    name = pattern_name(rp_filter, device)
-    return rp_filter["patterns"][name] if name else {"configured": {"systemd_sysctl": None, "procps": None}}
-
-
-def pattern_name(rp_filter, device):
-    """The pattern of Cilium's devices that stands for this one; None where there is none."""
-    patterns = sorted(rp_filter["patterns"])
-    matching = [name for name in patterns if device and fnmatch.fnmatchcase(device, name)]
-    return next(iter(matching + [name for name in patterns if name == devices.CILIUM_PATTERNS[0]] + patterns), None)
-
-
-def loads_new_devices(rp_filter):
-    """Whether udev runs systemd-sysctl for Cilium's new devices; where not, nobody touches what Cilium wrote."""
-    rule = rp_filter["reload_on_add"]
-    return bool(rule and not rule.get("cleared_by"))
-
-
-def line_for_new(rp_filter, device):
-    """The line that decides for a device to come."""
-    return pattern_of(rp_filter, device)["configured"]["systemd_sysctl"] if loads_new_devices(rp_filter) else None
-
-
-def horizon(every, every_line, own, own_line, dropped_at):
-    """What the kernel filters with then, by running values and the lines that replace them, and whether that drops."""
-    every = every_line["value"] if every_line else every or 0
-    own = own_line["value"] if own_line else own
-    effective = max(every, own)
+def judged(rp_filter, subject, horizon, dropped_at):
+    """A predicted state, and whether it drops replies: True, False, or None if that is not known."""
+    state = horizons.at(rp_filter, subject, horizon)
+    dropped = None
+    if dropped_at is not None:
+        drops = {min(value, 2) in dropped_at for value in state["possible"]}
+        dropped = next(iter(drops)) if len(drops) == 1 else None
+    effective = state["effective"]
     return {
         "effective": effective,
-        "dropped": None if dropped_at is None else min(effective, 2) in dropped_at,
-        "lines": [
-            line for line, value in ((own_line, own), (every_line, every)) if line and (value == effective or value)
-        ],
+        "dropped": dropped,
+        "lines": lines_of(state["sources"]) + lines_of(state["unknown"]),
+        "sources": state["sources"],
+        "ends": state["ends"] if state["ends"] and _is_over(state["ends"], dropped_at) else None,
+        "before": state["before"],
+        "unknown": state["unknown"] if dropped is None or effective is None else [],
     }
+
+
+def _is_over(ends, dropped_at):
+    """Whether nothing is dropped any more once the agent has reset what it resets."""
+    return dropped_at is None or min(ends["value"], 2) not in dropped_at
+
+
+def lines_of(sources):
+    """The sources that are a line of a file."""
+    return [
+        {key: source[key] for key in ("path", "line", "key", "value")}
+        for source in sources
+        if source["path"] and source["line"] and source["value"] is not None
+    ]
+
+
+def drops_for_long(horizon):
+    """Whether replies are dropped, and nothing ends that by itself."""
+    return bool(horizon["dropped"]) and horizon["ends"] is None
+
+
+def duration(ends):
+    """How long a state lasts that the agent ends, in words."""
+    if ends["seconds"] is None:
+        return "until the agent starts again"
+    minutes, seconds = divmod(ends["seconds"], 60)
+    return "for up to %s, until the agent resets it" % (
+        "%d minutes" % minutes if not seconds else "%d s" % ends["seconds"]
+    )
+
+
+def place(source):
+    """A source in words: file:line, or who it is."""
+    if not source["path"]:
+        return source["by"]
+    return "%s:%d" % (source["path"], source["line"]) if source["line"] else source["path"]
+
+
+def without_agent(rp_filter):
+    """The remark that the prediction is made without an agent; empty if one was seen or the facts do not say."""
+    agent = rp_filter.get("agent")
+    if not agent or agent["seen"]:
+        return ""
+    return "no agent was seen on this node: predicted without one"
+
+
+def dropped_at_next(routes, endpoints):
+    """The values at which the next pod's replies are dropped, judged by these endpoints; None: not known."""
+    if routes.get("ipv4") is False:
+        return []  # rp_filter is for IPv4 alone
+    return dropped_at_of(endpoints) if endpoints else dropped_at_first(routes["endpoint_routes"])
 
 
 def dropped_at_of(endpoints):
-    """At which values a pod to come is cut off, judged by those that are there."""
-    known = [endpoint["dropped_at"] for endpoint in endpoints if endpoint["dropped_at"] is not None]
+    """The values at which one of these endpoints' replies is dropped; None: not known."""
+    known = [values for values in map(dropped_at, endpoints) if values is not None]
     return sorted({value for values in known for value in values}) if known else None
 
 
+def dropped_at(endpoint):
+    """The values at which this endpoint's replies are dropped; none if it has IPv6 alone, None: not known."""
+    if has_ipv6_alone(endpoint):
+        return []
+    return endpoint["dropped_at"]
+
+
+def has_ipv6_alone(endpoint):
+    """Whether it has no IPv4 address, but an IPv6 one."""
+    return bool(endpoint["ipv6"]) and not endpoint["address"]
+
+
 def dropped_at_first(endpoint_routes):
-    """At which values the first pod is cut off: Cilium's devices have no address, so all hangs on its own route."""
+    """The values at which the first pod's replies are dropped: its interface has no address, so its route decides."""
     # What the agent is configured for holds for a pod to come, whatever those that were there have.
     has_route = endpoint_routes["agent"] if endpoint_routes["agent"] is not None else endpoint_routes["in_effect"]
     return [] if has_route else [1, 2]
 
 
 def uplink_to_come(rp_filter, name):
-    """What an uplink is filtered with after the next boot and the next `sysctl --system`: {value, lines} for each.
+    """An uplink after the next boot, a restart of systemd-sysctl and a `sysctl --system`.
 
-    Where other programs set it too, ``value`` is the weakest of what it may be, and None where that may be none.
+    For each {value, lines, sources}.
+
+    ``value`` is None if more than one is possible and off is one of them; else the weakest of those.
     """
-    every, device = rp_filter["all"], rp_filter["devices"][name]
-    # At boot a device begins with `default`, and without any line with 0.
-    own = device["configured"]["systemd_sysctl"] or rp_filter["default"]["configured"]["systemd_sysctl"]
-    at_boot = _of_lines((0, own), (0, every["configured"]["systemd_sysctl"]))
-    writers = [
-        writer
-        for writer in rp_filter["other_writers"]
-        if may_set(writer, name) or not device["configured"]["systemd_sysctl"] and _sets_default(writer)
-    ]
-    if writers:
-        possible = _possible(name, every["configured"]["systemd_sysctl"], own, writers)
-        matter = [writer for writer in writers if not _loosens(writer) or 1 in possible]
-        at_boot["lines"] += [line for line in (_as_line(writer) for writer in matter) if line]
-        at_boot["value"] = min(possible, key=_strength) if possible == {0} or 0 not in possible else None
-    return {
-        "boot": at_boot,
-        "sysctl_system": _of_lines(
-            (device["running"], device["configured"]["procps"]), (every["running"] or 0, every["configured"]["procps"])
-        ),
-    }
+    found = {}
+    for when in ("boot", "restart", "sysctl_system"):
+        state = horizons.at(rp_filter, name, TO_COME[when])
+        possible = {min(max(value, 0), 2) for value in state["possible"]}
+        value = min(possible, key=(0, 2, 1).index) if len(possible) == 1 or 0 not in possible else None
+        # Once the agent has reset `all`, what the uplink has through it is gone.
+        if when != "boot" and value and state["ends"] and state["ends"]["seconds"] is not None:
+            value = min(value, state["ends"]["value"], key=(0, 2, 1).index)
+        sources = state["sources"] + [place for place in state["unknown"] if place not in state["sources"]]
+        found[when] = {"value": value, "lines": lines_of(sources), "sources": sources}
+    return found
 
 
-def _possible(name, every, own, writers):
-    """What an uplink may be filtered with once all have run, in an order that is not known."""
-    of_all, of_own = [_value(every)], [_value(own)]
-    for writer in writers:
-        if _loosens(writer):
-            continue
-        sets = _ANY if writer["sets"] is None else [writer["sets"]]
-        if sets_all(writer):
-            of_all += sets
-        if not sets_all(writer) or _names(writer, name):
-            of_own += sets
-    possible = {max(values) for values in itertools.product(of_all, of_own)}
-    return possible | {2} if 1 in possible and any(_loosens(writer) for writer in writers) else possible
+def pod_subjects(rp_filter):
+    """The patterns of pods' interfaces: all but that of Cilium's host interfaces."""
+    return [name for name in rp_filter["patterns"] if not horizons.is_hosts(rp_filter, name)]
 
 
-def _loosens(writer):
-    """NetworkManager's connectivity checks make a strict device loose, and leave any other as it is."""
-    return writer["by"] == "networkmanager" and writer["sets"] == 2
-
-
-def _strength(value):
-    return _WEAKEST_FIRST.index(min(max(value, 0), 2))
-
-
-def _value(line):
-    return line["value"] if line else 0
-
-
-def _of_lines(*values):
-    """The larger of values, each replaced by its line where there is one, with the lines that give it."""
-    values = [(line["value"] if line else running, line) for running, line in values]
-    largest = max(value for value, _line in values)
-    return {"value": largest, "lines": [line for value, line in values if line and value == largest]}
+def cilium_names(rp_filter):
+    """The next interface of each pattern, and Cilium's present ones."""
+    names = {devices.to_come(pattern) for pattern in rp_filter["patterns"]}
+    return names | {name for name, device in rp_filter["devices"].items() if device["kind"] == devices.CILIUM}

@@ -91,17 +91,18 @@ node1: 1 of 1 endpoint is cut off
 
    kube-system/coredns-113   10.0.0.113   lxc3c160d6c7aa0
 
-   route            the host reaches it by cilium_host; its reply arrives on lxc3c160d6c7aa0
-   filter           loose (2) on lxc3c160d6c7aa0: its own value (all is 0)
-   verdict          dropped: the filter is loose (2) on lxc3c160d6c7aa0, which has no IPv4 address, and the
-                    route back leaves by cilium_host
-   to the world     dropped as well
->> set by           /usr/lib/sysctl.d/50-default.conf:26   net.ipv4.conf.*.rp_filter = 2
-                    by systemd-sysctl, which udev runs for every new device
-                    (/usr/lib/udev/rules.d/99-systemd.rules:72)
-   next pod         cut off: loose (2) by /usr/lib/sysctl.d/50-default.conf:26
-   next boot        cut off: loose (2) by /usr/lib/sysctl.d/50-default.conf:26
-   sysctl --system  cut off: loose (2) by /usr/lib/sysctl.d/50-default.conf:26
+   route                      the host reaches it by cilium_host; its reply arrives on lxc3c160d6c7aa0
+   filter                     loose (2) on lxc3c160d6c7aa0: its own value (all is 0)
+   verdict                    dropped: the filter is loose (2) on lxc3c160d6c7aa0, which has no IPv4 address,
+                              and the route back leaves by cilium_host
+   to the world               dropped as well
+>> set by                     /usr/lib/sysctl.d/50-default.conf:26   net.ipv4.conf.*.rp_filter = 2
+                              by systemd-sysctl, which udev runs for every new device
+                              (/usr/lib/udev/rules.d/99-systemd.rules:72)
+   next pod                   cut off: loose (2) by /usr/lib/sysctl.d/50-default.conf:26
+   next boot                  cut off: loose (2) by /usr/lib/sysctl.d/50-default.conf:26
+   restart of systemd-sysctl  cut off: loose (2) by /usr/lib/sysctl.d/50-default.conf:26
+   sysctl --system            cut off: loose (2) by /usr/lib/sysctl.d/50-default.conf:26
 
    Cure 1: exempt Cilium's devices from the filter, and keep it on all others
      $ ansible-playbook -i INVENTORY nodeward.cilium.harden --limit node1 --check --diff
@@ -127,8 +128,8 @@ def test_the_story_of_the_fault():
 def test_a_healthy_node_takes_one_line():
     _document, lines = told(filter_facts({LXC: 0}, EXEMPT), route_facts(endpoint(verdict="accepted"), unread=[UNREAD]))
     assert lines == [
-        "node1: healthy: the kernel accepts the reply of its one endpoint now, after the next pod, the next boot and "
-        "the next 'sysctl --system'"
+        "node1: healthy: the kernel accepts the reply of its one endpoint now, after the next pod, the next boot, the "
+        "next restart of systemd-sysctl and the next 'sysctl --system'"
     ]
 
 
@@ -136,10 +137,10 @@ def test_well_now_but_not_after_the_next_pod():
     document, lines = told(filter_facts({LXC: 0}), route_facts(endpoint(verdict="accepted")))
     assert document["state"] == "at_risk"
     assert lines[0] == (
-        "node1: the kernel accepts the reply of its one endpoint now, but the next pod, the next boot and "
-        "the next 'sysctl --system' will cut pods off"
+        "node1: the kernel accepts the reply of its one endpoint now, but the next pod, the next boot, "
+        "the next restart of systemd-sysctl and the next 'sysctl --system' will cut pods off"
     )
-    assert "   next pod         pods are cut off: loose (2) by /usr/lib/sysctl.d/50-default.conf:26" in lines
+    assert "   next pod                   pods are cut off: loose (2) by /usr/lib/sysctl.d/50-default.conf:26" in lines
     assert [cure["variables"] for cure in document["cures"]] == [
         {"rp_filter_state": "present"},
         {"endpoint_routes_state": "enabled"},
@@ -159,7 +160,7 @@ def test_no_cilium():
 
 
 class TestNoEndpointYet:
-    DEVICES = {"devices": {"cilium_host": {"kind": "cilium", "effective": 0}}}
+    DEVICES = {"devices": {"cilium_host": {"kind": "cilium", "running": 0, "effective": 0, "configured": configured()}}}
 
     @staticmethod
     def routes(**changes):
@@ -169,12 +170,22 @@ class TestNoEndpointYet:
     def test_the_glob_waits_for_the_first_pod(self):
         document, lines = told(filter_facts() | self.DEVICES, self.routes())
         assert document["state"] == "at_risk"
-        assert document["next"]["pod"] == {"effective": 2, "dropped": True, "lines": [GLOB]}
+        assert document["next"]["pod"] == {
+            "effective": 2,
+            "dropped": True,
+            "lines": [GLOB],
+            "sources": [{"by": "systemd-sysctl", **GLOB}],
+            "ends": None,
+            "before": None,
+            "unknown": [],
+        }
         assert lines[0] == (
-            "node1: Cilium is here and has no endpoint yet, but the next pod, the next boot and "
-            "the next 'sysctl --system' will cut pods off"
+            "node1: Cilium is here and has no endpoint yet, but the next pod, the next boot, "
+            "the next restart of systemd-sysctl and the next 'sysctl --system' will cut pods off"
         )
-        assert "   next pod         pods are cut off: loose (2) by /usr/lib/sysctl.d/50-default.conf:26" in lines
+        assert (
+            "   next pod                   pods are cut off: loose (2) by /usr/lib/sysctl.d/50-default.conf:26" in lines
+        )
 
     def test_without_the_glob_all_is_well(self):
         document, lines = told(filter_facts(line=None) | self.DEVICES, self.routes())
@@ -210,7 +221,7 @@ def test_without_root():
     assert document["state"] == "unknown"
     assert lines[0] == "node1: it could not be seen whether 1 pod is cut off"
     assert "   pod of unknown name   address unknown   lxc3c160d6c7aa0" in lines
-    assert ">> set by           /usr/lib/sysctl.d/50-default.conf:26   net.ipv4.conf.*.rp_filter = 2" in lines
+    assert ">> set by                     /usr/lib/sysctl.d/50-default.conf:26   net.ipv4.conf.*.rp_filter = 2" in lines
     assert lines[-3:] == [
         "   Not seen:",
         "     /run/cilium.sock: permission denied; the socket is for root only (become)",
@@ -224,10 +235,10 @@ def test_all_decides():
     facts["all"] = {"running": 1, "configured": configured(ALL, ALL)}
     facts["devices"][LXC]["effective"] = 1
     document, lines = told(facts, route_facts(endpoint()))
-    assert "   filter           strict (1) on lxc3c160d6c7aa0: because of all (its own is 0)" in lines
-    assert ">> set by           /etc/sysctl.conf:3   net.ipv4.conf.all.rp_filter = 1" in lines
-    assert "                    by systemd-sysctl, at boot and whenever its unit restarts" in lines
-    assert "   next boot        cut off: strict (1) by /etc/sysctl.conf:3" in lines
+    assert "   filter                     strict (1) on lxc3c160d6c7aa0: because of all (its own is 0)" in lines
+    assert ">> set by                     /etc/sysctl.conf:3   net.ipv4.conf.all.rp_filter = 1" in lines
+    assert "                              by systemd-sysctl, at boot and whenever its unit restarts" in lines
+    assert "   next boot                  cut off: strict (1) by /etc/sysctl.conf:3" in lines
     assert document["stories"][0]["filter"]["decided_by"] == "all"
 
 
@@ -252,7 +263,10 @@ UFW = {
     "narrowed": False,
     "not_on": [],
 }
-NOBODY = "no line that a loader reads now; by hand, by another program, or by a line that is gone"
+NOBODY = "no line of a loader and no known writer; whoever wrote it may write it again"
+
+
+OVERRIDDEN = "whoever wrote this line, %s: the kernel was written with it as well"
 
 
 @pytest.mark.parametrize(
@@ -265,9 +279,21 @@ NOBODY = "no line that a loader reads now; by hand, by another program, or by a 
         (
             EXEMPT,
             None,
-            {"other_writers": [UFW]},
+            {"other_writers": [dict(UFW, names=["lxc*"])]},
             None,
             NOBODY + "; found on this node: /etc/ufw/sysctl.conf:5 (ufw)",
+        ),
+        (EXEMPT, None, {"other_writers": [UFW]}, None, NOBODY),
+        (EXEMPT, None, {"other_writers": [dict(UFW, names=["lxc*"], sets=2)]}, UFW["path"], "ufw, past both loaders"),
+        (EXEMPT, None, {"lines": [GLOB]}, GLOB["path"], OVERRIDDEN % "overridden at boot by %s:9" % EXEMPT["path"]),
+        (None, None, {"lines": [GLOB]}, GLOB["path"], "the value of 'default', with which a device begins"),
+        (EXEMPT, None, {"lines": [ALL, dict(GLOB, value=1)]}, None, NOBODY),
+        (
+            EXEMPT,
+            None,
+            {"scripts": [{"path": "/usr/local/sbin/tune", "line": 2, "text": "…"}]},
+            None,
+            NOBODY + "; found on this node: /usr/local/sbin/tune:2 (a script)",
         ),
     ],
 )
@@ -280,8 +306,9 @@ def test_who_set_it(systemd, procps, changes, path, by):
 
 def test_the_next_device_without_udevs_rule_keeps_ciliums_value():
     document, lines = told(filter_facts(reload_on_add=None), route_facts(endpoint()))
-    assert document["next"]["pod"] == {"effective": 0, "dropped": False, "lines": []}
-    assert "   next pod         fine: off (0) as Cilium sets it; no line says otherwise" in lines
+    expected = {"effective": 0, "dropped": False, "lines": [], "sources": []}
+    assert document["next"]["pod"] == dict(expected, ends=None, before=None, unknown=[])
+    assert "   next pod                   fine: off (0) as Cilium sets it; no line says otherwise" in lines
 
 
 @pytest.mark.parametrize(
@@ -311,13 +338,13 @@ def test_endpoints_with_one_story_share_it():
     assert len(document["stories"]) == 31
     assert len([line for line in lines if line.startswith(">>")]) == 2
     assert "   and 10 more" in lines
-    assert "   route            the host reaches it by cilium_host; its reply arrives on its device" in lines
+    assert "   route                      the host reaches it by cilium_host; its reply arrives on its device" in lines
 
 
 def test_a_device_whose_name_begins_anothers():
     pair = [endpoint(1, "lxc1", route_device="lxc12"), endpoint(2, "lxc2", route_device="lxc12")]
     _document, lines = told(filter_facts({"lxc1": 2, "lxc2": 2}), route_facts(*pair))
-    assert "   route            the host reaches it by lxc12; its reply arrives on its device" in lines
+    assert "   route                      the host reaches it by lxc12; its reply arrives on its device" in lines
 
 
 def test_names_do_not_write_to_the_terminal():
@@ -501,3 +528,165 @@ def test_what_differs_between_endpoints_is_seen_of_each(pattern, every, first, s
         endpoints.append(endpoint(number, device=device, verdict="accepted", dropped_at=dropped_at))
     assert not diagnosis(facts, route_facts(endpoints[0]))["next"]["sysctl_system"]["dropped"]
     assert diagnosis(facts, route_facts(*endpoints))["next"]["sysctl_system"]["dropped"]
+
+
+# ---- horizons, and who writes ----------------------------------------------------------------------------------------
+
+AGENT = {"seen": True, "by": "socket", "answers": True, "version": "1.20.0", "reconciles_after": 600}
+NO_AGENT = {"seen": False, "by": None, "answers": False, "version": None, "reconciles_after": None}
+CIS = {"value": 1, "path": "/etc/sysctl.d/90-cis.conf", "line": 3, "key": "net.ipv4.conf.all.rp_filter"}
+
+
+def baseline(agent, line=CIS):
+    """Of a node with a CIS baseline that sets `all`, and no glob."""
+    facts = filter_facts({LXC: 0}, None, agent=agent)
+    facts["all"]["configured"] = configured(line, line)
+    return facts
+
+
+def test_what_the_agent_ends_is_told_with_how_long_it_lasts():
+    document, lines = told(baseline(AGENT), route_facts(endpoint(verdict="accepted")))
+    assert document["state"] == "at_risk"
+    assert lines[0] == (
+        "node1: the kernel accepts the reply of its one endpoint now, but the next restart of systemd-sysctl and "
+        "the next 'sysctl --system' will cut pods off for up to 10 minutes, until the agent resets it"
+    )
+    assert document["next"]["boot"]["dropped"] is False
+    ends = {"by": "agent", "value": 0, "seconds": 600}
+    assert [document["next"][when]["ends"] for when in ("boot", "restart", "sysctl_system")] == [None, ends, ends]
+    text = "\n".join(lines)
+    for expected in (
+        "next pod                   fine: off (0)",
+        "next boot                  fine: off (0) as the agent sets it; until the agent has started strict (1) by "
+        "/etc/sysctl.d/90-cis.conf:3",
+        "restart of systemd-sysctl  pods are cut off for up to 10 minutes, until the agent resets it: strict (1) by "
+        "/etc/sysctl.d/90-cis.conf:3",
+        "sysctl --system            pods are cut off for up to 10 minutes, until the agent resets it: strict (1) by",
+    ):
+        assert " ".join(expected.split()) in " ".join(text.split()), text
+
+
+def test_without_an_agent_the_boot_drops_replies_and_the_remark_says_so():
+    document, lines = told(baseline(NO_AGENT), route_facts(endpoint(verdict="accepted")))
+    assert document["next"]["boot"]["dropped"] is True
+    assert "   Note: no agent was seen on this node: predicted without one" in lines
+    assert not [line for line in told(baseline(AGENT), route_facts(endpoint()))[1] if "no agent was seen" in line]
+    assert not [line for line in told(baseline(None), route_facts(endpoint()))[1] if "no agent was seen" in line]
+
+
+def test_masked_rules_leave_the_next_pod_and_boot_right_and_a_restart_is_not():
+    facts = filter_facts({LXC: 0}, GLOB, reload_on_add=None)
+    document, _lines = told(facts, route_facts(endpoint(verdict="accepted")))
+    dropped = {when: horizon["dropped"] for when, horizon in document["next"].items()}
+    assert dropped == {"pod": False, "boot": False, "restart": True, "sysctl_system": True}
+    assert document["state"] == "at_risk"
+
+
+def writer(**changes):
+    known = {
+        "by": "unit", "path": "/etc/systemd/system/x.service", "line": 4, "text": "ExecStart=/x", "unit": "x.service",
+        "names": ["all"], "value": "1", "sets": 1, "certain": True, "narrowed": False, "not_on": [], "runs": None,
+        "when": ["boot"], "active": True,
+    }  # fmt: skip
+    return dict(known, **changes)
+
+
+def test_a_writer_that_cannot_be_predicted_is_never_healthy():
+    script = writer(path="/etc/networkd-dispatcher/up", line=2, names=None, value=None, sets=None, certain=False,
+                    when=["interface"], by="networkd-dispatcher", unit=None)  # fmt: skip
+    facts = filter_facts({LXC: 0}, EXEMPT, other_writers=[script], agent=AGENT)
+    document, lines = told(facts, route_facts(endpoint(verdict="accepted")))
+    assert document["state"] == "at_risk"
+    assert "what comes with the next pod and the next boot is unknown: /etc/networkd-dispatcher/up:2" in lines[0]
+    assert "   next pod                   unknown: /etc/networkd-dispatcher/up:2 may write it" in lines
+    assert document["next"]["pod"]["unknown"][0]["path"] == "/etc/networkd-dispatcher/up"
+    idle = dict(script, active=False)
+    facts = filter_facts({LXC: 0}, EXEMPT, other_writers=[idle], agent=AGENT)
+    assert told(facts, route_facts(endpoint(verdict="accepted")))[0]["state"] == "healthy"
+
+
+TUNED = writer(by="tuned", path="/etc/tuned/profiles/k8s-node/tuned.conf", line=6, unit="tuned.service",
+               text="net.ipv4.conf.all.rp_filter=1")  # fmt: skip
+
+
+def test_a_running_value_of_another_writer_is_named_and_its_way_out_comes_first():
+    facts = filter_facts({LXC: 0}, None, other_writers=[TUNED])
+    facts["all"]["running"] = 1
+    facts["devices"][LXC]["effective"] = 1
+    document, lines = told(facts, route_facts(endpoint()))
+    (culprit,) = document["stories"][0]["set_by"]
+    assert (culprit["path"], culprit["line"]) == (TUNED["path"], 6)
+    assert culprit["by"] == "tuned (tuned.service), past both loaders"
+    titles = [cure["title"] for cure in document["cures"]]
+    assert titles[0].startswith(TUNED["path"] + ":6 ")
+    assert "reapply_sysctl=1" in titles[0]
+    assert titles[1].startswith("exempt Cilium's devices")
+    assert len(titles) == 2, "with `all` on, endpoint routes cut nodes apart"
+    assert any(line.startswith(">> set by") and TUNED["path"] + ":6" in line for line in lines)
+
+
+@pytest.mark.parametrize("by, sets, harden", [("udev", 1, False), ("networkd", 2, False)])
+def test_harden_is_not_offered_for_what_it_does_not_hold_against(by, sets, harden):
+    network = writer(by=by, path="/etc/systemd/network/zz.network", line=7, names=["*"], sets=sets, when=["interface"],
+                     text="IPv4ReversePathFilter=loose")  # fmt: skip
+    facts = filter_facts({LXC: 0}, EXEMPT, other_writers=[network], agent=AGENT)
+    if by == "udev":
+        step = {"runs": None, "sets": sets, "value": "1", "certain": True, "names": None, "text": "x"}
+        facts["patterns"]["lxc*"]["on_add"] = [dict(step, path=network["path"], line=7)]
+    document, _lines = told(facts, route_facts(endpoint(verdict="accepted")))
+    assert document["state"] == "at_risk"
+    assert document["cures"][0]["title"].startswith("/etc/systemd/network/zz.network:7 ")
+    assert any("rp_filter_state" in cure["variables"] for cure in document["cures"]) is harden
+
+
+def test_a_line_that_a_role_wrote_into_the_kernel_too_is_named_with_the_role_s_variable():
+    line = {"value": 1, "path": "/etc/sysctl.d/90-dev-sec.conf", "line": 14, "key": "net.ipv4.conf.all.rp_filter"}
+    dropin = dict(EXEMPT, key="net.ipv4.conf.all.rp_filter", line=21)
+    facts = filter_facts({LXC: 0}, EXEMPT, lines=[line, dropin], agent=AGENT)
+    facts["all"] = {"running": 1, "configured": configured(dropin, dropin)}
+    facts["devices"][LXC]["effective"] = 1
+    document, lines = told(facts, route_facts(endpoint()))
+    (culprit,) = document["stories"][0]["set_by"]
+    assert (culprit["path"], culprit["line"]) == ("/etc/sysctl.d/90-dev-sec.conf", 14)
+    assert "overridden at boot by %s:21" % EXEMPT["path"] in culprit["by"]
+    assert document["cures"][0]["title"].startswith("in sysctl_overwrite, the variable of the role os_hardening")
+    assert document["cures"][1]["variables"] == {"rp_filter_state": "present"}
+    assert ">> set by                     /etc/sysctl.d/90-dev-sec.conf:14   net.ipv4.conf.all.rp_filter = 1" in lines
+    assert not [line for line in lines if "no line" in line]
+
+
+def test_a_running_value_of_no_line_and_no_writer_may_come_again():
+    facts = filter_facts({LXC: 0}, None)
+    facts["all"]["running"] = 2
+    facts["devices"][LXC]["effective"] = 2
+    document, lines = told(facts, route_facts(endpoint()))
+    assert document["stories"][0]["set_by"][0]["path"] is None
+    assert "whoever wrote it may write it again" in " ".join(" ".join(lines).split())
+
+
+@pytest.mark.parametrize("line, is_later", [
+    (dict(CIS, path="/etc/sysctl.d/999-sysctl-aks.conf"), True), (dict(CIS, path="/etc/sysctl.d/zz.conf"), True),
+    (dict(CIS, path="/etc/sysctl.d/90-cis.conf"), False), (dict(CIS, path="/etc/sysctl.conf"), True),
+])  # fmt: skip
+def test_harden_is_offered_with_what_makes_it_last(line, is_later):
+    facts = filter_facts({LXC: 0}, None)
+    facts["all"] = {"running": 1, "configured": configured(None, line)}
+    facts["devices"][LXC]["effective"] = 1
+    cure = told(facts, route_facts(endpoint()))[0]["cures"][0]
+    assert all(("-e rp_filter_conflicts=disable" in command) is is_later for command in cure["commands"])
+    assert ("%(path)s:%(line)d" % line in cure["title"]) is is_later
+
+
+def test_the_health_endpoint_is_called_so_whatever_its_interface():
+    health = {"pod": None, "is_health": True}
+    _document, lines = told(filter_facts({"lxc9": 2}), route_facts(endpoint(4, "lxc9", **health)))
+    assert any(line.startswith("   Cilium's health endpoint") for line in lines)
+
+
+def test_a_unit_that_is_masked_is_not_said_to_be_set_by_no_line():
+    facts = filter_facts({LXC: 0}, GLOB, reload_on_add=None)
+    unit = {"state": "masked", "path": "/etc/systemd/system/systemd-sysctl.service", "line": None, "text": None}
+    facts["loaders"]["systemd_sysctl"]["unit_file"] = unit
+    _document, lines = told(facts, route_facts(endpoint(verdict="accepted")))
+    assert "   restart of systemd-sysctl  fine: off (0) as it is now; this sets neither it nor all" in lines
+    assert not [line for line in lines if "no line sets it" in line]

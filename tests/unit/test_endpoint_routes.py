@@ -125,7 +125,7 @@ def host(node, runs=False, filtered=None, endpoints=(), later=None, name=None, h
                 if name != "all"
             },
             "patterns": {"lxc*": {"configured": configured}, "cilium_*": {"configured": configured}},
-            "loaders": {"procps": None},
+            "loaders": {"systemd_sysctl": {"version": 257}, "procps": None},
             "reload_on_add": {"path": "/usr/lib/udev/rules.d/99-systemd.rules", "line": 72, "cleared_by": None},
             "other_writers": [],
         },

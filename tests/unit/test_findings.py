@@ -132,6 +132,11 @@ ROUTES = {
 EVIDENCE = {"path": (str, type(None)), "line": (int, type(None)), "text": str, "value": (str, type(None))}
 
 
+AGENT = {"seen": True, "by": "socket", "answers": True, "version": "1.20.0", "reconciles_after": 600}
+NO_AGENT = {"seen": False, "by": None, "answers": False, "version": None, "reconciles_after": None}
+BARE_UPLINK = device("uplink", 0, configured=both({**LINE, "path": "/etc/sysctl.d/70-tke.conf"}))
+
+
 def changed(document, changes):
     """A copy with the member at each dotted path (a tuple) set, or taken out where the value is `...`."""
     document = copy.deepcopy(document)
@@ -186,6 +191,7 @@ WITH_ROUTES = {
     },
     ("endpoints", 0, "dropped_at"): [],
 }
+ROUTED_ALSO = {("endpoint_routes", "with_route"): 1, ("endpoint_routes", "agent"): None}
 L7 = {("agent_options", "l7_proxy"): True}
 STRICT_UPLINK = {("devices", "eth0"): device("uplink", 1, configured=both(ours("eth0", 19, 2)))}
 LOADER = ("loaders", "systemd_sysctl")
@@ -229,13 +235,13 @@ RAISED = {
         {("patterns", "lxc*", "configured", "systemd_sysctl"): LINE, ("dropin", "assignments"): []},
         {},
         None,
-        [("RPF002", "lxc*"), ("RPF003", "lxc*")],
+        [("RPF002", "lxc*"), ("RPF003", "lxc*"), ("RPF034", "lxc*")],
     ),
     "RPF003": (
         {("all", "configured", "systemd_sysctl"): LINE, ("dropin", "assignments"): []},
         {},
         None,
-        [("RPF003", "lxc*")],
+        [("RPF003", "lxc*"), ("RPF034", "lxc*")],
     ),
     "RPF004": (
         {("patterns", "lxc*", "configured", "procps"): LINE, ("dropin", "assignments"): []},
@@ -306,7 +312,7 @@ RAISED = {
         },
         {},
         None,
-        [("RPF002", "lxc*"), ("RPF003", "lxc*"), ("RPF028", "lxc*")],
+        [("RPF002", "lxc*"), ("RPF003", "lxc*"), ("RPF028", "lxc*"), ("RPF034", "lxc*")],
     ),
     "RPF029": ({("dropin",): ...}, {}, None, [("RPF029", "rp_filter.dropin")]),
     "RPF030": (
@@ -318,6 +324,17 @@ RAISED = {
     "RPF031": ({("devices", "cilium_host"): device("cilium", 2)}, {}, None, [("RPF031", "cilium_host")]),
     "RPF032": ({("unread",): [{**UNREAD, "decides": True}]}, {}, None, [("RPF032", "x")]),
     "RPF033": ({("devices", "docker0"): device("other", 0)}, {}, None, [("RPF033", "other devices")]),
+    # udev's rule is masked, so the next interface and the next boot are right.
+    "RPF034": (
+        {
+            ("patterns", "lxc*", "configured", "systemd_sysctl"): LINE,
+            ("reload_on_add",): None,
+            ("dropin", "assignments"): [],
+        },
+        {},
+        None,
+        [("RPF013", "udev"), ("RPF034", "lxc*")],
+    ),
 }
 
 # What is near to a finding and is none.
@@ -357,6 +374,14 @@ NOT_RAISED = {
     "RPF031": ({("devices", "cilium_host"): device("cilium", 2)}, {("endpoint_routes", "agent"): True}, None),
     "RPF032": ({("unread",): [UNREAD]}, {}, None),
     "RPF033": ({("devices", "lo"): device("other", 0)}, {}, None),
+    "RPF034": (
+        {
+            ("all", "configured", "systemd_sysctl"): LINE,
+            LOADER + ("unit_file",): {"state": "masked", "path": "/etc/x.service", "line": None, "text": None},
+        },
+        {},
+        None,
+    ),
 }
 
 
@@ -409,7 +434,7 @@ def evidence(rule_id, *arguments, **options):
     return next(finding["evidence"] for finding in judge(*arguments, **options) if finding["id"] == rule_id)
 
 
-@pytest.mark.parametrize("rule_id", ["RPF002", "RPF003", "RPF004"])
+@pytest.mark.parametrize("rule_id", ["RPF002", "RPF003", "RPF004", "RPF034"])
 def test_a_time_to_come_names_the_line(rule_id):
     facts, routes, before, _expected = RAISED[rule_id]
     assert evidence(rule_id, facts, routes, before) == {
@@ -437,20 +462,20 @@ def test_all_filters_what_comes_before_there_is_cilium():
     assert told(facts, routes=None) == [("RPF002", "cilium_*"), ("RPF002", "lxc*")]
     facts["patterns", "lxc*", "configured"] = both(LINE)
     assert [entry for entry in told(facts, routes=None) if entry[1] == "lxc*"] == [
-        *(("RPF002", "lxc*"), ("RPF003", "lxc*"), ("RPF004", "lxc*")),
+        *(("RPF002", "lxc*"), ("RPF003", "lxc*"), ("RPF004", "lxc*"), ("RPF034", "lxc*")),
     ]
 
 
 def test_a_first_pod_is_judged_by_what_the_agent_is_configured_for():
     facts = {("patterns", "lxc*", "configured"): both(LINE), ("dropin", "assignments"): []}
     no_pod = {("endpoints",): [], ("endpoint_routes", "without_route"): 0}
-    assert len(told(facts, no_pod)) == 3
+    assert len(told(facts, no_pod)) == 4
     assert told(facts, {**no_pod, ("endpoint_routes", "agent"): True}) == []
 
 
 def test_with_endpoint_routes_the_host_s_own_devices_count_in_times_to_come():
     facts = {("patterns", "cilium_*", "configured"): both(LINE), ("dropin", "assignments"): []}
-    assert [entry[0] for entry in told(facts, WITH_ROUTES)] == ["RPF002", "RPF003", "RPF004"]
+    assert [entry[0] for entry in told(facts, WITH_ROUTES)] == ["RPF002", "RPF003", "RPF004", "RPF034"]
 
 
 def test_with_endpoint_routes_all_cuts_nodes_apart():
@@ -493,7 +518,7 @@ def test_host_devices_to_come_name_both_loaders():
     facts = {("patterns", "cilium_*", "configured"): lines, ("dropin", "assignments"): []}
     (found,) = judge(facts)
     assert (found["id"], found["subject"]) == ("RPF031", "cilium_*")
-    assert found["observed"] == "2 under systemd-sysctl, 1 under sysctl --system"
+    assert found["observed"] == "2 after a boot, 2 after a restart of systemd-sysctl, 1 after sysctl --system"
     assert (found["evidence"]["path"], found["evidence"]["line"]) == (LINE["path"], 26)
 
 
@@ -506,16 +531,17 @@ def test_an_uplink_that_loses_its_protection_later():
     zero = {**LATER, "value": 0}
     eth0 = ("devices", "eth0", "configured")
     kept = both(ours("eth0", 19, 2))
-    assert lost({eth0: {**kept, "procps": zero}}) == [("eth0", "0 under sysctl --system", zero["path"])]
-    assert lost({eth0: {**kept, "systemd_sysctl": zero}}) == [("eth0", "0 under systemd-sysctl", zero["path"])]
+    assert lost({eth0: {**kept, "procps": zero}}) == [("eth0", "0 after sysctl --system", zero["path"])]
+    by_systemd = "0 after a boot, after a restart of systemd-sysctl"
+    assert lost({eth0: {**kept, "systemd_sysctl": zero}}) == [("eth0", by_systemd, zero["path"])]
     # A value that somebody wrote by hand does not outlive the boot, unless `default` gives it again.
     assert lost({eth0: NONE}) == []
     bare = {eth0: NONE, ("default", "configured"): NONE}
-    assert lost(bare) == [("eth0", "0 under systemd-sysctl", DROPIN)]
-    assert lost({**bare, ("all", "configured"): NONE}) == [("eth0", "0 under systemd-sysctl", None)]
+    assert lost(bare) == [("eth0", "0 after a boot", DROPIN)]
+    assert lost({**bare, ("all", "configured"): NONE}) == [("eth0", "0 after a boot", None)]
     # networkd or the like may set it.
     assert lost({**bare, ("other_writers",): [{**WRITER, "names": None}]}) == []
-    assert lost({**bare, ("other_writers",): [WRITER]}) == [("eth0", "0 under systemd-sysctl", DROPIN)]
+    assert lost({**bare, ("other_writers",): [WRITER]}) == [("eth0", "0 after a boot", DROPIN)]
     assert lost({eth0: both(zero), ("all", "configured"): both(LATER)}) == []
 
 
@@ -534,19 +560,144 @@ def test_a_rule_of_netfilter_counts_where_it_is_for_pods(rule, routes, raised):
 
 
 @pytest.mark.parametrize("names, sets, severity", [
-    (["all"], 1, "high"), (["lxc*"], 2, "high"), (["lxc1"], 1, "high"), (["*"], 1, "high"), (["default"], 1, "low"),
+    # At boot no pod has an interface yet, which it would write.
+    (["all"], 1, "high"), (["lxc*"], 2, "low"), (["lxc1"], 1, "low"), (["*"], 1, "high"), (["default"], 1, "low"),
     (["eth0"], 1, "low"), (None, 1, "medium"), (["docker0"], None, "low"),
     # eth0 is pinned, and the kernel uses the larger of both.
     (["all"], 0, "low"), (["eth0"], 0, "medium"), (["eth0"], None, "medium"), (None, None, "medium"),
 ])  # fmt: skip
 def test_what_sets_it_past_the_loaders_is_as_severe_as_what_it_does(names, sets, severity):
-    (found,) = judge({("other_writers",): [{**WRITER, "names": names, "sets": sets}]})
-    assert (found["id"], found["severity"]) == ("RPF009", severity)
+    (found,) = of_writers([{**WRITER, "names": names, "sets": sets}])
+    assert found["severity"] == severity
+
+
+def of_writers(writers, changes=(), routes=(), **options):
+    found = judge({("other_writers",): writers, **dict(changes)}, routes, **options)
+    return [each for each in found if each["id"] == "RPF009"]
+
+
+@pytest.mark.parametrize("writer, agent, severity", [
+    ({"names": ["lxc*"], "when": ["interface"]}, None, "high"),
+    ({"names": ["lxc*"], "when": ["interface"]}, AGENT, "high"),
+    # The agent starts after it and sets `all` to 0.
+    ({"names": ["all"], "when": ["boot"]}, AGENT, "low"), ({"names": ["all"], "when": ["boot"]}, None, "high"),
+    ({"names": ["all"], "when": ["boot"], "active": False}, None, "low"),
+    ({"names": ["all"], "when": ["periodic"]}, AGENT, "medium"),
+    ({"names": None, "sets": None, "value": None, "certain": False, "when": ["interface"]}, AGENT, "medium"),
+    ({"names": None, "sets": None, "value": None, "active": False, "when": ["interface"]}, AGENT, "low"),
+])  # fmt: skip
+def test_another_writer_is_as_severe_as_the_drop_that_it_decides(writer, agent, severity):
+    (found,) = of_writers([{**WRITER, "by": "unit", **writer}], {("agent",): agent})
+    assert found["severity"] == severity
+
+
+def test_a_writer_whose_value_drops_replies_now_is_of_high_severity_until_the_agent_ends_it():
+    writer = {**WRITER, "by": "tuned", "names": ["all"], "when": ["boot"]}
+    running = {**all_filters(), ("all", "configured"): NONE}
+    assert [each["severity"] for each in of_writers([writer], running)] == ["high"]
+    assert [each["severity"] for each in of_writers([writer], {**running, ("agent",): AGENT})] == ["low"]
+
+
+@pytest.mark.parametrize("writer, expected", [
+    ({"names": ["lxc*"], "sets": None, "value": None, "certain": False, "when": ["interface"]},
+     [("RPF002", "unknown"), ("RPF003", "unknown")]),
+    ({"names": ["lxc*"], "when": ["interface"]}, [("RPF002", "1"), ("RPF003", "1")]),
+    ({"names": ["lxc*"], "sets": 0, "value": "0", "certain": False, "when": ["interface"]}, []),
+])  # fmt: skip
+def test_a_writer_that_cannot_be_predicted_makes_the_horizon_unknown_and_is_named(writer, expected):
+    facts = {("other_writers",): [{**WRITER, "by": "unit", "unit": "x.service", **writer}], ("agent",): AGENT}
+    found = [each for each in judge(facts) if each["id"] in ("RPF002", "RPF003")]
+    assert [(each["id"], each["observed"]) for each in found] == expected
+    for each in found:
+        assert (each["evidence"]["path"], each["evidence"]["line"]) == ("/etc/ufw/sysctl.conf", 3)
+        assert each["severity"] == ("medium" if each["observed"] == "unknown" else "high")
+        assert each["remedy"]["command"].endswith("nodeward.cilium.diagnose"), "harden does not hold against it"
+
+
+CIS = {**LATER, "path": "/etc/sysctl.d/90-cis.conf", "key": plan.key("all")}
+
+
+def test_what_the_agent_ends_by_itself_is_not_high():
+    facts = {("all", "configured"): both(CIS), ("dropin", "assignments"): []}
+    with_agent = judge({**facts, ("agent",): AGENT})
+    told_of = [(each["id"], each["severity"], each["observed"]) for each in with_agent]
+    for_minutes = "1 for up to 10 minutes, until the agent resets it"
+    assert told_of == [("RPF004", "medium", for_minutes), ("RPF034", "medium", for_minutes)]
+    old = judge({**facts, ("agent",): {**AGENT, "version": "1.15.0", "reconciles_after": None}})
+    assert {each["observed"] for each in old} == {"1 until the agent starts again"}
+    without = judge({**facts, ("agent",): NO_AGENT})
+    assert [(each["id"], each["severity"]) for each in without] == [
+        ("RPF003", "high"), ("RPF004", "medium"), ("RPF034", "medium"),
+    ]  # fmt: skip
+    remark = "; no agent was seen on this node: predicted without one"
+    assert all(each["evidence"]["text"].endswith(remark) for each in without)
+    assert [each["id"] for each in judge(facts)] == ["RPF003", "RPF004", "RPF034"]
+
+
+def test_with_endpoint_routes_the_agent_keeps_its_host_interfaces_at_0():
+    facts = {("patterns", "cilium_*", "configured"): both(LINE), ("dropin", "assignments"): [], ("agent",): AGENT}
+    found = judge(facts, WITH_ROUTES)
+    assert [(each["id"], each["severity"]) for each in found] == [("RPF004", "medium"), ("RPF034", "medium")]
+    assert all("for up to 10 minutes" in each["observed"] for each in found)
+
+
+def test_all_that_filters_now_is_told_with_what_the_agent_does():
+    (found,) = [each for each in judge({**all_filters(), ("agent",): AGENT}) if each["id"] == "RPF002"]
+    assert (found["severity"], found["observed"]) == ("medium", "1 for up to 10 minutes, until the agent resets it")
+    assert [each["severity"] for each in judge(all_filters()) if each["id"] == "RPF002"] == ["high"]
+    text = evidence("RPF001", {**all_filters(), ("agent",): AGENT})["text"]
+    assert text == "its own value is 0, all is 1; for up to 10 minutes, until the agent resets it"
+
+
+def test_an_uplink_loses_at_each_boot_what_it_has_through_all():
+    facts = {**all_filters(), ("devices", "eth0"): device("uplink", 0, 1), ("default", "configured"): NONE}
+    facts.update({("all", "configured"): both(CIS), ("dropin", "assignments"): []})
+    assert "RPF030" not in dict(told(facts))
+    (found,) = [each for each in judge({**facts, ("agent",): AGENT}) if each["id"] == "RPF030"]
+    assert found["observed"].startswith("0 after a boot")
+    assert found["evidence"]["text"] == "the agent sets all to 0 when it starts, and no line gives it a value"
+
+
+IPV6_POD = {
+    **ENDPOINT, "address": None, "ipv6": "fd00::1", "verdict": "unknown", "dropped_at": None,
+    "leaves": {"device": None, "verdict": "unknown", "reason": "it has no IPv4 address"},
+}  # fmt: skip
+
+
+def test_a_pod_with_ipv6_alone_is_not_dropped_by_the_filter():
+    facts = {("devices", "lxc1"): device("cilium", 2, configured=both(LINE)), ("dropin", "assignments"): []}
+    facts["patterns", "lxc*", "configured"] = both(LINE)
+    routes = {("endpoints",): [IPV6_POD]}
+    assert told(facts, routes) == []
+    document = diagnosis(changed(HEALTHY, facts), changed(ROUTES, routes))
+    assert document["state"] == "healthy"
+    assert "None" not in json.dumps(document["summary"])
+    assert ("RPF001", "lxc1") in told(facts, {("endpoints",): [{**IPV6_POD, "ipv6": None}]})
+
+
+@pytest.mark.parametrize("own", [0, 2])
+def test_no_text_says_none(own):
+    facts = {("all", "running"): None, ("devices", "lxc1"): device("cilium", own), ("devices", "eth0"): BARE_UPLINK}
+    assert not [each for each in judge(facts) if "None" in each["evidence"]["text"] + each["observed"]]
+
+
+RULE_2004 = {"priority": 9, "mark": "0x200/0xf00", "table": 2004}
+
+
+@pytest.mark.parametrize("l7_proxy, rule, raised", [
+    (None, RULE_2004, True), (None, None, False), (False, RULE_2004, False), (True, None, True),
+])  # fmt: skip
+def test_a_policy_rule_for_the_proxys_mark_is_evidence_of_the_proxy(l7_proxy, rule, raised):
+    routes = {("proxy_rule",): rule, ("agent_options", "l7_proxy"): l7_proxy}
+    found = judge({("source_marks", "all", "src_valid_mark"): 1}, routes)
+    assert [each["id"] for each in found] == (["RPF025"] if raised else [])
+    if raised and not l7_proxy:
+        assert found[0]["evidence"]["text"].endswith("; the policy rule 9: fwmark 0x200/0xf00 lookup 2004")
 
 
 def test_networkd_s_names_are_devices():
     writer = {**WRITER, "by": "networkd", "names": ["all", "en*"]}
-    (found,) = judge({("other_writers",): [writer]})
+    (found,) = of_writers([writer])
     assert found["severity"] == "low"
     for more, severity in (
         ({"names": ["l*"]}, "high"),
@@ -555,10 +706,11 @@ def test_networkd_s_names_are_devices():
         ({"names": ["*"], "not_on": ["lxc*"]}, "high"),
         ({"names": None, "not_on": ["lxc*", "cilium_*"]}, "low"),
     ):
-        (found,) = judge({("other_writers",): [{**writer, **more}]})
+        # Endpoint routes: a filter on the host's interfaces drops, too.
+        (found,) = of_writers([{**writer, **more}], routes=ROUTED_ALSO)
         assert found["severity"] == severity, more
     # What makes a strict device loose filters no other.
-    (found,) = judge({("other_writers",): [{**WRITER, "by": "networkmanager", "names": None, "sets": 2}]})
+    (found,) = of_writers([{**WRITER, "by": "networkmanager", "names": None, "sets": 2}])
     assert found["severity"] == "low"
 
 
@@ -602,7 +754,7 @@ def test_packets_that_die_on_the_way_to_the_world():
 
 def test_without_udev_s_rule_the_next_device_is_left_alone():
     facts = {("reload_on_add",): None, ("patterns", "lxc*", "configured", "systemd_sysctl"): LINE}
-    assert [entry[0] for entry in told({**facts, ("dropin", "assignments"): []})] == ["RPF003", "RPF013"]
+    assert [entry[0] for entry in told({**facts, ("dropin", "assignments"): []})] == ["RPF013", "RPF034"]
 
 
 def test_what_beats_the_drop_in_names_loaders_and_line():
@@ -615,11 +767,11 @@ WITHOUT_DROPIN = {("dropin", "present"): False, ("dropin", "format"): None, ("dr
 
 
 @pytest.mark.parametrize("name, routes, raised", [
-    ("lxc1", {}, [("RPF003", "lxc1"), ("RPF004", "lxc1")]),
+    ("lxc1", {}, [("RPF004", "lxc1"), ("RPF034", "lxc1")]),
     ("lxc1", WITH_ROUTES, []),
     ("cilium_host", {}, [("RPF031", "cilium_host")]),
-    ("cilium_host", WITH_ROUTES, [("RPF003", "cilium_host"), ("RPF004", "cilium_host")]),
-    ("cilium_host", None, [("RPF003", "cilium_host"), ("RPF004", "cilium_host")]),
+    ("cilium_host", WITH_ROUTES, [("RPF003", "cilium_host"), ("RPF004", "cilium_host"), ("RPF034", "cilium_host")]),
+    ("cilium_host", None, [("RPF003", "cilium_host"), ("RPF004", "cilium_host"), ("RPF034", "cilium_host")]),
 ])  # fmt: skip
 def test_a_line_for_one_device_of_cilium_counts_without_the_drop_in_too(name, routes, raised):
     line = {**LATER, "key": "net.ipv4.conf.%s.rp_filter" % name}
@@ -627,16 +779,15 @@ def test_a_line_for_one_device_of_cilium_counts_without_the_drop_in_too(name, ro
     found = judge(facts, routes or (), routes=ROUTES if routes is not None else None)
     assert [(each["id"], each["subject"]) for each in found if each["id"] != "RPF016"] == raised
     assert {each["evidence"]["path"] for each in found} - {DROPIN} <= {LATER["path"]}
-    of_one = [each for each in found if each["id"] in ("RPF003", "RPF004")]
+    of_one = [each for each in found if each["id"] in ("RPF003", "RPF004", "RPF034")]
     # An explicit key beats the globs of the drop-in.
     assert all(each["remedy"]["command"].endswith(" rp_filter_conflicts=disable") for each in of_one)
     # The pod's device is gone with the boot.
-    assert [each["severity"] for each in of_one if each["id"] == "RPF003"] == [
-        "medium" if name == "lxc1" else "high" for each in of_one[:1]
-    ]
+    assert [each["severity"] for each in of_one if each["id"] == "RPF003"] == ["high"] * (("RPF003", name) in raised)
     if routes is not None:
         document = diagnosis(changed(HEALTHY, facts), changed(ROUTES, routes))
-        assert document["next"]["sysctl_system"]["dropped"] is (raised[:1] == [("RPF003", "lxc1")])
+        for when in ("restart", "sysctl_system"):
+            assert document["next"][when]["dropped"] is (raised[:1] == [("RPF004", "lxc1")])
 
 
 def test_an_explicit_key_of_a_present_device_beats_the_glob_of_the_drop_in():
@@ -645,11 +796,11 @@ def test_an_explicit_key_of_a_present_device_beats_the_glob_of_the_drop_in():
     found = judge({("devices", "lxc1", "configured", "systemd_sysctl"): line, **many})
     # Three devices that one line beats are one finding.
     assert [(f["id"], f["subject"], f["evidence"]["text"].split()[1]) for f in found] == [
-        ("RPF003", "lxc*", "net.ipv4.conf.*.rp_filter"),
-        ("RPF003", "lxc1", "net.ipv4.conf.lxc1.rp_filter"),
         ("RPF004", "lxc*", "net.ipv4.conf.*.rp_filter"),
         ("RPF014", "lxc*", "net.ipv4.conf.*.rp_filter"),
         ("RPF014", "lxc*", "net.ipv4.conf.lxc1.rp_filter"),
+        ("RPF034", "lxc*", "net.ipv4.conf.*.rp_filter"),
+        ("RPF034", "lxc1", "net.ipv4.conf.lxc1.rp_filter"),
     ]
 
 
@@ -660,13 +811,15 @@ def test_the_drop_in_does_not_beat_itself():
 
 def test_cilium_s_file_takes_protection_only_where_it_turns_all_off():
     assert told({**BARE, ("all", "configured"): {**NONE, "systemd_sysctl": {**CILIUMS, "value": 1}}}) == [
-        *(("RPF003", "lxc*"), ("RPF007", "eth0")),
+        *(("RPF003", "lxc*"), ("RPF007", "eth0"), ("RPF034", "lxc*")),
     ]
 
 
 def test_pods_of_which_nothing_is_known_are_taken_for_threatened():
     facts = {("patterns", "lxc*", "configured", "systemd_sysctl"): LINE, ("dropin", "assignments"): []}
-    assert told(facts, {("endpoints", 0, "dropped_at"): None}) == [("RPF002", "lxc*"), ("RPF003", "lxc*")]
+    assert told(facts, {("endpoints", 0, "dropped_at"): None}) == [
+        *(("RPF002", "lxc*"), ("RPF003", "lxc*"), ("RPF034", "lxc*")),
+    ]
 
 
 def test_somebody_else_s_file_is_no_drop_in():
@@ -906,6 +1059,9 @@ VENDOR = {
     )
 }
 EXEMPT_PATTERNS = ["lxc*", "cilium_*"]
+_PLAIN_RUN = {"optional": False, "path": None, "line": None, "text": None, "loader": "systemd_sysctl", "files": None}
+PLAIN_UNIT = {"state": "runs", "path": None, "line": None, "text": None, "credential": None}
+PLAIN_UNIT["steps"] = [dict(_PLAIN_RUN, prefixes=[])]
 
 
 def filter_of(state, folder, files, version=257):
@@ -915,7 +1071,7 @@ def filter_of(state, folder, files, version=257):
         (folder / path[1:]).write_text(text)
     tree = sysctl_d.read_tree(str(folder))
     systemd, procps = observe_filter.Loader("x", version), observe_filter.Loader("y", (4, 0, 4))
-    resolve = observe_filter.Resolver(tree, systemd, procps)
+    resolve = observe_filter.Resolver(tree, systemd, procps, PLAIN_UNIT, None)
     seen = observe_filter.see_devices(IpRoute(Replay(state)), EXEMPT_PATTERNS, None)
     facts = copy.deepcopy(HEALTHY)
     for name in ("all", "default"):
@@ -964,7 +1120,7 @@ def test_a_real_node_with_the_drop_in(state, tmp_path):
 @pytest.mark.parametrize("state", BROKEN)
 def test_a_real_node_without_it(state, tmp_path):
     found = findings.findings(filter_of(state, tmp_path, VENDOR), routes_of(state, tmp_path))
-    to_come = {"RPF002", "RPF003", "RPF004", "RPF016"}
+    to_come = {"RPF002", "RPF003", "RPF004", "RPF016", "RPF034"}
     # The host's own devices matter where the agent gives pods routes of their own.
     routed = state.startswith("routes")
     assert {finding["id"] for finding in found} == BROKEN[state] | to_come | ({"RPF031"} if not routed else set())
@@ -1000,7 +1156,8 @@ def test_findings_and_diagnosis_say_the_same(state, files, tmp_path):
     assert filtered >= {story["device"] for story in cut_off if story["filter_is_why"]}
     assert document["next"]["pod"]["dropped"] is ("RPF002" in ids)
     assert document["next"]["boot"]["dropped"] is ("RPF003" in ids)
-    assert document["next"]["sysctl_system"]["dropped"] is bool(ids & {"RPF002", "RPF004", "RPF005"})
+    for when, rule_id in ("restart", "RPF034"), ("sysctl_system", "RPF004"):
+        assert document["next"][when]["dropped"] is bool(ids & {"RPF002", rule_id, "RPF005"})
 
 
 def test_a_baseline_behind_the_drop_in_is_named_by_its_line(tmp_path):

@@ -1,0 +1,276 @@
+# Copyright (c) 2026, nodeward.cilium contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Findings of what comes: the horizons, the uplinks then, and who else writes the filter. Pure."""
+
+from __future__ import absolute_import, division, print_function
+
+__metaclass__ = type
+
+import fnmatch
+
+from ansible_collections.nodeward.cilium.plugins.module_utils import devices, plan
+from ansible_collections.nodeward.cilium.plugins.module_utils import horizons as prediction
+from ansible_collections.nodeward.cilium.plugins.plugin_utils import finding, horizons
+from ansible_collections.nodeward.cilium.plugins.plugin_utils.catalogue import DIAGNOSE, HARDEN
+
+_FILTERING = [1, 2]
+_RULE_OF = {"pod": "RPF002", "boot": "RPF003", "restart": "RPF034", "sysctl_system": "RPF004"}
+#: A run of a loader on the running node, and the configured line that decides an interface there.
+_LOADER_RUNS = {"restart": ("unit", "systemd_sysctl"), "sysctl_system": ("procps",)}
+_LOADERS = ("systemd-sysctl", "sysctl --system")
+_WHEN = {
+    "pod": "for the next interface",
+    "boot": "after a boot",
+    "restart": "after a restart of systemd-sysctl",
+    "sysctl_system": "after sysctl --system",
+}
+
+
+def dropped_at(routes):
+    """Device → at which values a reply is dropped, for the devices of which that is known of every endpoint."""
+    values = {}
+    for endpoint in routes["endpoints"] if routes else ():
+        known = horizons.dropped_at(endpoint)
+        known = _FILTERING if known is None else known
+        values.setdefault(endpoint["device"], set()).update(known)
+    return values
+
+
+def has_endpoint_routes(routes):
+    state = routes and routes["endpoint_routes"]
+    return bool(state and (state["agent"] or state["with_route"]))
+
+
+def by_host_alone(routes):
+    """Whether the host is known to reach all its pods by its own device: then a filter there drops nothing."""
+    state = routes and routes["endpoint_routes"]
+    if not state or state["agent"] or state["with_route"]:
+        return False
+    return state["agent"] is False or state["without_route"] > 0
+
+
+def is_hosts(name):
+    return fnmatch.fnmatchcase(name, devices.HOST_DEVICES)
+
+
+def of_horizons(facts, routes):
+    filters = filters_to_come(facts, routes)
+    yield from _of_named_devices(facts, routes, filters)
+    for pattern in facts["patterns"]:
+        # A filter on the host's own devices cuts nodes apart, whatever routes the pods have.
+        of_pods = not prediction.is_hosts(facts, pattern)
+        if not of_pods and by_host_alone(routes):
+            yield from _of_host_devices_to_come(facts, pattern)
+            continue
+        for when, rule_id in _RULE_OF.items():
+            dropped_at = filters if of_pods else _FILTERING
+            horizon = horizons.judged(facts, pattern, horizons.TO_COME[when], dropped_at)
+            yield from _of_a_horizon(facts, rule_id, when, pattern, horizon)
+
+
+def _of_a_horizon(facts, rule_id, when, subject, horizon):
+    """A horizon at which replies are dropped, or at which nothing tells whether they are."""
+    if horizons.is_unknown(horizon):
+        for source in horizon["unknown"]:
+            yield _not_predicted(rule_id, subject, source)
+    if not horizon["dropped"]:
+        return
+    deciding = [source for source in horizon["sources"] if source["value"]] or [None]
+    for source in deciding[:1] if when == "pod" else deciding:
+        if source is None:
+            every = facts["all"]
+            text = "all is %s" % finding.known(every["running"])
+            evidence = finding.running_evidence(text, horizon["effective"], every["configured"])
+        else:
+            evidence = _of_source(source)
+        if when != "pod" and (source is None or _heeds_agent(subject, source)):
+            evidence["text"] += _remark(facts)
+        value = source["value"] if source and when != "pod" else horizon["effective"]
+        observed, severity = value, None
+        if horizon["ends"]:
+            # The agent ends it by itself.
+            observed, severity = "%s %s" % (value, horizons.duration(horizon["ends"])), "medium"
+        found = finding.make(rule_id, subject, observed, evidence, severity=severity)
+        if source and source["by"] not in _LOADERS:
+            # The drop-in does not hold against it.
+            found["remedy"] = {"variable": "", "command": DIAGNOSE}
+        yield found
+
+
+def _of_source(source):
+    """The source of a predicted value as evidence."""
+    if source["path"] and source["line"] and source["by"] in _LOADERS:
+        return finding.line_evidence(source)
+    text = "%s sets %s = %s" % (source["by"], source["key"], finding.known(source["value"]))
+    if source["path"]:
+        text = "%s: %s" % (horizons.place(source), text)
+    return finding.evidence(text, source["path"], source["line"], source["value"])
+
+
+def _heeds_agent(subject, source):
+    """Whether an agent would set this to 0: `all`, and Cilium's host interfaces."""
+    return plan.name_of(source["key"] or "") == "all" or is_hosts(devices.to_come(subject))
+
+
+def _remark(facts):
+    remark = horizons.without_agent(facts)
+    return "; %s" % remark if remark else ""
+
+
+def _not_predicted(rule_id, subject, source):
+    """A writer of which nothing tells whether or what it writes."""
+    text = "%s may write it (%s), and what it writes cannot be predicted" % (horizons.place(source), source["by"])
+    evidence = finding.evidence(text, source["path"], source["line"])
+    found = finding.make(rule_id, subject, "unknown", evidence, severity="medium")
+    found["remedy"] = {"variable": "", "command": DIAGNOSE}
+    return found
+
+
+def _of_named_devices(facts, routes, filters):
+    """Lines for devices of Cilium that are there, other than the line for all of their sort."""
+    values = dropped_at(routes)
+    named = {}
+    for name, device in facts["devices"].items():
+        if device["kind"] != devices.CILIUM:
+            continue
+        of_the_sort = prediction.pattern_of(facts, name)["configured"]
+        own = {}
+        for when, loaders in _LOADER_RUNS.items():
+            loader = next((loader for loader in loaders if loader in device["configured"]), loaders[-1])
+            line = device["configured"][loader]
+            if line and line["value"] > 0 and line != of_the_sort.get(loader):
+                own[when] = line
+        if not own:
+            continue
+        if is_hosts(name):
+            if by_host_alone(routes):
+                yield from _of_host_devices_to_come(facts, name)
+                continue
+            if "restart" in own and not prediction.has_agent(facts):
+                own["boot"] = own["restart"]  # it has the same name after a boot
+            drops = _FILTERING
+        else:
+            drops = values.get(name, filters)
+        for when, line in own.items():
+            horizon = horizons.judged(facts, name, horizons.TO_COME[when], drops)
+            if when != "boot" and not _gives(horizon, line) or min(line["value"], 2) not in drops:
+                continue
+            key = (when, prediction.pattern_name(facts, name), line["path"], line["line"], line["key"])
+            named.setdefault(key, (line, horizon["ends"] if when != "boot" else None, []))[2].append(name)
+    for (when, pattern, *_place_of_it), (line, ends, names) in named.items():
+        # Facts that lack their patterns name none.
+        subject = names[0] if len(names) == 1 or pattern is None else pattern
+        observed = "%s %s" % (line["value"], horizons.duration(ends)) if ends else line["value"]
+        found = finding.make(_RULE_OF[when], subject, observed, finding.line_evidence(line))
+        found["remedy"]["command"] = HARDEN + " --extra-vars rp_filter_conflicts=disable"
+        yield found
+
+
+def _gives(horizon, line):
+    """Whether this line decides at a horizon."""
+    place = (line["path"], line["line"])
+    return any((source["path"], source["line"]) == place for source in horizon["sources"])
+
+
+def _of_host_devices_to_come(facts, name):
+    """Values of a host interface that drop nothing while the host reaches all pods by such an interface."""
+    observed, evidence = [], None
+    for when in ("boot", "restart", "sysctl_system"):
+        state = prediction.at(facts, name, horizons.TO_COME[when])
+        sources = [source for source in state["sources"] if source["value"] and source["path"]]
+        sources = [source for source in sources if plan.name_of(source["key"] or "") != "all"]
+        if state["value"] and sources:
+            observed.append("%s %s" % (state["value"], _WHEN[when]))
+            evidence = evidence or _of_source(sources[0])
+    if observed:
+        yield finding.make("RPF031", name, ", ".join(observed), evidence)
+
+
+def of_uplinks(facts):
+    for name, device in facts["devices"].items():
+        if device["kind"] != "uplink" or not device["effective"]:
+            continue
+        to_come = horizons.uplink_to_come(facts, name)
+        lost = [when for when, known in to_come.items() if known["value"] == 0]
+        if lost:
+            sources = [source for when in lost for source in to_come[when]["sources"]]
+            lines = [line for line in horizons.lines_of(sources) if line["value"] == 0]
+            if lines:
+                evidence = finding.line_evidence(lines[0])
+            elif any(source["by"] == prediction.AGENT for source in sources):
+                evidence = finding.evidence(
+                    "the agent sets all to 0 when it starts, and no line gives it a value", value=0
+                )
+            else:
+                evidence = finding.evidence("no line of a loader sets it", value=0)
+            yield finding.make("RPF030", name, "0 " + ", ".join(_WHEN[when] for when in lost), evidence)
+
+
+def filters_to_come(facts, routes):
+    """At which values a pod to come is cut off."""
+    if routes and routes["endpoint_routes"]:
+        known = horizons.dropped_at_next(routes, routes["endpoints"])
+        return _FILTERING if known is None else known
+    return _FILTERING
+
+
+def of_other_writers(facts, routes):
+    if facts["reload_on_add"] is None:
+        yield finding.make("RPF013", "udev", "none", finding.evidence("no rule in udev's folders calls systemd-sysctl"))
+    decisive, possible = _places_of_writers(facts, routes)
+    for writer in facts["other_writers"]:
+        place = (writer["path"], writer["line"])
+        text = "%s:%d %s" % (writer["path"], writer["line"], writer["text"])
+        severity = None
+        if writer.get("active") is False:
+            text += " (it does not run now)"
+        elif place in decisive or _filters_now(writer, facts, routes):
+            severity = "high"
+        elif place in possible or _takes_protection(writer, facts):
+            severity = "medium"
+        evidence = finding.evidence(text, writer["path"], writer["line"], writer["value"])
+        yield finding.make("RPF009", writer["by"], writer["value"] or "a line", evidence, severity=severity)
+
+
+def _places_of_writers(facts, routes):
+    """(decisive, possible): places that decide a drop which lasts, and places that may."""
+    filters = filters_to_come(facts, routes)
+    decisive, possible = set(), set()
+    for pattern in facts["patterns"]:
+        of_pods = not prediction.is_hosts(facts, pattern)
+        if not of_pods and by_host_alone(routes):
+            continue
+        for when in _RULE_OF:
+            horizon = horizons.judged(facts, pattern, horizons.TO_COME[when], filters if of_pods else _FILTERING)
+            possible.update((source["path"], source["line"]) for source in horizon["unknown"])
+            if when in ("pod", "boot") and horizons.drops_for_long(horizon):
+                decisive.update((source["path"], source["line"]) for source in horizon["sources"] if source["value"])
+    return decisive, possible
+
+
+def _filters_now(writer, facts, routes):
+    """Whether replies are dropped now, for longer than until the agent's next turn, by the value that it writes."""
+    values = dropped_at(routes)
+    for name, device in facts["devices"].items():
+        if device["kind"] != devices.CILIUM or is_hosts(name) or not device["effective"]:
+            continue
+        drops = min(device["effective"], 2) in values.get(name, _FILTERING)
+        for key, state in ((name, device), ("all", facts["all"])):
+            is_the_value = state["running"] == device["effective"] == writer["sets"]
+            if drops and is_the_value and prediction.sets_key(writer, key) and not prediction.loosens(writer):
+                has_line = prediction.line_giving(state["configured"], state["running"])
+                return not has_line and not prediction.at(facts, name, prediction.NOW)["ends"]
+    return False
+
+
+def _takes_protection(writer, facts):
+    """Whether it leaves an uplink without protection after a boot, or may do so."""
+    for name, device in facts["devices"].items():
+        if writer["sets"] or device["kind"] != devices.UPLINK:
+            continue
+        at_boot = horizons.uplink_to_come(facts, name)["boot"]
+        place = (writer["path"], writer["line"])
+        if not at_boot["value"] and place in [(source["path"], source["line"]) for source in at_boot["sources"]]:
+            return True
+    return False
