@@ -13,6 +13,7 @@ from collections import namedtuple
 
 from ansible_collections.nodeward.cilium.plugins.module_utils import devices, plan, sysctl_d
 from ansible_collections.nodeward.cilium.plugins.module_utils.iproute import printable
+from ansible_collections.nodeward.cilium.plugins.module_utils.observe import udev
 
 #: What stands before a line that was disabled. Undated, so that a second run writes the same.
 MARK = "# disabled by nodeward.cilium.rp_filter: "
@@ -24,11 +25,12 @@ MARK = "# disabled by nodeward.cilium.rp_filter: "
 Conflict = namedtuple("Conflict", "path target line key value loaders overrides wanted by unit text certain")
 Conflict.__new__.__defaults__ = (None, None, None, True)
 
-#: The collection's own rule, behind 99-systemd.rules, whose RUN it clears.
-UDEV_RULE = "/etc/udev/rules.d/99-zz-override_cilium_rp_filter.rules"
+UDEV_RULE = udev.UDEV_RULE
 _FINAL_RUN = re.compile(r"\bRUN(\{\w+\})?\s*:=")
 
 SYSTEMD, PROCPS = "systemd-sysctl", "sysctl --system"
+#: A start of the unit, where its files make more of it than a plain run of systemd-sysctl.
+UNIT = "systemd-sysctl.service"
 
 #: These write the keys of interfaces only, never `all` or `default`.
 _INTERFACES_ONLY = ("networkd", "networkmanager")
@@ -79,6 +81,8 @@ def _lines(planned, dropin, tree, loaders, kinds):
             if not item.line:
                 continue
             for name, new in _names(item, assignments, kinds):
+                if loader == UNIT and new:
+                    continue  # udev runs the program, not the unit
                 winner = resolver.winner(sysctl_d.conf_key(name), **({"prefix_run": True} if new else {}))
                 # Cilium's own file agrees with the drop-in, and so does any other line with the same value.
                 if winner is None or winner.path == dropin or plan.normal(_number(winner)) == item.to:
@@ -91,18 +95,20 @@ def _lines(planned, dropin, tree, loaders, kinds):
     for (winner, wanted, harmless), (by, overrides) in sorted(
         found.items(), key=lambda entry: (entry[0][0].path, entry[0][0].line)
     ):
-        (notes_ if harmless else conflicts).append(
-            Conflict(
-                winner.path,
-                tree.target(winner.path) or winner.path,
-                winner.line,
-                winner.key,
-                _number(winner),
-                sorted(by),
-                sorted(overrides),
-                wanted,
-            )
+        conflict = Conflict(
+            winner.path,
+            tree.target(winner.path) or winner.path,
+            winner.line,
+            winner.key,
+            _number(winner),
+            sorted(by - {UNIT}),
+            sorted(overrides),
+            wanted,
         )
+        if by == {UNIT}:
+            text = "%s = %s" % (sysctl_d.spell(winner.key), winner.value)
+            conflict = conflict._replace(by="unit", unit=UNIT, text=text)
+        (notes_ if harmless else conflicts).append(conflict)
     return conflicts, notes_
 
 

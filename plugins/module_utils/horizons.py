@@ -25,6 +25,9 @@ ANY = frozenset((0, 1, 2))
 AGENT = "agent"
 _AGENT_SOURCE = {"by": AGENT, "path": None, "line": None, "key": None, "value": 0}
 _LOADER_NAMES = {"systemd_sysctl": "systemd-sysctl", "unit": "systemd-sysctl", "procps": "sysctl --system"}
+# tuned, plugin_sysctl.py: what reapply_sysctl applies again.
+_REAPPLIED_FOLDERS = ("/run/sysctl.d/", "/etc/sysctl.d/")
+_WILD = frozenset("*?[{")
 _NONE = {"systemd_sysctl": None, "procps": None, "unit": None}
 
 #: What a key may have: ``values`` that are possible, ``source`` of the last write that is certain (None: as the kernel
@@ -111,7 +114,7 @@ def _ends(facts, subject, parts, horizon):
         ended = parts
     else:
         ended = parts[1:]  # of a pod's interface and an uplink only what they have through `all`
-    rest = max(max(part.values) for part in parts if part not in ended) if len(ended) < len(parts) else 0
+    rest = max([max(part.values) for part in parts[: len(parts) - len(ended)]] or [0])
     if max(max(part.values) for part in ended) <= rest:
         return None
     return {"by": AGENT, "value": rest, "seconds": facts["agent"].get("reconciles_after")}
@@ -148,9 +151,11 @@ def _now(facts, subject):
         present = [name for name in sorted(facts["devices"]) if _stands_for(facts, subject, name)]
         subject = max(present, key=lambda name: facts["devices"][name]["running"]) if present else subject
     known = facts[subject] if subject in devices.RESERVED else facts["devices"].get(subject)
-    running = known["running"] if known else None
+    if known is None:
+        return Standing(frozenset((0,)), None, [])  # as Cilium will make it
+    running = known["running"]
     if running is None:
-        return Standing(frozenset((0,)), None, [])
+        return Standing(ANY, None, [])  # it could not be read
     return Standing(frozenset((running,)), line_giving(known["configured"], running), [])
 
 
@@ -207,7 +212,12 @@ def _boot(facts, subject, until_agent=False):
     configured = known["configured"]
     standing = Standing(frozenset((0,)), None, [])
     if subject not in devices.RESERVED:
-        standing = _boot(facts, "default")  # an interface begins with `default`
+        # An interface begins with `default`; whether it is there before another writer sets that, nothing tells.
+        standing = _unit(standing, facts, facts["default"]["configured"], boots=True)
+        for writer in _writers(facts, ["default"], BOOT):
+            standing = _written(standing, dict(writer, certain=False), writer["by"], facts["default"]["configured"])
+    for writer in _writers(facts, [subject], BOOT, early=True):
+        standing = _written(standing, writer, writer["by"], configured, subject)
     standing = _unit(standing, facts, configured, boots=True)
     if subject not in devices.RESERVED:
         for step in _on_add(facts, known) if known.get("on_add") is not None else [{"runs": "systemd_sysctl"}]:
@@ -293,21 +303,28 @@ def _periodic(standing, facts, names, configured):
     return standing
 
 
-def _writers(facts, names, event):
+def _writers(facts, names, event, early=False):
+    """Those that may write one of these keys at an event; ``early``: a unit that starts before the loader does."""
     return [
         writer
         for writer in facts["other_writers"]
         if writer["by"] != "udev"
         and writer.get("active") is not False
         and event in events(writer)
+        and (event != BOOT or bool(writer.get("before_loader")) == early)
         and any(may_write(writer, name) for name in names)
         and not (writer.get("reapplied") and _has_line(facts, names[0]))
     ]
 
 
 def _has_line(facts, name):
-    known = facts[name] if name in devices.RESERVED else facts["devices"].get(name)
-    return bool(known and known["configured"]["procps"])
+    """Whether tuned applies a line of sysctl.d after its own ones: it knows literal keys in these places alone."""
+    line = facts[name]["configured"]["systemd_sysctl"] if name in devices.RESERVED else None
+    return bool(
+        line
+        and not set(line["key"]) & _WILD
+        and (line["path"].startswith(_REAPPLIED_FOLDERS) or line["path"] == sysctl_d.MAIN_FILE)
+    )
 
 
 def _is_certain(writer, name):

@@ -16,23 +16,20 @@ import re
 import stat
 from collections import namedtuple
 
-from ansible_collections.nodeward.cilium.plugins.module_utils import devices, netfilter, other_writers, plan, sysctl_d
+from ansible_collections.nodeward.cilium.plugins.module_utils import (
+    cilium_agent,
+    devices,
+    horizons,
+    netfilter,
+    plan,
+    sysctl_d,
+    unit_run,
+)
 from ansible_collections.nodeward.cilium.plugins.module_utils.iproute import IpRouteError, printable
+from ansible_collections.nodeward.cilium.plugins.module_utils.observe import agent, files, udev, units, writers
 
 SYSTEMD_SYSCTL = ("/usr/lib/systemd/systemd-sysctl", "/lib/systemd/systemd-sysctl")
 PROCPS_SYSCTL = ("/usr/sbin/sysctl", "/sbin/sysctl", "/usr/bin/sysctl", "/bin/sysctl")
-# udev(7): the folders of rules, strongest first; /lib is the same as /usr/lib where they are merged.
-UDEV_FOLDERS = (
-    "/etc/udev/rules.d",
-    "/run/udev/rules.d",
-    "/usr/local/lib/udev/rules.d",
-    "/usr/lib/udev/rules.d",
-    "/lib/udev/rules.d",
-)
-
-#: The rule that our writer leaves where it was asked to.
-UDEV_RULE = "/etc/udev/rules.d/99-zz-override_cilium_rp_filter.rules"
-
 #: The drop-in that our writer makes, where it is not told otherwise.
 DROPIN = "/etc/sysctl.d/99-override_cilium_rp_filter.conf"
 #: Far more lines than anybody writes, and a bound to what a hostile file makes of the facts.
@@ -57,6 +54,8 @@ def observe(
     uplink_devices=None,
     overlay=None,
     dropin_path=DROPIN,
+    agent_socket=cilium_agent.SOCKET,
+    agent_timeout=5,
 ):
     """The facts ``rp_filter``, in the shape that the module's RETURN block describes."""
     unread = []
@@ -67,63 +66,79 @@ def observe(
     )
     systemd, procps = systemd_loader(run_command), procps_loader(run_command)
     unread.extend(_silent(loader) for loader in (systemd, procps) if loader and loader.version is None)
-    resolve = Resolver(tree, systemd, procps)
-    facts = {
-        "all": {"running": None, "configured": resolve("all")},
-        "default": {"running": None, "configured": resolve("default")},
-        "devices": {},
-        "patterns": {pattern: {"configured": resolve(devices.to_come(pattern), new=True)} for pattern in exempt},
-        "loaders": {
-            "systemd_sysctl": _loader_facts(systemd, sysctl_d.SYSTEMD_GLOBS_SINCE, unit_state(run_command)),
-            "procps": _loader_facts(procps, sysctl_d.PROCPS_GLOBS_SINCE),
-        },
-        "reload_on_add": reload_on_add(),
-        "dropin": dropin(dropin_path, unread),
-        "globs_without_dash": [],
-        "repeated_lines": repeated_lines(resolve.systemd),
-        "source_marks": {"all": None, "default": None, "devices": {}},
-        "netfilter": netfilter.observe(run_command, unread),
-        "other_writers": [],
-        "counters": counters(unread),
-        "unread": unread,
-    }
-    facts["other_writers"], unread_files = other_writers.find("/", systemd.version if systemd else None)
-    unread.extend(unread_files)
+    reader = files.Reader("/")
+    services, rules = units.Units(reader), udev.Rules(reader)
+    unit = services.sysctl_unit(kernel_command_line(reader))
+    resolve = Resolver(tree, systemd, procps, unit, reader)
     try:
         seen = see_devices(iproute, exempt, uplink_devices)
     except IpRouteError as error:
         unread.append({"what": "devices", "why": str(error), "decides": True})
-        facts["globs_without_dash"] = globs_without_dash(resolve.systemd, None)
-        return _whole(facts)
-    facts["globs_without_dash"] = globs_without_dash(resolve.systemd, seen.kinds)
-    facts["source_marks"] = source_marks(seen.kinds, unread)
+        seen = None
+    altnames = {link["ifname"]: link.get("altnames") or [] for link in (seen.links if seen else ())}
+    found, scripts = writers.find(
+        reader, services, systemd.version if systemd else None, running_units(run_command), altnames
+    )
+    facts = {
+        "all": {"running": None, "configured": resolve("all")},
+        "default": {"running": None, "configured": resolve("default")},
+        "devices": {},
+        "patterns": {
+            pattern: {
+                "configured": resolve(devices.to_come(pattern), new=True),
+                "on_add": rules.on_add(devices.to_come(pattern), "veth"),
+            }
+            for pattern in exempt
+        },
+        "loaders": {
+            "systemd_sysctl": _loader_facts(systemd, sysctl_d.SYSTEMD_GLOBS_SINCE, unit_state(run_command)),
+            "procps": _loader_facts(procps, sysctl_d.PROCPS_GLOBS_SINCE),
+        },
+        "agent": agent.presence(reader, agent_socket, agent_timeout, in_chroot() is not True),
+        "reload_on_add": rules.reload_on_add(),
+        "dropin": dropin(dropin_path, unread),
+        "lines": lines(resolve),
+        "globs_without_dash": globs_without_dash(resolve.systemd, seen.kinds if seen else None),
+        "repeated_lines": repeated_lines(resolve.systemd),
+        "source_marks": {"all": None, "default": None, "devices": {}},
+        "netfilter": netfilter.observe(run_command, unread),
+        "other_writers": found,
+        "scripts": scripts,
+        "counters": counters(unread),
+        "unread": unread,
+    }
+    if systemd:
+        facts["loaders"]["systemd_sysctl"]["unit_file"] = resolve.unit_file
+    unread.extend(dict(entry, what=printable(entry["what"])) for entry in reader.unread)
+    if seen:
+        _add_devices(facts, seen, rules, resolve)
+        facts["horizons"] = horizons.summary(facts)
+    for entry in unread:
+        entry.setdefault("decides", False)
+    return facts
+
+
+def _add_devices(facts, seen, rules, resolve):
+    facts["source_marks"] = source_marks(seen.kinds, facts["unread"])
     for name in devices.RESERVED:
         facts[name]["running"] = seen.running.get(name)
-    for state in facts["patterns"].values():
-        state["effective"] = _of_the_next(state["configured"]["systemd_sysctl"], facts["reload_on_add"], seen.running)
     link_kinds = {link["ifname"]: link["kind"] for link in seen.links}
     for device, kind in seen.kinds.items():
         running = seen.running[device]
-        facts["devices"][printable(device)] = {
+        found = facts["devices"][printable(device)] = {
             "kind": kind,
             "link_kind": link_kinds.get(device),
             "running": running,
             "effective": plan.effective(seen.running.get("all", 0), running),
             "configured": resolve(device),
         }
-    return _whole(facts)
+        if kind == devices.UPLINK:
+            found["on_add"] = rules.on_add(device, link_kinds.get(device))
 
 
-def _whole(facts):
-    for entry in facts["unread"]:
-        entry.setdefault("decides", False)
-    return facts
-
-
-def _of_the_next(decided_by, reload_on_add, running):
-    """What the kernel will filter Cilium's next device with: Cilium sets 0, udev's run may put a line's value there."""
-    own = decided_by["value"] if decided_by and reload_on_add and not reload_on_add["cleared_by"] else 0
-    return plan.effective(running.get("all", 0), own)
+def kernel_command_line(reader):
+    """The kernel's command line, which conditions of units ask for."""
+    return (reader.text("/proc/cmdline") or "").strip()
 
 
 def see_devices(iproute, exempt, uplink_devices):
@@ -145,19 +160,40 @@ def see_devices(iproute, exempt, uplink_devices):
 
 
 class Resolver(object):
-    """What each loader that is installed would set for a name, and whose line decides."""
+    """What each loader that is installed would set for a name, and whose line decides.
 
-    def __init__(self, tree, systemd, procps):
+    ``unit_file`` is how systemd-sysctl.service stands: {state, path, line, text}.
+    """
+
+    def __init__(self, tree, systemd, procps, unit, reader):
         self.systemd = sysctl_d.SystemdSysctl(tree, systemd.version) if systemd and systemd.version else None
         self.procps = sysctl_d.Procps(tree, procps.version) if procps and procps.version else None
+        self.unit_file = {member: unit[member] for member in ("state", "path", "line", "text")}
+        self._unit = None
+        if self.systemd and not unit_run.is_plain(unit):
+            self._unit = unit_run.UnitRun(unit, tree, systemd.version, reader, procps.version if procps else None)
+            if self._unit.unknown and unit["state"] in ("runs", "disabled"):
+                self.unit_file.update(self._unit.unknown[0], state="unknown")
+        for member in ("path", "text"):
+            self.unit_file[member] = self.unit_file[member] and printable(self.unit_file[member])
 
     def __call__(self, name, new=False):
-        """Both loaders' winners. ``new``: as udev's run for a new device decides, instead of a run of the unit."""
+        """All winners. ``new``: as udev's run for a new device decides, instead of a run over all keys.
+
+        ``unit`` is what the unit as a whole leaves; it is there only if that is more than a plain run.
+        """
         key = sysctl_d.conf_key(name)
-        return {
+        winners = {
             "systemd_sysctl": decided(self.systemd.winner(key, prefix_run=new)) if self.systemd else None,
             "procps": decided(self.procps.winner(key)) if self.procps else None,
         }
+        if self._unit:
+            winners["unit"] = decided(self._unit.winner(key))
+        elif new and self.systemd:
+            whole = decided(self.systemd.winner(key))
+            if whole != winners["systemd_sysctl"]:
+                winners["unit"] = whole
+        return winners
 
 
 def decided(assignment):
@@ -204,6 +240,12 @@ def unit_state(run_command):
     return {"unit": state["ActiveState"], "unit_result": state.get("Result")} if state.get("ActiveState") else {}
 
 
+def running_units(run_command):
+    """The names of the services that run now; none where no systemd answers."""
+    argv = ["systemctl", "list-units", "--type=service", "--state=active", "--no-legend", "--plain", "--full"]
+    return frozenset(row.split()[0] for row in _words(run_command, argv).splitlines() if row.strip())
+
+
 def _words(run_command, argv):
     """What a program says; nothing where it cannot be run."""
     try:
@@ -223,50 +265,6 @@ def _loader_facts(loader, globs_since, unit=()):
     }
     facts.update(unit)
     return facts
-
-
-def reload_on_add(root="/"):
-    """Where udev is told to run systemd-sysctl for every new device: {path, line}, or None where no rule says so.
-
-    ``cleared_by`` is where our own rule takes that back for Cilium's devices, None where it does not stand.
-    """
-    seen = set()
-    for folder in UDEV_FOLDERS:
-        try:
-            names = os.listdir(os.path.join(root, folder.lstrip("/")))
-        except OSError:
-            continue
-        for name in sorted(set(names) - seen):
-            if not name.endswith(".rules"):
-                continue
-            seen.add(name)  # the same name in a weaker folder is masked
-            path = os.path.join(folder, name)
-            line = _line_of(root, path, _runs_the_loader)
-            if line:
-                ours = _line_of(root, UDEV_RULE, _clears_programs)
-                return {"path": path, "line": line, "cleared_by": {"path": UDEV_RULE, "line": ours} if ours else None}
-    return None
-
-
-def _line_of(root, path, wanted):
-    """The number of the first line in a file of rules that is wanted; None where there is none."""
-    path = os.path.join(root, path.lstrip("/"))
-    try:
-        if not os.path.isfile(path):
-            return None
-        with open(path, encoding="utf-8", errors="replace") as rules:
-            lines = list(enumerate(rules, 1))
-    except OSError:
-        return None
-    return next((number for number, line in lines if not line.lstrip().startswith("#") and wanted(line)), None)
-
-
-def _runs_the_loader(line):
-    return "systemd-sysctl" in line and "/net/ipv4/conf/" in line
-
-
-def _clears_programs(line):
-    return 'SUBSYSTEM=="net"' in line and bool(re.search(r'RUN\{builtin\}:?="', line))
 
 
 def dropin(path, unread, root="/"):
@@ -324,6 +322,20 @@ def globs_without_dash(systemd, kinds):
             matched = {kind for device, kind in kinds.items() if devices.matches(device, [name])}
             matched |= {"reserved" for device in devices.RESERVED if devices.matches(device, [name])}
         found.append(dict(decided(assignment), matches=None if matched is None else sorted(matched)))
+    return found[:MOST_LINES]
+
+
+def lines(resolve):
+    """Every line for rp_filter that a loader reads, whether it decides or not: {path, line, key, value}."""
+    found, seen = [], set()
+    for loader in (resolve.systemd, resolve.procps):
+        for entry in loader.files if loader else ():
+            if entry.target in seen or not entry.text:
+                continue
+            seen.add(entry.target)  # the link 99-sysctl.conf shows /etc/sysctl.conf twice
+            for line in sysctl_d.parse(entry.text, entry.path)[0]:
+                if line.value is not None and plan.name_of(line.key) is not None:
+                    found.append(decided(line))
     return found[:MOST_LINES]
 
 

@@ -26,13 +26,13 @@ from ansible_collections.nodeward.cilium.plugins.module_utils import (
     lockout,
     observe_filter,
     observe_routes,
-    other_writers,
     plan,
     sysctl_d,
 )
 from ansible_collections.nodeward.cilium.plugins.module_utils.iproute import IpRouteError, printable, printable_tree
 from ansible_collections.nodeward.cilium.plugins.module_utils.lockout import LockoutError
-from ansible_collections.nodeward.cilium.plugins.module_utils.observe import files
+from ansible_collections.nodeward.cilium.plugins.module_utils.observe import files, udev, units, writers
+from ansible_collections.nodeward.cilium.plugins.module_utils.unit_run import UnitRun, is_plain
 
 CONF = "/proc/sys/net/ipv4/conf"
 #: sysctl.d(5); /lib is the same as /usr/lib where they are merged.
@@ -47,23 +47,8 @@ Request = namedtuple(
 #: A file of the transaction: its text before and after, None where there is none.
 Change = namedtuple("Change", "path before after")
 
-#: By which unit each of other_writers runs, and where units are (systemd.unit(5)).
-_UNITS = {
-    "networkd": "systemd-networkd.service",
-    "networkmanager": "NetworkManager.service",
-    "tuned": "tuned.service",
-    "ufw": "ufw.service",
-}
-UNIT_FOLDERS = (
-    "/etc/systemd/system",
-    "/run/systemd/system",
-    "/usr/local/lib/systemd/system",
-    "/usr/lib/systemd/system",
-    "/lib/systemd/system",
-)
-
 #: Behind 99-systemd.rules, whose RUN it takes back.
-UDEV_RULE = observe_filter.UDEV_RULE
+UDEV_RULE = udev.UDEV_RULE
 #: Where a file is kept as it was before a line in it was first disabled.
 BACKUPS = "/var/backups/nodeward.cilium"
 
@@ -93,7 +78,7 @@ class Transaction(object):
 
     def __init__(self, request, iproute, run_command, node=None, find_writers=None):
         self.request = request
-        self.find_writers = find_writers or _find_writers
+        self.find_writers = find_writers or writers.find
         self.iproute = iproute
         self.run_command = run_command
         self.node = node or Node()
@@ -111,6 +96,7 @@ class Transaction(object):
         plan.check_options(request.options)
         check_path(request.path)
         self._look_at_loaders()
+        self._look_at_units()
         not_applied = why_not_applied(request.apply)
         self.applying = not_applied is None
         before_text = read_text(request.path)
@@ -188,6 +174,11 @@ class Transaction(object):
                     "procps %s knows no globs: 'sysctl --system' skips the lines for Cilium's devices, and those of "
                     "others that would filter them" % ".".join(str(part) for part in self.procps_version)
                 )
+
+    def _look_at_units(self):
+        self.reader = files.Reader("/")
+        self.services = units.Units(self.reader)
+        self.unit = self.services.sysctl_unit(observe_filter.kernel_command_line(self.reader))
 
     def _observe(self):
         """The observation that a plan is made from."""
@@ -304,11 +295,11 @@ class Transaction(object):
                     "%s: %s; a line that overrides the drop-in could stand there unseen"
                     % (printable(problem["path"]), printable(problem["problem"]))
                 )
-        writers = self._writers()
-        about = (seen.kinds, writers, self._wants_udev_rule())
+        others = self._writers(tree)
+        about = (seen.kinds, others, self._wants_udev_rule())
         given = conflicts.find(planned, path, tree, self._loaders(tree), *about)
         self.warnings += conflicts.notes(planned, path, tree, self._loaders(tree), *about)
-        self._warn_of_a_value_of_no_line(tree, seen, writers)
+        self._warn_of_a_value_of_no_line(tree, seen, others)
         if not given:
             return [], []
         lines = [conflict for conflict in given if conflict.by is None]
@@ -377,7 +368,7 @@ class Transaction(object):
                 % (printable(winner.path), winner.line, printable(winner.key), winner.value, default)
             )
 
-    def _warn_of_a_value_of_no_line(self, tree, seen, writers):
+    def _warn_of_a_value_of_no_line(self, tree, seen, others):
         """A running value of `all` that agrees with no line and no known writer may come again."""
         running = seen.running.get("all", plan.OFF)
         if running == plan.OFF:
@@ -389,7 +380,7 @@ class Transaction(object):
             for line in lines
             if line.value is not None and sysctl_d.normalise(line.key) in (key, sysctl_d.conf_key("*"))
         ]
-        values += [writer["sets"] for writer in writers if writer["names"] is None or "all" in writer["names"]]
+        values += [writer["sets"] for writer in others if writer["names"] is None or "all" in writer["names"]]
         if any(value is None or plan.normal(value) == running for value in values):
             return
         self.warnings.append(
@@ -397,33 +388,39 @@ class Transaction(object):
             % plan.in_words(running)
         )
 
-    def _writers(self):
-        """Every writer of rp_filter besides the loaders, as the fact ``other_writers`` holds them."""
-        reader = files.Reader("/")
-        found = self.find_writers(reader, self.version, self._running_units())
-        for problem in reader.unread:
+    def _writers(self, tree):
+        """Every writer of rp_filter besides the loaders' own files, as the fact ``other_writers`` holds them."""
+        running = observe_filter.running_units(self.run_command) if self.applying else frozenset()
+        found = list(self.find_writers(self.reader, self.services, self.version, running)[0])
+        unit_run = self._unit_run(tree)
+        found += [_unpredicted(place) for place in (unit_run.unknown if unit_run else ())]
+        for problem in self.reader.unread:
             self.warnings.append(
                 "%s cannot be read (%s); a writer that overrides the drop-in could stand there unseen"
                 % (printable(problem["what"]), problem["why"])
             )
+        if self.unit["state"] in ("masked", "disabled", "skipped") and self.request.state == "present":
+            place = self.unit["path"] or conflicts.UNIT
+            self.warnings.append(
+                "%s is %s (%s), so at boot nothing reads the drop-in but udev's run for each new interface"
+                % (conflicts.UNIT, self.unit["state"], printable(place))
+            )
         return found
-
-    def _running_units(self):
-        """The names of the services that run now; none where the running system is not looked at."""
-        if not self.applying:
-            return frozenset()
-        argv = ["systemctl", "list-units", "--type=service", "--state=active", "--no-legend", "--plain", "--full"]
-        try:
-            rows = self.run_command(argv)[1].splitlines()
-        except IpRouteError:
-            return frozenset()  # without systemctl its units do not run
-        return frozenset(row.split()[0] for row in rows if row.strip())
 
     def _loaders(self, tree):
         loaders = {conflicts.SYSTEMD: sysctl_d.SystemdSysctl(tree, self.version)}
         if self.procps_version:
             loaders[conflicts.PROCPS] = sysctl_d.Procps(tree, self.procps_version)
+        unit_run = self._unit_run(tree)
+        if unit_run:
+            loaders[conflicts.UNIT] = unit_run
         return loaders
+
+    def _unit_run(self, tree):
+        """What a start of systemd-sysctl.service sets; None if that is a plain run of its program, or no run at all."""
+        if self.unit["state"] in ("masked", "disabled", "skipped") or is_plain(self.unit):
+            return None
+        return UnitRun(self.unit, tree, self.version, self.reader, self.procps_version)
 
     def _restored(self):
         """The files in which we disabled a line, with the line back in force."""
@@ -732,29 +729,22 @@ def install(path, text):
         raise
 
 
-def _find_writers(reader, systemd_version, running):
-    """The writers that other_writers knows, each with the unit by which it runs and whether that runs here."""
-    found, unread = other_writers.find(reader.root or "/", systemd_version)
-    reader.unread.extend(unread)
-    writers = []
-    for writer in found:
-        unit = _UNITS[writer["by"]]
-        is_installed = any(reader.exists("%s/%s" % (folder, unit)) for folder in UNIT_FOLDERS)
-        # A script of the dispatcher may write anything; NetworkManager itself only loosens (see conflicts).
-        is_script = writer["by"] == "networkmanager" and writer["sets"] is None
-        writers.append(
-            dict(
-                writer,
-                by="networkmanager-dispatcher" if is_script else writer["by"],
-                unit=unit,
-                when=["boot", "interface"] if writer["by"] in ("networkd", "networkmanager") else ["boot"],
-                certain=writer["sets"] is not None and not writer["narrowed"],
-                runs=None,
-                # Installed and not running: it may be started at the next boot.
-                active=True if unit in running else None if is_installed else False,
-            )
-        )
-    return writers
+def _unpredicted(place):
+    """A command of systemd-sysctl.service whose writes are not known, as a writer."""
+    return dict(
+        place,
+        by="unit",
+        unit=conflicts.UNIT,
+        when=["boot"],
+        names=None,
+        value=None,
+        sets=None,
+        certain=False,
+        narrowed=False,
+        not_on=[],
+        runs=None,
+        active=True,
+    )
 
 
 def _decider(resolver):

@@ -20,6 +20,8 @@ description:
     (kernel documentation, C(ip-sysctl)).
   - A loader sets sysctl values from files. systemd-sysctl runs at boot and, called by udev, for every new device
     (sysctl.d(5), systemd-sysctl.service(8)); procps does when someone calls C(sysctl --system) (sysctl(8)).
+  - Others write the filter too - Cilium's agent, network daemons, udev rules, units and jobs. They are read, and
+    RV(ansible_facts.rp_filter.horizons) predicts what stands at five horizons once all of them have written.
   - Changes nothing. Runs as well unprivileged and then names in RV(ansible_facts.rp_filter.unread) what it could not
     read.
 extends_documentation_fragment:
@@ -49,8 +51,15 @@ options:
     description: The drop-in of M(nodeward.cilium.rp_filter) on this node, an absolute path.
     type: path
     default: /etc/sysctl.d/99-override_cilium_rp_filter.conf
+  agent_socket:
+    description:
+      - The unix socket of Cilium's agent, an absolute path. The agent is asked for its version only, and whether it
+        answers; it answers root alone, as Cilium makes the socket.
+    type: path
+    default: /var/run/cilium/cilium.sock
   timeout:
-    description: The longest that one called program (C(ip), C(systemctl), C(sysctl)) may take, in seconds.
+    description:
+      - The longest that one called program (C(ip), C(systemctl), C(sysctl)) or the agent's answer may take, in seconds.
     type: float
     default: 5
 author:
@@ -169,12 +178,24 @@ ansible_facts:
                   description: The assignment that decides under C(sysctl --system) of procps, with the same fields.
                   type: dict
                   returned: always
+                unit:
+                  description:
+                    - The assignment that a start of systemd-sysctl.service leaves, with the same fields; null if none.
+                  type: dict
+                  returned: if that differs from a plain run of systemd-sysctl (drop-ins of the unit, a credential)
+            on_add:
+              description:
+                - Of an uplink, and of each pattern - what udev's rules write to the filter of such an interface when
+                  it appears, in order. Each has C(path), C(line) and C(text) of the rule, C(runs) (V(systemd_sysctl) or
+                  V(procps), else null), C(names), C(value) and C(sets) as in
+                  RV(ansible_facts.rp_filter.other_writers), and C(certain).
+              type: list
+              elements: dict
+              returned: for uplinks and patterns
         patterns:
           description:
             - For each pattern of O(exempt), what a device to come gets once udev has run (C(configured), with the
-              fields of a device's). Where no line decides, Cilium's own value stands.
-            - Its C(effective) is what the kernel will filter that device with; it is absent where the running values
-              could not be read.
+              fields of a device's) and C(on_add). Where no line decides, Cilium's own value stands.
           type: dict
           returned: always
         loaders:
@@ -186,12 +207,68 @@ ansible_facts:
               description:
                 - C(path), C(version), whether it knows C(globs) in keys (since systemd 245), and the C(unit)'s state
                   and C(unit_result) (C(start-limit-hit) comes from quick restarts, C(exit-code) from a bad line).
+                - Its C(unit_file) says what the unit's files make of it. C(state) is V(runs), V(masked), V(disabled)
+                  (not started at boot), V(skipped) (a condition does not hold) or V(unknown); C(path), C(line) and
+                  C(text) are the place that decides that, null for the vendor's own file.
               type: dict
               returned: always
             procps:
               description: C(path), C(version), and whether it knows C(globs) in files (since procps 4.0.0).
               type: dict
               returned: always
+        agent:
+          description: Cilium's agent on this node, which writes the filter too.
+          type: dict
+          returned: always
+          contains:
+            seen:
+              description: Whether the socket answers, or the state folder or Cilium's CNI configuration is there.
+              type: bool
+              returned: always
+              sample: true
+            by:
+              description: By which of them it was seen first - V(socket), V(state) or V(cni); null if by none.
+              type: str
+              returned: always
+              sample: socket
+            answers:
+              description: Whether it answers now.
+              type: bool
+              returned: always
+              sample: true
+            version:
+              description: Its version; null if it does not answer.
+              type: str
+              returned: always
+              sample: 1.20.0
+            reconciles_after:
+              description:
+                - After how many seconds at most it sets V(all) and Cilium's host interfaces to 0 again (from Cilium
+                  1.16 on); null if it does so at its start only, or if its version is not known.
+              type: int
+              returned: always
+              sample: 600
+        horizons:
+          description:
+            - What the filter is at five horizons, once every writer that is known has written - by subject (V(all),
+              V(default), each pattern, each uplink), then V(now), V(interface) (the next interface), V(boot),
+              V(restart) (of systemd-sysctl.service on the running node) and V(sysctl_system) (C(sysctl --system)).
+            - Each has C(value), the subject's own, and C(effective), the larger of it and V(all); both are null if more
+              than one is possible, and C(possible) lists the effective values. C(sources) are what decides - C(by) (a
+              loader, a unit or V(agent)), C(path), C(line), C(key) and C(value). C(ends) says that the agent sets it
+              to C(value) by itself after at most C(seconds) (null for at its next start). C(before) is what stands
+              after a boot until the agent has started, with C(effective) and C(sources). C(unknown) lists the writers
+              that cannot be predicted.
+          type: dict
+          returned: where the interfaces could be read
+        lines:
+          description:
+            - Every line for C(rp_filter) that a loader reads, whether it decides or not, each with C(path), C(line),
+              C(key) and C(value). At most 50.
+          type: list
+          elements: dict
+          returned: always
+          sample: [{path: /etc/sysctl.d/99-sysctl.conf, line: 2, key: net.ipv4.conf.all.rp_filter, value: 1}]
         reload_on_add:
           description:
             - The C(path) and C(line) of the rule by which udev runs systemd-sysctl for every new device; null where
@@ -315,16 +392,41 @@ ansible_facts:
               sample: ['lxc*']
         other_writers:
           description:
-            - Lines by which others than the loaders set the filter, found in files - systemd-networkd's
-              C(IPv4ReversePathFilter=), which it has from systemd 255 on, ufw's own sysctl file, NetworkManager (its
-              connectivity checks make a strict device loose) and the active profile of tuned.
+            - What else writes the filter, found in files, in the order in which they write at boot.
           type: list
           elements: dict
           returned: always
           contains:
             by:
-              description: V(networkd), V(ufw), V(networkmanager) or V(tuned).
+              description:
+                - What runs it - V(udev), V(networkd), V(networkmanager), V(networkmanager-dispatcher), V(ifupdown),
+                  V(networkd-dispatcher), V(wicked), V(netplan), V(dhclient), V(ppp), V(unit), V(timer), V(cron),
+                  V(rc.local), V(init.d), V(tuned) or V(ufw).
               type: str
+              returned: always
+            unit:
+              description: The systemd unit by which it runs; null if there is none.
+              type: str
+              returned: always
+            when:
+              description: The events at which it writes - V(boot), V(interface) (a new one), V(periodic).
+              type: list
+              elements: str
+              returned: always
+            certain:
+              description: Whether it writes this whenever it runs; false for scripts and conditions.
+              type: bool
+              returned: always
+            runs:
+              description:
+                - V(procps) or V(systemd_sysctl) if it runs that loader over all its files; null if it writes itself.
+              type: str
+              returned: always
+            active:
+              description:
+                - Whether it will run - its unit is enabled or runs now. False if nothing runs it, null if that cannot
+                  be told.
+              type: bool
               returned: always
             path:
               description: The file.
@@ -341,7 +443,7 @@ ansible_facts:
             names:
               description:
                 - V(all), V(default), the device or the globs of devices that it is for; for networkd, those of the
-                  unit's C([Match] Name=), of which alternative names are not looked at. Null where no name is said.
+                  unit's C([Match] Name=). Null where no name is said, or any may be meant.
               type: list
               elements: str
               returned: always
@@ -364,6 +466,15 @@ ansible_facts:
               type: list
               elements: str
               returned: always
+        scripts:
+          description:
+            - Text files in folders of programs that nothing is known to run (C(/usr/local/bin), C(/usr/local/sbin),
+              C(/opt)) and that mention C(rp_filter), each with C(path), C(line) and C(text) of the first mention. At
+              most 50.
+          type: list
+          elements: dict
+          returned: always
+          sample: []
         counters:
           description: Packets since boot, in this network namespace; null where a counter could not be read.
           type: dict
@@ -411,7 +522,7 @@ ansible_facts:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.nodeward.cilium.plugins.module_utils import devices, observe_filter
+from ansible_collections.nodeward.cilium.plugins.module_utils import cilium_agent, devices, observe_filter
 from ansible_collections.nodeward.cilium.plugins.module_utils.iproute import IpRoute, bounded_runner
 
 
@@ -422,6 +533,7 @@ def main():
             "uplink_devices": {"type": "list", "elements": "str"},
             "overlay": {"type": "dict", "default": {}},
             "dropin_path": {"type": "path", "default": observe_filter.DROPIN},
+            "agent_socket": {"type": "path", "default": cilium_agent.SOCKET},
             "timeout": {"type": "float", "default": 5},
         },
         supports_check_mode=True,
@@ -434,10 +546,9 @@ def main():
         error = devices.device_error(device)
         if error:
             module.fail_json(msg="uplink_devices: '%s' %s" % (device, error))
-    if not module.params["dropin_path"].startswith("/"):
-        module.fail_json(
-            msg="dropin_path: '%s' is no absolute path; begin it with a slash" % module.params["dropin_path"]
-        )
+    for name in ("dropin_path", "agent_socket"):
+        if not module.params[name].startswith("/"):
+            module.fail_json(msg="%s: '%s' is no absolute path; begin it with a slash" % (name, module.params[name]))
     run_command = bounded_runner(module.params["timeout"])
     module.exit_json(
         ansible_facts={
@@ -448,6 +559,8 @@ def main():
                 module.params["uplink_devices"],
                 module.params["overlay"],
                 module.params["dropin_path"],
+                module.params["agent_socket"],
+                module.params["timeout"],
             )
         }
     )

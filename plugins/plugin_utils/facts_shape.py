@@ -72,8 +72,8 @@ def _word(*words):
     return make
 
 
-def _members(optional=(), **shapes):
-    """A dictionary with these members; those that are optional are None where they are not there."""
+def _members(optional=(), absent=(), **shapes):
+    """A dictionary with these members; those that are optional are None if missing, ``absent`` ones stay missing."""
 
     def make(path, note):
         takes = [(name, shape("%s.%s" % (path, name), note), name in optional) for name, shape in shapes.items()]
@@ -87,7 +87,7 @@ def _members(optional=(), **shapes):
                     taken[name] = take_member(value[name])
                 elif is_optional:
                     taken[name] = None
-                else:
+                elif name not in absent:
                     raise _Unsound("%s.%s" % (path, name), "nothing")
             return taken
 
@@ -159,11 +159,32 @@ _flag = _one_of(_FLAG)
 _maybe_text, _maybe_number, _maybe_flag = _one_of(_MAYBE_TEXT), _one_of(_MAYBE_NUMBER), _one_of(_MAYBE_FLAG)
 _place = {"path": _text, "line": _natural}
 _winner = _maybe(_members(value=_number, key=_text, **_place))
-_configured = _members(systemd_sysctl=_winner, procps=_winner)
+_configured = _members(absent=("unit",), systemd_sysctl=_winner, procps=_winner, unit=_winner)
+_maybe_place = {"path": _maybe_text, "line": _maybe(_natural), "text": _maybe_text}
+_names = _maybe(_list(_text))
+#: udev's steps for a new interface.
+_on_add = _maybe(
+    _list(
+        _members(
+            runs=_maybe_text,
+            names=_names,
+            value=_maybe_text,
+            sets=_maybe_number,
+            certain=_flag,
+            text=_text,
+            **_place,
+        )
+    )
+)
 _reserved = _members(running=_maybe_number, configured=_configured)
 _loader = _maybe(
     _members(
-        optional=("unit", "unit_result"), version=_any, globs=_maybe_flag, unit=_maybe_text, unit_result=_maybe_text
+        optional=("unit", "unit_result", "unit_file"),
+        version=_any,
+        globs=_maybe_flag,
+        unit=_maybe_text,
+        unit_result=_maybe_text,
+        unit_file=_maybe(_members(state=_word("runs", "masked", "disabled", "skipped", "unknown"), **_maybe_place)),
     )
 )
 _marks = _members(src_valid_mark=_number, accept_local=_number)
@@ -177,7 +198,8 @@ _RP_FILTER = {
     "devices": (
         _by_name(
             _members(
-                optional=("link_kind",),
+                optional=("link_kind", "on_add"),
+                on_add=_on_add,
                 kind=_word("cilium", "uplink", "other"),
                 link_kind=_maybe_text,
                 running=_number,
@@ -187,7 +209,7 @@ _RP_FILTER = {
         ),
         {},
     ),
-    "patterns": (_by_name(_members(configured=_configured)), {}),
+    "patterns": (_by_name(_members(optional=("on_add",), configured=_configured, on_add=_on_add)), {}),
     "loaders": (_members(systemd_sysctl=_loader, procps=_loader), {"systemd_sysctl": None, "procps": None}),
     # False: not None, which says that there is no rule.
     "reload_on_add": (
@@ -224,9 +246,18 @@ _RP_FILTER = {
     "other_writers": (
         _list(
             _members(
+                optional=("unit", "when", "runs", "active", "before_loader", "reapplied"),
+                absent=("certain",),
                 by=_text,
+                unit=_maybe_text,
+                when=_maybe(_list(_text)),
+                runs=_maybe_text,
+                active=_maybe_flag,
+                certain=_flag,
+                before_loader=_maybe_flag,
+                reapplied=_maybe_flag,
                 text=_text,
-                names=_maybe(_list(_text)),
+                names=_names,
                 value=_maybe_text,
                 sets=_maybe_number,
                 narrowed=_flag,
@@ -236,12 +267,28 @@ _RP_FILTER = {
         ),
         [],
     ),
+    "agent": (
+        _maybe(
+            _members(
+                seen=_flag,
+                by=_maybe_text,
+                answers=_flag,
+                version=_maybe_text,
+                reconciles_after=_maybe(_natural),
+            )
+        ),
+        None,
+    ),
+    "lines": (_list(_members(value=_maybe_number, key=_text, **_place)), []),
+    "scripts": (_list(_members(text=_text, **_place)), []),
     "counters": (
         _members(ip_reverse_path_filter=_maybe(_natural), in_martian_src=_maybe(_natural), boot_id=_maybe_text),
         None,
     ),
     "unread": (_list(_members(what=_text, why=_text, decides=_flag)), []),
 }
+#: Facts of an older version do not have them; that is no fault.
+_NEWER = ("agent", "lines", "scripts", "host_routing", "ipv4", "proxy_rule")
 _NO_ROUTES = {"with_route": 0, "without_route": 0, "in_effect": None, "agent": None, "disagreement": None}
 _ROUTES = {
     "source": (_maybe(_word("agent", "state", "netns", "routes")), None),
@@ -256,6 +303,9 @@ _ROUTES = {
         _NO_ROUTES,
     ),
     "loosens_uplinks": (_maybe_text, None),
+    "host_routing": (_maybe_text, None),
+    "ipv4": (_maybe_flag, None),
+    "proxy_rule": (_maybe(_members(priority=_number, mark=_text, table=_any)), None),
     "agent_options": (
         _members(
             l7_proxy=_maybe_flag,
@@ -269,6 +319,9 @@ _ROUTES = {
     "endpoints": (
         _list(
             _members(
+                optional=("namespace", "is_health"),
+                namespace=_maybe_text,
+                is_health=_maybe_flag,
                 address=_maybe_text,
                 ipv6=_maybe_text,
                 device=_maybe_text,
@@ -307,6 +360,9 @@ class _Reader(object):
         sound = {}
         for member, take, path, instead in self._takes:
             try:
+                if member not in facts and member in _NEWER:
+                    sound[member] = instead
+                    continue
                 if member not in facts:
                     raise _Unsound(path, "nothing")
                 sound[member] = take(facts[member])

@@ -35,32 +35,6 @@ def test_devices_of_a_real_node(state, lxc):
     assert seen.running["all"] == 0
 
 
-def udev(tmp_path, files):
-    for path, text in files.items():
-        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / path).write_text(text)
-    return observe_filter.reload_on_add(str(tmp_path))
-
-
-RULE = """# systemd-sysctl and /net/ipv4/conf/ in a comment
-ACTION=="add", RUN+="/usr/lib/systemd/systemd-sysctl --prefix=/net/ipv4/conf/$name"
-"""
-
-
-def test_the_rule_by_which_udev_runs_the_loader(tmp_path):
-    assert udev(tmp_path, {"usr/lib/udev/rules.d/99-systemd.rules": RULE}) == {
-        "path": "/usr/lib/udev/rules.d/99-systemd.rules",
-        "line": 2,
-        "cleared_by": None,
-    }
-
-
-def test_our_own_rule_takes_it_back(tmp_path):
-    ours = transaction.udev_rule(["lxc*", "cilium_*"])
-    found = udev(tmp_path, {"usr/lib/udev/rules.d/99-systemd.rules": RULE, observe_filter.UDEV_RULE[1:]: ours})
-    assert found["cleared_by"] == {"path": observe_filter.UDEV_RULE, "line": 4}
-
-
 PATH = "/etc/sysctl.d/99-override_cilium_rp_filter.conf"
 COMPOSED = plan.compose(
     plan.present(
@@ -187,42 +161,12 @@ def test_lines_that_matter_to_the_loader_alone(tmp_path):
     assert observe_filter.repeated_lines(None) == observe_filter.globs_without_dash(None, KINDS) == []
 
 
-def test_a_masked_rule_is_no_rule(tmp_path):
-    assert (
-        udev(tmp_path, {"usr/lib/udev/rules.d/99-systemd.rules": RULE, "etc/udev/rules.d/99-systemd.rules": ""}) is None
-    )
-
-
-def test_no_rule_at_all(tmp_path):
-    assert udev(tmp_path, {"etc/udev/rules.d/99-other.rules": "# nothing\n", "etc/udev/rules.d/x.txt": RULE}) is None
-
-
 def test_counters_are_read_from_this_kernel():
     unread = []
     found = observe_filter.counters(unread)
     assert found["ip_reverse_path_filter"] >= 0
     assert found["boot_id"] == Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     assert unread == []
-
-
-@pytest.mark.parametrize(
-    ("line", "cleared_by", "running_all", "expected"),
-    [
-        (2, None, 0, 2),
-        (2, {"path": "x.rules", "line": 4}, 0, 0),
-        (2, {"path": "x.rules", "line": 4}, 1, 1),
-        (0, None, 2, 2),
-        (None, None, 0, 0),
-    ],
-)
-def test_what_the_next_device_will_be_filtered_with(line, cleared_by, running_all, expected):
-    decided_by = None if line is None else {"value": line}
-    rule = {"path": "99-systemd.rules", "line": 73, "cleared_by": cleared_by}
-    assert observe_filter._of_the_next(decided_by, rule, {"all": running_all}) == expected
-
-
-def test_without_a_rule_the_next_device_keeps_what_cilium_set():
-    assert observe_filter._of_the_next({"value": 2}, None, {"all": 0}) == 0
 
 
 @pytest.mark.parametrize("answer", ["", "BusyBox v1.36.1 multi-call binary"])
@@ -251,6 +195,17 @@ def test_other_writers_are_those_of_this_systemd(tmp_path, monkeypatch, said, ve
     program.write_text("")
     monkeypatch.setattr(observe_filter, "SYSTEMD_SYSCTL", (str(program),))
     asked = []
-    monkeypatch.setattr(observe_filter.other_writers, "find", lambda *known: asked.append(known) or ([], []))
-    observe_filter.observe(IpRoute(replay("broken")), lambda argv, data=None: (0, said, ""))
-    assert asked == [("/", version)]
+
+    def find(_reader, _units, *known):
+        asked.append(known)
+        return [], []
+
+    def run_command(argv, data=None):
+        if argv[:2] == ["systemctl", "list-units"]:
+            return 0, "ufw.service loaded active exited Firewall\n", ""
+        return 0, said, ""
+
+    monkeypatch.setattr(observe_filter.writers, "find", find)
+    observe_filter.observe(IpRoute(replay("broken")), run_command)
+    ((found, running, altnames),) = asked
+    assert (found, running, altnames["eth0"]) == (version, {"ufw.service"}, [])

@@ -20,6 +20,9 @@ from ansible_collections.nodeward.cilium.plugins.module_utils import (
     transaction,
     verdict,
 )
+from ansible_collections.nodeward.cilium.plugins.module_utils.observe import writers
+from ansible_collections.nodeward.cilium.plugins.module_utils.observe.files import Reader
+from ansible_collections.nodeward.cilium.plugins.module_utils.observe.units import Units
 
 PATH = "/etc/sysctl.d/99-override_cilium_rp_filter.conf"
 CILIUM = "/etc/sysctl.d/99-zzz-override_cilium.conf"
@@ -64,6 +67,7 @@ class Model:
         self.routes, self.rules = [], []  # as ip gives them
         self.route_to_outside = {}  # own address → route as ip gives it
         self.writers = []
+        self.find_writers = lambda *_arguments: (self.writers, [])
 
     # its kernel
 
@@ -232,7 +236,7 @@ class Model:
             matches=self.matches,
         )
         request = transaction.Request(**{**defaults, **given})
-        run = transaction.Transaction(request, ip, self.run_command, self, lambda *_arguments: self.writers)
+        run = transaction.Transaction(request, ip, self.run_command, self, self.find_writers)
         result = run.run(check_mode)
         return {**result, "warnings": run.warnings}
 
@@ -271,6 +275,12 @@ def model(tmp_path, monkeypatch):
         lambda _run: observe_filter.Loader("sysctl", node.procps) if node.procps else None,
     )
     monkeypatch.setattr(observe_routes, "observe", node.cilium_routes)
+    real_reader = transaction.files.Reader
+    monkeypatch.setattr(transaction.files, "Reader", lambda _root: real_reader(node.root))
+    node.file("/usr/lib/systemd/system/systemd-sysctl.service", "[Service]\nExecStart=/usr/lib/systemd/systemd-sysctl\n")
+    wants = tmp_path / "usr/lib/systemd/system/sysinit.target.wants"
+    wants.mkdir()
+    (wants / "systemd-sysctl.service").symlink_to("../systemd-sysctl.service")
     node.values.update({"all": 0, "default": 2})
     node.device("lo", 2, None)
     node.device("eth0", 2, None, "192.0.2.1")
@@ -684,7 +694,7 @@ def test_with_apply_never_nothing_is_read_of_the_running_kernel(strict, state, c
         "fail",
         "auto",
     )
-    result = transaction.Transaction(request, Untouchable(), strict.run_command, strict, lambda *_arguments: []).run(
+    result = transaction.Transaction(request, Untouchable(), strict.run_command, strict, lambda *_arguments: ([], [])).run(
         check_mode
     )
     assert (result["changed"], result["applied"], result["not_applied"]) == (True, False, "apply is never")
@@ -1095,9 +1105,9 @@ def test_our_own_final_rule_cures_another_rule_of_udev(model):
 def test_writers_are_sought_with_the_units_that_run(model):
     asked = []
 
-    def find_writers(reader, version, running):
-        asked.append((reader.root, version, running))
-        return []
+    def find_writers(_reader, _units, version, running):
+        asked.append((version, running))
+        return [], []
 
     ip = SimpleNamespace(
         netconf=model.netconf, links=model.ip_links, addresses=model.ip_addresses, routes=list, verdicts=model.verdicts
@@ -1105,7 +1115,7 @@ def test_writers_are_sought_with_the_units_that_run(model):
     options = plan.Options(["lxc*", "cilium_*"], "keep", None)
     request = transaction.Request("present", PATH, options, "always", None, False, False, None, "fail", "auto")
     transaction.Transaction(request, ip, model.run_command, model, find_writers).run(True)
-    assert asked == [("", 257, {"ufw.service"})]
+    assert asked == [(257, {"ufw.service"})]
 
 
 UFW = {"etc/ufw/ufw.conf": "ENABLED=yes\n", "etc/ufw/sysctl.conf": "net/ipv4/conf/all/rp_filter=1\n"}
@@ -1117,35 +1127,15 @@ def found_writers(root, files, running=()):
     for path, text in files.items():
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         (root / path).write_text(text)
-    return transaction._find_writers(transaction.files.Reader(str(root)), 257, frozenset(running))
-
-
-@pytest.mark.parametrize(
-    ("more", "running", "active"),
-    [
-        ({}, [], False),
-        ({"usr/lib/systemd/system/ufw.service": "[Service]\n"}, [], None),
-        ({}, ["ufw.service"], True),
-        ({}, ["tuned.service"], False),
-    ],
-)
-def test_a_writer_that_is_not_installed_does_not_count(tmp_path, more, running, active):
-    (writer,) = found_writers(tmp_path, {**UFW, **more}, running)
-    assert (writer["by"], writer["unit"], writer["active"], writer["certain"]) == ("ufw", "ufw.service", active, True)
-
-
-def test_a_unit_of_networkd_for_some_interfaces_alone_is_not_certain(tmp_path):
-    narrowed = LOOSE_NETWORK.replace("Name=*", "Name=lxc*\nType=ether")
-    writers = found_writers(
-        tmp_path, {"etc/systemd/network/a.network": narrowed, "etc/systemd/network/b.network": LOOSE_NETWORK}
-    )
-    assert [writer["certain"] for writer in writers] == [False, True]
-    assert writers[0]["when"] == ["boot", "interface"]
+    reader = Reader(str(root))
+    return writers.find(reader, Units(reader), 257, frozenset(running))[0]
 
 
 def test_a_script_of_the_dispatcher_is_a_conflict_and_not_what_networkmanager_loosens(model, tmp_path):
     path = "etc/NetworkManager/dispatcher.d/30-rpfilter"
-    (writer,) = found_writers(tmp_path, {path: DISPATCHER}, ["NetworkManager.service"])
+    found_writers(tmp_path, {path: DISPATCHER})
+    (tmp_path / path).chmod(0o755)
+    (writer,) = found_writers(tmp_path, {}, ["NetworkManager.service"])
     assert (writer["by"], writer["certain"]) == ("networkmanager-dispatcher", False)
     model.writers = [writer]
     refused(model, "/%s:1" % path)
@@ -1160,17 +1150,49 @@ def test_a_catch_all_of_networkd_is_refused_by_its_line(model, tmp_path):
     refused(model, "zz-default.network:4", conflicts="disable")
 
 
-def test_what_could_not_be_read_of_the_writers_is_named(model, monkeypatch):
-    def find_writers(reader, _version, _running):
-        reader.unread.append({"what": "/etc/cron.d", "why": "Permission denied"})
-        return []
+def test_what_could_not_be_read_of_the_writers_is_named(model, monkeypatch, tmp_path):
+    folder = tmp_path / "etc/cron.d"
+    folder.mkdir(parents=True, exist_ok=True)
+    real_listdir = os.listdir
 
-    monkeypatch.setattr(transaction, "_find_writers", find_writers)
-    request = SimpleNamespace(state="present")
-    run = transaction.Transaction(request, None, None)
-    run.version, run.applying = 257, False
-    assert run._writers() == []
-    assert "/etc/cron.d cannot be read (Permission denied)" in run.warnings[0]
+    def listdir(path):
+        if str(path) == str(folder):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return real_listdir(path)
+
+    monkeypatch.setattr(os, "listdir", listdir)
+    model.find_writers = writers.find
+    assert any("/etc/cron.d cannot be read (Permission denied)" in warning for warning in model.run()["warnings"])
+
+
+@pytest.mark.parametrize(
+    ("dropin", "named"),
+    [
+        ("ExecStartPost=/usr/sbin/sysctl -w net.ipv4.conf.all.rp_filter=1\n", "10-all.conf:2"),
+        ("ExecStartPost=/usr/lib/systemd/systemd-sysctl /boot/late.conf\n", "/boot/late.conf:1"),
+        ("ExecStartPost=/usr/local/sbin/tune-network\n", "10-all.conf:2"),
+    ],
+)
+def test_what_the_units_own_files_override_is_refused(model, dropin, named):
+    model.file("/etc/systemd/system/systemd-sysctl.service.d/10-all.conf", "[Service]\n" + dropin)
+    model.file("/boot/late.conf", "net.ipv4.conf.all.rp_filter = 1\n")
+    model.file("/usr/local/sbin/tune-network", "#!/bin/sh\nfor each in a b; do echo 1 > /proc/$each/rp_filter; done\n")
+    refused(model, named, "systemd-sysctl.service")
+    refused(model, named, conflicts="disable")
+
+
+def test_what_the_unit_applies_before_the_drop_in_is_no_conflict(model):
+    model.file(
+        "/usr/lib/systemd/system/systemd-sysctl.service.d/50-kernel.conf",
+        "[Service]\nExecStartPre=-/usr/lib/systemd/systemd-sysctl /boot/sysctl.conf-6\n",
+    )
+    model.file("/boot/sysctl.conf-6", "net.ipv4.conf.all.rp_filter = 1\n")
+    assert model.run()["conflicts"] == []
+
+
+def test_a_masked_unit_is_named(model):
+    model.file("/etc/systemd/system/systemd-sysctl.service", "")
+    assert any("systemd-sysctl.service is masked" in warning for warning in model.run()["warnings"])
 
 
 def test_a_default_that_is_not_weaker_is_a_warning_and_no_refusal(model):

@@ -1,0 +1,242 @@
+# Copyright (c) 2026, nodeward.cilium contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What sets rp_filter at boot or from time to time: ufw, tuned, init scripts, rc.local and cron."""
+
+from __future__ import absolute_import, division, print_function
+
+__metaclass__ = type
+
+import fnmatch
+import os
+import re
+from collections import OrderedDict
+
+from ansible_collections.nodeward.cilium.plugins.module_utils import sysctl_d
+from ansible_collections.nodeward.cilium.plugins.module_utils.observe import scripts
+
+#: tuned's consts.py: the strongest folder first; without "profiles" up to 2.23.
+TUNED_FOLDERS = ("/etc/tuned/profiles", "/etc/tuned", "/usr/lib/tuned/profiles", "/usr/lib/tuned")
+CRON_UNITS = ("cron.service", "crond.service", "cronie.service", "fcron.service", "bcron.service", "anacron.service",
+              "anacron.timer")  # fmt: skip
+CRON_SPOOLS = ("/var/spool/cron/crontabs", "/var/spool/cron", "/var/spool/cron/tabs")
+CRON_FOLDERS = tuple("/etc/cron." + period for period in ("hourly", "daily", "weekly", "monthly", "yearly"))
+RC_LOCAL = ("/etc/rc.local", "/etc/rc.d/rc.local")
+GENERATORS = ("/usr/lib/systemd/system-generators/", "/lib/systemd/system-generators/")
+UNIT_FOLDERS = ("/etc/systemd/system/", "/run/systemd/system/", "/usr/lib/systemd/system/", "/lib/systemd/system/")
+
+_CRON_LINE = re.compile(r"\s*(?:(?P<nick>@\w+)|(?:\S+\s+){4}\S+)\s+(?P<rest>\S.*)")
+_RUN_PARTS = re.compile(r"[A-Za-z0-9_-]+\Z")
+_PROFILE = re.compile(r"[A-Za-z0-9_.-]+\Z")
+
+
+def ufw(node):
+    """ufw(8) applies a file of its own when it starts (IPT_SYSCTL in /etc/default/ufw)."""
+    enabled = True
+    for _number, line in node.reader.lines("/etc/ufw/ufw.conf"):
+        named = re.match(r"\s*ENABLED\s*=\s*[\"']?(\w+)", line)
+        if named:
+            enabled = named.group(1).lower() == "yes"
+    path = "/etc/ufw/sysctl.conf"
+    for _number, line in node.reader.lines("/etc/default/ufw"):
+        named = re.match(r"\s*IPT_SYSCTL\s*=\s*[\"']?([^\"'\s]+)", line)
+        if named:
+            path = named.group(1)
+    active = node.active("ufw.service") if enabled else False
+    found = []
+    for number, line in node.reader.lines(path):
+        assigned = _assignment(line)
+        if assigned:
+            known = {"unit": "ufw.service", "when": ["boot"], "active": active}
+            found.append(scripts.writer("ufw", path, number, line, **dict(assigned, **known)))
+    return found
+
+
+def _assignment(line):
+    key, equals, value = line.partition("=")
+    name = scripts.name_of(key) if equals and not line.lstrip().startswith(("#", ";")) else None
+    words = re.split(r"[\s#;]", value.strip(), maxsplit=1)
+    if name is None or not words[0]:
+        return None
+    return {"names": [name], "value": words[0], "sets": sysctl_d.kernel_integer(words[0])}
+
+
+def tuned(node):
+    """The active profile of tuned(8) with those that it includes: the [sysctl] lines that hold, then the scripts.
+
+    ``reapplied`` on a writer: tuned applies /run/sysctl.d, /etc/sysctl.d and /etc/sysctl.conf after its own lines
+    (plugin_sysctl.py, tuned-main.conf(5): reapply_sysctl), so a line of these files for the same key wins. It takes a
+    key literally: a glob there, or a key that begins with "-", is not applied.
+    """
+    main = _tuned_main(node)
+    folders = TUNED_FOLDERS
+    if main.get("profile_dirs"):
+        folders = tuple(reversed([each.strip() for each in main["profile_dirs"].split(",") if each.strip()]))
+    profiles, seen = [], []
+    for _number, line in node.reader.lines("/etc/tuned/active_profile"):
+        for name in line.split():
+            _load_profile(node, name, folders, profiles, seen)
+    lines, called = OrderedDict(), []
+    for path in profiles:
+        _merge_profile(node, path, lines, called)
+    reapplies = main.get("reapply_sysctl", "1").lower() in ("1", "yes", "true", "on", "y", "t")
+    excluded = [each.strip() for each in main.get("reapply_sysctl_exclude", "").split(",") if each.strip()]
+    known = {"unit": "tuned.service", "when": ["boot"], "active": node.active("tuned.service")}
+    found = []
+    for key, (path, number, line, value, certain) in lines.items():
+        name = scripts.name_of(re.sub(r"\$\{[^}]*\}", "$", key))
+        members = dict(known, certain=certain and "$" not in value and value[:1] not in ("<", ">"))
+        # A variable in the key may be any interface; ">1" sets 1 only if the running value is smaller.
+        members.update(names=None if "$" in name else [name], value=value, sets=sysctl_d.kernel_integer(value))
+        members["certain"] = members["certain"] and members["names"] is not None
+        if reapplies and not any(fnmatch.fnmatchcase(key, each) for each in excluded):
+            members["reapplied"] = True
+        found.append(scripts.writer("tuned", path, number, line, **members))
+    event = scripts.Event(variables={"1": "start"})
+    for path in called:
+        active = known["active"] if node.reader.is_executable(path) else False
+        found += node.file("tuned", path, event, **dict(known, active=active))
+    return found
+
+
+def _tuned_main(node):
+    found = {}
+    for _number, line in node.reader.lines("/etc/tuned/tuned-main.conf"):
+        key, equals, value = [part.strip() for part in line.partition("=")]
+        if equals and not key.startswith("#"):
+            found[key] = value.partition(" #")[0].strip()
+    return found
+
+
+def _load_profile(node, name, folders, profiles, seen):
+    """Adds the file of a profile after those that it includes (tuned's loader.py)."""
+    name = name.lstrip("-")
+    if name in seen or not _PROFILE.match(name) or name in (".", ".."):
+        return
+    seen.append(name)
+    path = next(
+        (each for each in ("%s/%s/tuned.conf" % (folder, name) for folder in folders) if node.reader.lines(each)), None
+    )
+    if path is None:
+        return
+    for section, _number, line in scripts.sections(node.reader, path):
+        included = re.match(r"\s*include\s*=\s*(.+)", line)
+        if included and section == "main":
+            for other in re.split(r"[,;\s]+", included.group(1).strip()):
+                _load_profile(node, other, folders, profiles, seen)
+    profiles.append(path)
+
+
+def _merge_profile(node, path, lines, called):
+    """An option of a later profile replaces the same option of an earlier one; scripts add up (tuned's merger.py)."""
+    units = OrderedDict()
+    for section, number, line in scripts.sections(node.reader, path):
+        key, equals, value = [part.strip() for part in line.partition("=")]
+        if equals:
+            value = re.split(r"\s#", value, maxsplit=1)[0].strip().strip("\"'")
+            units.setdefault(section, OrderedDict())[key] = (path, number, line, value)
+    for section, options in units.items():
+        settings = {key: row[3] for key, row in options.items()}
+        kind = settings.get("type", section)
+        if settings.get("enabled", "1").lower() in ("0", "false", "no"):
+            continue
+        certain = not any(key in settings for key in ("cpuinfo_regex", "uname_regex"))
+        if kind == "sysctl":
+            if settings.get("replace", "0").lower() in ("1", "true", "yes"):
+                lines.clear()
+            for key, row in options.items():
+                if scripts.name_of(re.sub(r"\$\{[^}]*\}", "$", key)) is not None:
+                    lines[key] = row + (certain,)
+        elif kind == "script" and settings.get("script"):
+            folder = os.path.dirname(path)
+            called.append(os.path.normpath(
+                os.path.join(folder, settings["script"].replace("${i:PROFILE_DIR}", folder))
+            ))  # fmt: skip
+
+
+def rc_local(node):
+    """systemd-rc-local-generator(8) starts it at boot if it is executable."""
+    found = []
+    for path in RC_LOCAL:
+        if node.reader.target(path) in [node.reader.target(each) for each in RC_LOCAL[: RC_LOCAL.index(path)]]:
+            continue
+        active = _generated(node, "systemd-rc-local-generator", "rc-local.service")
+        active = active if node.reader.is_executable(path) else False
+        event = scripts.Event(variables={"1": "start"})
+        found += node.file("rc.local", path, event, unit="rc-local.service", when=["boot"], active=active)
+    return found
+
+
+def _generated(node, generator, unit):
+    """Whether a unit that a generator makes will run."""
+    if any(node.reader.is_masked(folder + unit) for folder in UNIT_FOLDERS[:2]):
+        return False
+    return True if any(node.reader.exists(folder + generator) for folder in GENERATORS) else node.active(unit)
+
+
+def init_d(node):
+    """systemd-sysv-generator(8): scripts with a start link in a runlevel, if no unit of systemd has their name."""
+    started = set()
+    for folder in ["%s/rc%s.d" % (parent, level) for parent in ("/etc", "/etc/rc.d") for level in "S2345"]:
+        for name in node.reader.names(folder):
+            if re.match(r"S\d\d", name):
+                started.add(os.path.basename(node.reader.target("%s/%s" % (folder, name))))
+    found, seen = [], set()
+    for folder in ("/etc/init.d", "/etc/rc.d/init.d"):
+        for name in node.reader.names(folder):
+            path = "%s/%s" % (folder, name)
+            if node.reader.target(path) in seen or name == "rc.local":
+                continue
+            seen.add(node.reader.target(path))
+            unit = name[: -len(".sh")] + ".service" if name.endswith(".sh") else name + ".service"
+            native = any(node.reader.exists(each + unit) or node.reader.is_masked(each + unit) for each in UNIT_FOLDERS)
+            active = False
+            if name in started and node.reader.is_executable(path) and not native:
+                active = _generated(node, "systemd-sysv-generator", unit)
+            event = scripts.Event(variables={"1": "start"})
+            found += node.file("init.d", path, event, unit=unit, when=["boot"], active=active)
+    return found
+
+
+def cron(node):
+    """crontab(5), the folders of run-parts(8), and the crontabs of the users."""
+    active = node.active(*CRON_UNITS)
+    found = []
+    found += _crontab(node, "/etc/crontab", active, user_field=True)
+    for name in node.reader.names("/etc/cron.d"):
+        found += _crontab(node, "/etc/cron.d/" + name, _taken(node, name, active), user_field=True)
+    for folder in CRON_SPOOLS:
+        for name in node.reader.names(folder):
+            found += _crontab(node, "%s/%s" % (folder, name), active, user=name)
+    for folder in CRON_FOLDERS:
+        for name in node.reader.names(folder):
+            path = "%s/%s" % (folder, name)
+            runs = _taken(node, name, active) if node.reader.is_executable(path) else False
+            found += node.file("cron", path, when=["periodic"], active=runs)
+    return found
+
+
+def _taken(node, name, active):
+    """Debian passes over names with other characters; elsewhere only some endings are passed over."""
+    if _RUN_PARTS.match(name):
+        return active
+    if node.reader.exists("/etc/debian_version") or name.startswith(".") or name.endswith(("~", ",")):
+        return False
+    return active and None
+
+
+def _crontab(node, path, active, user_field=False, user="root"):
+    found = []
+    for number, line in node.reader.lines(path):
+        match = _CRON_LINE.match(line)
+        if line.lstrip().startswith("#") or not match or re.match(r"\s*[A-Za-z_]\w*\s*=", line):
+            continue
+        command, who = match.group("rest"), user
+        if user_field:
+            who, _space, command = command.partition(" ") if " " in command else command.partition("\t")
+        command = re.split(r"(?<!\\)%", command.strip(), maxsplit=1)[0]  # what follows is its standard input
+        when = ["boot"] if match.group("nick") == "@reboot" else ["periodic"]
+        # Another user than root can write it only by a program that changes the user.
+        runs = active if who == "root" or not active else None
+        found += node.commands("cron", path, command, number, when=when, active=runs)
+    return found

@@ -1,0 +1,290 @@
+# Copyright (c) 2026, nodeward.cilium contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What sets rp_filter when an interface is configured: networkd, NetworkManager, ifupdown, wicked, and their hooks."""
+
+from __future__ import absolute_import, division, print_function
+
+__metaclass__ = type
+
+import fnmatch
+import re
+
+from ansible_collections.nodeward.cilium.plugins.module_utils import sysctl_d
+from ansible_collections.nodeward.cilium.plugins.module_utils.observe import scripts
+
+NETWORKD_SINCE = 255  # systemd 255 NEWS: IPv4ReversePathFilter=
+_NETWORKD_SETS = {"no": 0, "strict": 1, "loose": 2}  # systemd.network(5)
+
+# systemd.network(5): strongest folder first.
+NETWORKD_FOLDERS = (
+    "/etc/systemd/network",
+    "/run/systemd/network",
+    "/usr/local/lib/systemd/network",
+    "/usr/lib/systemd/network",
+    "/lib/systemd/network",
+)
+NETWORK_MANAGER_FOLDERS = (
+    "/usr/lib/NetworkManager/conf.d",
+    "/run/NetworkManager/conf.d",
+    "/etc/NetworkManager/conf.d",
+)
+#: NetworkManager-dispatcher(8): the action that each folder is run for; those of /etc mask those of /usr/lib.
+DISPATCHER_FOLDERS = (
+    ("/etc/NetworkManager/dispatcher.d", "/usr/lib/NetworkManager/dispatcher.d", "up"),
+    ("/etc/NetworkManager/dispatcher.d/pre-up.d", "/usr/lib/NetworkManager/dispatcher.d/pre-up.d", "pre-up"),
+)
+DISPATCHER_UNITS = ("NetworkManager.service",)
+#: networkd-dispatcher(8): the folders of the states that an interface passes through when it comes up.
+NETWORKD_DISPATCHER_FOLDERS = tuple(
+    "%s/networkd-dispatcher/%s.d" % (parent, state)
+    for parent in ("/etc", "/usr/lib")
+    for state in ("configuring", "no-carrier", "carrier", "degraded", "configured", "routable")
+)
+IFUPDOWN_UNITS = ("networking.service", "ifupdown-wait-online.service", "ifup@.service")
+IFUPDOWN_HOOKS = ("/etc/network/if-pre-up.d", "/etc/network/if-up.d")
+DHCLIENT_HOOKS = ("/etc/dhcp/dhclient-enter-hooks.d", "/etc/dhcp/dhclient-exit-hooks.d")
+DHCLIENT_FILES = ("/etc/dhcp/dhclient-enter-hooks", "/etc/dhcp/dhclient-exit-hooks")
+PPP_HOOKS = ("/etc/ppp/ip-pre-up.d", "/etc/ppp/ip-up.d")
+PPP_FILES = ("/etc/ppp/ip-pre-up", "/etc/ppp/ip-up", "/etc/ppp/ip-up.local")
+SYSTEM_PROGRAMS = ("/usr/sbin/", "/sbin/", "/usr/bin/", "/bin/")
+WICKED_FOLDER = "/etc/sysconfig/network"
+MAX_SOURCED = 100  # files that /etc/network/interfaces names
+
+_RUN_PARTS = re.compile(r"[A-Za-z0-9_-]+\Z")  # run-parts(8) of Debian
+_ALWAYS = ["boot", "interface"]
+
+
+def networkd(node, systemd_version=None, altnames=None):
+    """Its units in their order: of those that match an interface only the first is applied to it.
+
+    :arg altnames: the alternative names of each interface, by which a unit can match it as well.
+    """
+    if systemd_version is not None and systemd_version < NETWORKD_SINCE:
+        return []
+    units, dropins, found, claimed = {}, {}, [], []
+    reader = node.reader
+    for folder in NETWORKD_FOLDERS:
+        for name in reader.names(folder):
+            path = "%s/%s" % (folder, name)
+            # The same name in a weaker folder is masked.
+            if name.endswith(".network"):
+                units.setdefault(name, path)
+            elif name.endswith(".network.d"):
+                parts = dropins.setdefault(name[: -len(".d")], {})
+                for part in reader.names(path):
+                    if part.endswith(".conf"):
+                        parts.setdefault(part, "%s/%s" % (path, part))
+    active = node.active("systemd-networkd.service")
+    for name, unit in sorted(units.items()):
+        if not reader.lines(unit):
+            continue  # empty, or a link to /dev/null
+        parts = dropins.get(name, {})
+        rows = [
+            (path,) + row for path in [unit] + [parts[part] for part in sorted(parts)]
+            for row in scripts.sections(reader, path)
+        ]  # fmt: skip
+        names, narrowed = _networkd_match(rows)
+        if names is not None:
+            names = names + _by_alternative_name(names, altnames or {})
+        for path, section, number, line in rows:
+            key, _equals, value = [part.strip() for part in line.partition("=")]
+            if section != "Network" or key != "IPv4ReversePathFilter" or not value:
+                continue
+            members = {"names": names, "narrowed": narrowed, "not_on": list(claimed), "certain": not narrowed}
+            members.update(value=value, sets=_NETWORKD_SETS.get(value), when=_ALWAYS, active=active)
+            found.append(scripts.writer("networkd", path, number, line, unit="systemd-networkd.service", **members))
+        claimed += names if names and not narrowed else []
+    return found
+
+
+def _networkd_match(rows):
+    """(names, narrowed): the globs of interfaces, None if it names none; whether other conditions narrow them."""
+    conditions = {}
+    for _path, section, _number, line in rows:
+        if section != "Match" or "=" not in line:
+            continue
+        key, _equals, value = [part.strip() for part in line.partition("=")]
+        # An empty value takes back the earlier ones.
+        conditions[key] = conditions.get(key, []) + value.split() if value else []
+    conditions = {key: words for key, words in conditions.items() if words}
+    if not conditions:
+        return ["*"], False
+    names = conditions.pop("Name", [])
+    if not names or any(name.startswith("!") or name.endswith("\\") for name in names):
+        return None, True
+    return names, bool(conditions)
+
+
+def _by_alternative_name(globs, altnames):
+    return sorted(
+        name
+        for name, others in altnames.items()
+        if any(fnmatch.fnmatchcase(other, glob) for other in others for glob in globs)
+        and not any(fnmatch.fnmatchcase(name, glob) for glob in globs)
+    )
+
+
+def network_manager(node):
+    """With connectivity checks on it makes a strict interface loose (NetworkManager, nm-device.c: rp_filter)."""
+    paths = ["/etc/NetworkManager/NetworkManager.conf"]
+    for folder in NETWORK_MANAGER_FOLDERS:
+        paths += ["%s/%s" % (folder, name) for name in node.reader.names(folder) if name.endswith(".conf")]
+    known = {"unit": "NetworkManager.service", "when": _ALWAYS, "sets": 2, "certain": False}
+    known["active"] = node.active("NetworkManager.service")
+    return [
+        scripts.writer("networkmanager", path, number, line, **known)
+        for path in paths
+        for section, number, line in scripts.sections(node.reader, path)
+        if section == "connectivity" and re.match(r"\s*uri\s*=\s*\S", line)
+    ]
+
+
+def dispatchers(node):
+    """Scripts that NetworkManager and networkd-dispatcher run when an interface comes up."""
+    found = []
+    active = node.active(*DISPATCHER_UNITS)
+    for own, vendor, action in DISPATCHER_FOLDERS:
+        chosen = {}
+        for folder in (own, vendor):
+            for name in node.reader.names(folder):
+                chosen.setdefault(name, "%s/%s" % (folder, name))
+        event = scripts.Event(("$1", "$DEVICE_IFACE", "$DEVICE_IP_IFACE"), variables={"2": action})
+        found += _hooks(node, "networkmanager-dispatcher", [chosen[name] for name in sorted(chosen)], event, active,
+                        unit="NetworkManager-dispatcher.service")  # fmt: skip
+    active = node.active("networkd-dispatcher.service")
+    for folder in NETWORKD_DISPATCHER_FOLDERS:
+        paths = ["%s/%s" % (folder, name) for name in node.reader.names(folder)]
+        event = scripts.Event(("$IFACE",))
+        found += _hooks(node, "networkd-dispatcher", paths, event, active, unit="networkd-dispatcher.service")
+    return found
+
+
+def _hooks(node, by, paths, event, active, needs_mode=True, **known):
+    """The writers in hooks; one that is not executable does not run where the daemon executes it."""
+    found = []
+    for path in paths:
+        runs = active if not needs_mode or node.reader.is_executable(path) else False
+        found += node.file(by, path, event, when=_ALWAYS, active=runs, **known)
+    return found
+
+
+def ifupdown(node):
+    """interfaces(5): the up, pre-up and post-up lines of each iface stanza, then the hooks of all interfaces."""
+    rows, sourced = [], []
+    _interfaces_file(node, "/etc/network/interfaces", rows, sourced)
+    at_boot, found, here = set(), [], None
+    for _path, _number, line in rows:
+        words = line.split()
+        if words and (words[0] == "auto" or words[0].startswith("allow-")):
+            at_boot.update(words[1:])
+    active = node.active(*IFUPDOWN_UNITS)
+    for path, number, line in rows:
+        word, _space, rest = line.strip().partition(" ")
+        if word == "iface":
+            here = (rest.split() or [None])[0]
+        elif word in ("auto", "mapping", "template", "source", "source-directory") or word.startswith("allow-"):
+            here = None
+        elif word in ("up", "pre-up", "post-up") and here:
+            starts = any(fnmatch.fnmatchcase(here, name) for name in at_boot)
+            event = scripts.Event(("$IFACE",), names=[here], certain=starts)
+            known = {"unit": "networking.service", "when": _ALWAYS if starts else ["interface"], "active": active}
+            found += node.commands("ifupdown", path, rest, number, event, **known)
+    event = scripts.Event(("$IFACE",))
+    for folder in IFUPDOWN_HOOKS:
+        paths = ["%s/%s" % (folder, name) for name in node.reader.names(folder) if _RUN_PARTS.match(name)]
+        found += _hooks(node, "ifupdown", paths, event, active, unit="networking.service")
+    return found
+
+
+def _interfaces_file(node, path, rows, sourced):
+    """Adds (path, number, line) of every logical line, with those of the files that it sources in their place."""
+    if path in sourced or len(sourced) >= MAX_SOURCED:
+        return
+    sourced.append(path)
+    for number, line in _logical_lines(node.reader.lines(path)):
+        word, _space, rest = line.partition(" ")
+        if word not in ("source", "source-directory"):
+            rows.append((path, number, line))
+            continue
+        for written in rest.split():
+            pattern = written if written.startswith("/") else "/etc/network/" + written
+            folder, _slash, last = pattern.rstrip("/").rpartition("/")
+            if word == "source":
+                named = [(folder, name) for name in node.reader.names(folder) if fnmatch.fnmatchcase(name, last)]
+            else:
+                folder = pattern.rstrip("/")
+                named = [(folder, name) for name in node.reader.names(folder) if _RUN_PARTS.match(name)]
+            for parent, name in named:
+                _interfaces_file(node, "%s/%s" % (parent, name), rows, sourced)
+
+
+def _logical_lines(rows):
+    """(number, line) without comments, continued lines joined, with one space after the first word."""
+    first, text = None, ""
+    for number, row in rows:
+        first, text = first or number, text + row.strip()
+        if text.endswith("\\"):
+            text = text[:-1] + " "
+            continue
+        if text and not text.startswith("#"):
+            yield first, re.sub(r"\s+", " ", text, count=1)
+        first, text = None, ""
+
+
+def hooks_of_clients(node):
+    """Hooks of dhclient-script(8), which sources them, and of pppd(8), which executes them."""
+    found = []
+    paths = [path for path in DHCLIENT_FILES if node.reader.exists(path)]
+    for folder in DHCLIENT_HOOKS:
+        paths += ["%s/%s" % (folder, name) for name in node.reader.names(folder) if _RUN_PARTS.match(name)]
+    event = scripts.Event(("$interface",))
+    found += _hooks(node, "dhclient", paths, event, _installed(node, "dhclient"), needs_mode=False)
+    paths = [path for path in PPP_FILES if node.reader.exists(path)]
+    for folder in PPP_HOOKS:
+        paths += ["%s/%s" % (folder, name) for name in node.reader.names(folder) if _RUN_PARTS.match(name)]
+    event = scripts.Event(("$1", "$PPP_IFACE"))
+    return found + _hooks(node, "ppp", paths, event, _installed(node, "pppd"))
+
+
+def _installed(node, program):
+    """A program that no unit of its own starts: False if it is not installed, None if it may run."""
+    return None if any(node.reader.exists(folder + program) for folder in SYSTEM_PROGRAMS) else False
+
+
+def wicked(node):
+    """ifsysctl(5). Not certain: the manual of 2014 applies every key, that of 2024 lists keys without rp_filter."""
+    found = []
+    known = {"unit": "wickedd.service", "when": _ALWAYS, "certain": False}
+    known["active"] = node.active("wickedd.service", "wicked.service")
+    for base in node.reader.names(WICKED_FOLDER):
+        if base != "ifsysctl" and not base.startswith("ifsysctl-"):
+            continue
+        own = base[len("ifsysctl-") :] or None
+        path = "%s/%s" % (WICKED_FOLDER, base)
+        for number, line in node.reader.lines(path):
+            key, equals, value = [part.strip() for part in line.partition("=")]
+            if not equals or key.startswith(("#", ";")):
+                continue
+            # Each file is applied to the interface of the event: $INTERFACE, and $SYSCTL_IF with its dots as slashes.
+            name = scripts.name_of(re.sub(r"\$\{?(?:INTERFACE|SYSCTL_IF)\}?", "<", key))
+            if name is None:
+                continue
+            names = [name] if "<" not in name else [own] if own else ["*"]
+            not_on = ["all", "default"] if "<" in name and not own else []
+            sets = sysctl_d.kernel_integer(value)
+            members = dict(known, names=names, not_on=not_on, value=value, sets=sets)
+            found.append(scripts.writer("wicked", path, number, line, **members))
+    return found
+
+
+def netplan(node):
+    """netplan has no setting for rp_filter; a mention (a passthrough setting, a hook) may become one."""
+    installed = any(node.reader.exists(path + "netplan") for path in ("/usr/sbin/", "/sbin/"))
+    return [
+        scripts.writer("netplan", path, number, line, when=_ALWAYS, certain=False, active=None if installed else False)
+        for folder in ("/usr/lib/netplan", "/etc/netplan", "/run/netplan")
+        for path in ["%s/%s" % (folder, name) for name in node.reader.names(folder) if name.endswith(".yaml")]
+        for number, line in node.reader.lines(path)
+        if re.match(r"[^#]*(?:\brp_filter\b|IPv4ReversePathFilter)", line)
+    ]

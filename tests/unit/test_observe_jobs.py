@@ -1,0 +1,155 @@
+import pytest
+from ansible_collections.nodeward.cilium.plugins.module_utils.observe import jobs
+from observed_tree import node, places
+
+
+@pytest.mark.parametrize("line, names, sets", [
+    ("net.ipv4.conf.all.rp_filter=1", ["all"], 1), ("net/ipv4/conf/eth0.100/rp_filter=0", ["eth0.100"], 0),
+    ("net.ipv4.conf.eth0/100.rp_filter=2", ["eth0.100"], 2), ("net.ipv4.conf.*.rp_filter = strict", ["*"], None),
+])  # fmt: skip
+def test_what_a_line_of_ufw_sets(tmp_path, line, names, sets):
+    (writer,) = jobs.ufw(node(tmp_path, {"/etc/ufw/sysctl.conf": line + "\n"}))
+    assert (writer["names"], writer["sets"]) == (names, sets)
+
+
+def test_ufw_reads_its_own_file_or_the_one_that_is_configured(tmp_path):
+    line = "# rp\nnet/ipv4/conf/all/rp_filter=1\nnet/ipv4/conf/all/accept_source_route=0\n"
+    found = node(tmp_path / "a", {"/etc/ufw/sysctl.conf": line})
+    assert places(jobs.ufw(found)) == [("ufw", "/etc/ufw/sysctl.conf", 2, "1")]
+    found = node(tmp_path / "b", {"/etc/default/ufw": 'IPT_SYSCTL="/etc/mine.conf"\n', "/etc/mine.conf": line})
+    assert places(jobs.ufw(found)) == [("ufw", "/etc/mine.conf", 2, "1")]
+
+
+@pytest.mark.parametrize("conf, enabled, active", [
+    ("ENABLED=yes\n", ["ufw.service"], True), ("ENABLED=no\n", ["ufw.service"], False), ("ENABLED=yes\n", [], False),
+])  # fmt: skip
+def test_ufw_is_active_if_its_unit_and_its_configuration_enable_it(tmp_path, conf, enabled, active):
+    files = {"/etc/ufw/ufw.conf": conf, "/etc/ufw/sysctl.conf": "net/ipv4/conf/all/rp_filter=1\n"}
+    (writer,) = jobs.ufw(node(tmp_path, files, enabled=enabled))
+    assert (writer["active"], writer["when"]) == (active, ["boot"])
+
+
+PROFILE = "[main]\nsummary=node\n\n[sysctl]\nvm.swappiness=10\nnet.ipv4.conf.all.rp_filter=1\n"
+
+
+def test_the_active_profile_of_tuned_and_what_it_includes(tmp_path):
+    files = {
+        "/etc/tuned/active_profile": "mine\n",
+        "/etc/tuned/mine/tuned.conf": "[main]\ninclude=base, ../../evil\n[sysctl]\nnet.ipv4.conf.all.rp_filter=2\n",
+        "/usr/lib/tuned/base/tuned.conf": "[main]\ninclude=mine\n[sysctl]\nnet.ipv4.conf.default.rp_filter = 1\n",
+        "/usr/lib/tuned/other/tuned.conf": "[sysctl]\nnet.ipv4.conf.default.rp_filter=1\n",
+    }
+    # The included profile is applied first.
+    assert places(jobs.tuned(node(tmp_path, files))) == [
+        ("tuned", "/usr/lib/tuned/base/tuned.conf", 4, "1"),
+        ("tuned", "/etc/tuned/mine/tuned.conf", 4, "2"),
+    ]
+
+
+@pytest.mark.parametrize("main, reapplied", [
+    ("daemon = 1\nreapply_sysctl = 0\n", None), ("reapply_sysctl = 1\n", True), ("", True),
+    ("reapply_sysctl_exclude = vm.*, net.ipv4.conf.*\n", None), ("reapply_sysctl_exclude = vm.*\n", True),
+])  # fmt: skip
+def test_whether_tuned_applies_sysctl_d_after_its_own_line(tmp_path, main, reapplied):
+    files = {
+        "/etc/tuned/active_profile": "k8s-node\n",
+        "/etc/tuned/tuned-main.conf": main,
+        "/etc/tuned/profiles/k8s-node/tuned.conf": PROFILE,
+    }
+    (writer,) = jobs.tuned(node(tmp_path, files, enabled=["tuned.service"]))
+    assert places([writer]) == [("tuned", "/etc/tuned/profiles/k8s-node/tuned.conf", 6, "1")]
+    assert (writer.get("reapplied"), writer["active"], writer["certain"]) == (reapplied, True, True)
+
+
+def test_an_option_of_a_tuned_profile_replaces_that_of_an_included_one(tmp_path):
+    files = {
+        "/etc/tuned/active_profile": "mine\n",
+        "/etc/tuned/mine/tuned.conf": "[main]\ninclude=base\n[sysctl]\nnet.ipv4.conf.all.rp_filter=>1\n",
+        "/usr/lib/tuned/base/tuned.conf": "[sysctl]\nnet.ipv4.conf.all.rp_filter=2 # x\n"
+        "net.ipv4.conf.${if}.rp_filter=2\n",
+    }
+    writers = jobs.tuned(node(tmp_path, files))
+    # ">1" depends on the running value, a variable may be any interface.
+    assert [(each["value"], each["names"], each["certain"]) for each in writers] == [
+        (">1", ["all"], False),
+        ("2", None, False),
+    ]
+
+
+def test_the_script_of_a_tuned_profile_is_read(tmp_path):
+    script = "/etc/tuned/mine/script.sh"
+    files = {
+        "/etc/tuned/active_profile": "mine\n",
+        "/etc/tuned/mine/tuned.conf": "[script]\nscript=${i:PROFILE_DIR}/script.sh\n",
+        script: "#!/bin/sh\nsysctl -w net.ipv4.conf.all.rp_filter=1\n",
+    }
+    (writer,) = jobs.tuned(node(tmp_path, files, [script], ["tuned.service"]))
+    assert places([writer]) == [("tuned", script, 2, "1")]
+    assert writer["active"] is True
+
+
+GENERATOR = "/usr/lib/systemd/system-generators/systemd-%s-generator"
+
+
+@pytest.mark.parametrize("executable, masked, active", [
+    (True, False, True), (False, False, False), (True, True, False),
+])  # fmt: skip
+def test_rc_local_runs_at_boot_if_it_is_executable_and_not_masked(tmp_path, executable, masked, active):
+    files = {"/etc/rc.local": "#!/bin/sh\nsysctl -w net.ipv4.conf.all.rp_filter=1\n", GENERATOR % "rc-local": ""}
+    if masked:
+        files["/etc/systemd/system/rc-local.service"] = ""
+    (writer,) = jobs.rc_local(node(tmp_path, files, ["/etc/rc.local"] if executable else []))
+    assert (writer["by"], writer["line"], writer["sets"], writer["active"]) == ("rc.local", 2, 1, active)
+    assert writer["when"] == ["boot"]
+
+
+@pytest.mark.parametrize("linked, native, active", [(True, False, True), (False, False, False), (True, True, False)])
+def test_an_init_script_runs_if_it_is_linked_and_no_unit_has_its_name(tmp_path, linked, native, active):
+    path = "/etc/init.d/rpf"
+    files = {path: "#!/bin/sh\nsysctl -w net.ipv4.conf.all.rp_filter=1\n", GENERATOR % "sysv": ""}
+    if native:
+        files["/usr/lib/systemd/system/rpf.service"] = "[Service]\n"
+    found = node(tmp_path, files, [path])
+    if linked:
+        (tmp_path / "etc/rc3.d").mkdir()
+        (tmp_path / "etc/rc3.d/S01rpf").symlink_to("../init.d/rpf")
+    assert [(each["by"], each["line"], each["active"]) for each in jobs.init_d(found)] == [("init.d", 2, active)]
+
+
+CRONTAB = """\
+SHELL=/bin/sh
+# * * * * * root sysctl -w net.ipv4.conf.all.rp_filter=9
+*/5 * * * *  root  sysctl -w net.ipv4.conf.all.rp_filter=1
+@reboot root echo 2 > /proc/sys/net/ipv4/conf/default/rp_filter
+17 * * * * root sysctl net.ipv4.conf.all.rp_filter
+0 4 * * * root /usr/sbin/sysctl --system
+1 1 * * * www-data sysctl -w net.ipv4.conf.all.rp_filter=3
+"""
+
+
+def test_crontabs_with_a_field_for_the_user(tmp_path):
+    writers = jobs.cron(node(tmp_path, {"/etc/crontab": CRONTAB}, enabled=["cron.service"]))
+    assert [(e["line"], e["names"], e["sets"], e["runs"], e["when"], e["active"]) for e in writers] == [
+        (3, ["all"], 1, None, ["periodic"], True),
+        (4, ["default"], 2, None, ["boot"], True),
+        (6, None, None, "procps", ["periodic"], True),
+        (7, ["all"], 3, None, ["periodic"], None),
+    ]
+
+
+def test_crontabs_of_users_have_no_field_for_the_user(tmp_path):
+    line = "* * * * * sysctl -w net.ipv4.conf.all.rp_filter=1\n"
+    files = {"/var/spool/cron/crontabs/root": line, "/var/spool/cron/joe": line}
+    writers = jobs.cron(node(tmp_path, files, running=["crond.service"]))
+    assert [(each["path"], each["active"]) for each in writers] == [
+        ("/var/spool/cron/crontabs/root", True),
+        ("/var/spool/cron/joe", None),
+    ]
+
+
+def test_folders_of_cron_need_a_name_and_a_mode_that_run_parts_takes(tmp_path):
+    text = "#!/bin/sh\nsysctl -w net.ipv4.conf.all.rp_filter=1\n"
+    names = ["/etc/cron.daily/c.sh", "/etc/cron.hourly/a", "/etc/cron.hourly/b"]
+    files = dict(dict.fromkeys(names, text), **{"/etc/debian_version": "13"})
+    writers = jobs.cron(node(tmp_path, files, names[:2], ["cron.service"]))
+    assert {each["path"]: each["active"] for each in writers} == {names[0]: False, names[1]: True, names[2]: False}
