@@ -131,16 +131,20 @@ class Rules(object):
         command = self._located(action.value)
         if command is None:
             return []
-        spellings = ("$INTERFACE",) if _runs_shell(command) else ()  # udev gives programs the device's properties
+        certain = action.certain and not udev_event.is_broken(action.token.value)
+        if _runs_shell(command):
+            spellings = ("$INTERFACE",)  # udev gives programs the device's properties
+        else:
+            spellings = ()
+            command = re.sub(r"\$(?!UDEV_UNKNOWN)", "?", command)  # no variable is replaced
         steps, files = [], []
         for write in commands.writes(command, interface=spellings, shell_text=False):
             names = write.names and [name if each == commands.INTERFACE else each for each in write.names]
             if write.file:
                 files.append(write.file)
-                steps += self._of_file(action, write)
+                steps += self._of_file(action, write, certain and write.certain)
                 continue
-            certain = action.certain and write.certain
-            steps.append(_step(action, names, write.value, write.sets, certain, write.runs))
+            steps.append(_step(action, names, write.value, write.sets, certain and write.certain, write.runs))
         for program in _PATH.findall(command):
             if program not in files and not program.startswith(_NO_SCRIPTS):
                 steps += self._of_script(action, program, command)
@@ -156,14 +160,13 @@ class Rules(object):
                 return "%s/%s" % (folder, command.lstrip(" \t"))
         return None
 
-    def _of_file(self, action, write):
+    def _of_file(self, action, write, certain):
         """The lines of a file of sysctl.d that the program is told to read."""
         steps = []
         for line in sysctl_d.parse(self._reader.text(write.file) or "", write.file)[0]:
             key = scripts.name_of(line.key)
             if key is not None and line.value is not None:
                 sets = sysctl_d.kernel_integer(line.value)
-                certain = action.certain and write.certain
                 step = _step(action, [key], line.value, sets, certain)
                 row = self._reader.text(write.file).split("\n")[line.line - 1]
                 steps.append(dict(step, path=printable(write.file), line=line.line, text=_text(row)))
@@ -185,15 +188,18 @@ class Rules(object):
 
     def _writers_of(self, token, line, path, events):
         """The writers that one token of a rule makes."""
-        met, hits, certain = False, {}, {}
-        for glob, of_kinds in events:
-            for event in of_kinds:
-                met = met or id(token) in event.met
-                for action in event.immediate + event.run_list:
-                    if action.token is token and glob not in hits:
-                        hits[glob] = self._steps(action, event.name)
+        hits, certain = {}, {}
+        # A rule for bridges alone is met by no plain interface.
+        for kind in range(len(events[0][1])):
+            for glob, of_kinds in events:
+                for action in of_kinds[kind].immediate + of_kinds[kind].run_list:
+                    if action.token is token:
+                        hits[glob] = self._steps(action, of_kinds[kind].name)
                         certain[glob] = action.certain
+            if hits:
+                break
         if not hits:
+            met = any(id(token) in event.met for _glob, of_kinds in events for event in of_kinds)
             return [] if met else self._of_other_event(token, line, path)
         glob = next(iter([glob for glob, _events in events if glob in hits]))
         name = devices.to_come(glob)
@@ -210,7 +216,7 @@ class Rules(object):
             known = {
                 "names": names + [each for each in step["names"] if each != name] if of_interface else step["names"],
                 "not_on": not_on if of_interface else [],
-                "certain": step["certain"] and all(certain.values()),
+                "certain": bool(step["certain"] and all(certain.values())),
                 "when": ["boot", "interface"],
             }
             found.append(_writer(step, **known))
@@ -222,7 +228,7 @@ class Rules(object):
         of_net = not _excludes(line, "SUBSYSTEM", "net")
         renamed = of_net and _excludes(line, "ACTION", "add") and _excludes(line, "ACTION", "remove")
         event = udev_event.Event(name, None)
-        event.unknown = True
+        event.imported.append("*")
         found = []
         for step in self._steps(event.acting(path, token, False), name):
             if step["names"] and name in step["names"]:

@@ -53,7 +53,8 @@ class Event(object):
             "DEVPATH": "/devices/virtual/net/" + name if self.virtual else None,
         }
         self.properties.update(dict.fromkeys(("IFINDEX", "SEQNUM", "TAGS", "CURRENT_TAGS", "USEC_INITIALIZED")))
-        self.ids_known, self.unknown = True, False
+        # Globs of the properties that an import may have set.
+        self.imported = []
         self.asked = []
         # The actions that happen at once; the list of RUN; what was taken off it or not taken in, with the action that
         # did this; the ids of all tokens that came to their turn.
@@ -78,7 +79,7 @@ class Event(object):
 
     def line(self, path, line, certain):
         """Whether the rule matches. The order of tokens within a rule has no meaning, except among its actions."""
-        result = _and([certain] + self.matched(line.tokens))
+        result = _and([certain] + self.matched(line))
         if result is False:
             return False
         for token in line.tokens:
@@ -90,18 +91,18 @@ class Event(object):
             result = None
         for token in line.tokens:
             if token.key == "IMPORT":
-                self.imported(token)
+                self.imports(token)
         for token in in_order(line.tokens):
             self.action(path, token, result)
         return result
 
     # matches
 
-    def matched(self, tokens):
-        results, of_parents = [], []
+    def matched(self, line):
+        results, of_parents, tokens = [], [], line.tokens
         fixed = [token for token in tokens if token.key in ("ACTION", "SUBSYSTEM") and token.operator in ("==", "!=")]
         if not any(matches(token, self.subject(token.key, None)) is False for token in fixed):
-            self.asked += _asked(tokens)
+            self.asked += _asked(line)
         for token in tokens:
             if token.operator not in ("==", "!=") or token.key in ("PROGRAM", "IMPORT", "RESULT"):
                 continue
@@ -127,19 +128,20 @@ class Event(object):
     def property(self, name):
         if name in self.properties:
             return self.properties[name]
-        return "" if not self.unknown and (self.ids_known or not name.startswith("ID_")) else None
+        return None if any(sysctl_d.glob_matches(glob, name) for glob in self.imported) else ""
 
-    def imported(self, token):
-        """Builtins set properties that begin with ID_, other imports may set any."""
+    def imports(self, token):
+        """Builtins set properties that begin with ID_; a file and a program may set any."""
+        if token.attribute == "parent" and self.virtual:
+            return
         if udev_rules.builtin(token.value) is not None and token.attribute in ("builtin", "program"):
-            self.ids_known = False
-            self.properties = {name: self.properties[name] for name in self.properties if not name.startswith("ID_")}
-        elif token.attribute in ("db", "cmdline"):
-            self.properties[token.value] = None
+            glob = "ID_*"
         else:
-            self.unknown = True
-            fixed = ("ACTION", "SUBSYSTEM", "INTERFACE", "DEVTYPE", "DEVPATH")
-            self.properties = {name: value for name, value in self.properties.items() if name in fixed}
+            glob = token.value if token.attribute in ("db", "cmdline", "parent") else "*"
+        self.imported.append(glob)
+        fixed = ("ACTION", "SUBSYSTEM", "INTERFACE", "DEVTYPE", "DEVPATH")
+        for name in [name for name in self.properties if name not in fixed and sysctl_d.glob_matches(glob, name)]:
+            self.properties[name] = None
 
     # actions
 
@@ -160,7 +162,7 @@ class Event(object):
 
     def acting(self, path, token, result):
         key, value = self.expanded(token.attribute or ""), self.expanded(token.value)
-        return Action(token, path, bool(result) and not _is_broken(token.value), key, value)
+        return Action(token, path, bool(result), key, value)
 
     def run(self, action):
         if self.final:
@@ -200,11 +202,13 @@ class Event(object):
         return _FORMAT.sub(replacement, text)
 
 
-def _asked(tokens):
+def _asked(line):
     """[(key, alternative)] of the names and kinds of interfaces for which a rule makes a difference."""
+    if line.goto is None and not any(token.key in _ACTIONS + ("PROGRAM", "IMPORT") for token in line.tokens):
+        return []
     return [
         (token.key, each)
-        for token in tokens
+        for token in line.tokens
         if token.key == "KERNEL" or (token.key == "ENV" and token.attribute == "DEVTYPE")
         for each in token.value.split("|")
         if each
@@ -252,7 +256,7 @@ def matches(token, subject):
     return found == (token.operator == udev_rules.MATCH)
 
 
-def _is_broken(text):
+def is_broken(text):
     """Whether a format lacks what it names: then udev uses a part of the text at most."""
     formats = [match.groupdict() for match in _FORMAT.finditer(text)]
     return any(
