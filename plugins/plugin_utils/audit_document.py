@@ -20,6 +20,7 @@ import re
 from ansible.errors import AnsibleFilterError
 from ansible_collections.nodeward.cilium.plugins.filter.diagnosis import diagnosis
 from ansible_collections.nodeward.cilium.plugins.filter.findings import findings, takes_packets
+from ansible_collections.nodeward.cilium.plugins.module_utils import horizons as prediction
 from ansible_collections.nodeward.cilium.plugins.plugin_utils import audit_schema, commands, facts_shape, horizons
 from ansible_collections.nodeward.cilium.plugins.plugin_utils.catalogue import CATALOGUE, SEVERITIES, remedy, section
 
@@ -27,7 +28,8 @@ SCHEMA = "nodeward.cilium/audit"
 SCHEMA_VERSION = 1
 STATES = ("fine", "at_risk", "dropping", "unknown")
 FAIL_ON = SEVERITIES + ("none",)
-HORIZONS = ("pod", "boot", "sysctl_system")
+HORIZONS = ("pod", "boot", "restart", "sysctl_system")
+_TO_COME = ("RPF002", "RPF003", "RPF004", "RPF034")
 UNREACHABLE, FAILED, NO_FACTS = "unreachable", "failed", "no facts"
 MOST_PATHS = 5
 _NAMED = 5  # names in a sentence; the rest is a number
@@ -41,6 +43,7 @@ _NOT_TO_THE_LETTER = [
     "Why not to the letter: the kernel uses the larger of all and the device's own value, so all = 1 filters the",
     "devices of Cilium too, by which the replies of pods arrive, and cuts the pods off.",
 ]
+_UPLINK = "  uplink %s: %s now, %s after a boot%s, %s after a restart of systemd-sysctl, %s after sysctl --system"
 _MODES_TOLD = [
     "What the modes do: strict (1) drops a packet whose source the node would answer by another device, such as one",
     "with a pod's address; loose (2) drops only a source that the node could not answer at all. Where a default route",
@@ -133,6 +136,8 @@ def _state(diagnosed, found):
         state = "fine"
         if any(diagnosed["next"][when]["dropped"] for when in HORIZONS):
             state, summary = "at_risk", summary + "; its first pod will be cut off"
+        elif any(horizons.is_unknown(diagnosed["next"][when]) for when in HORIZONS):
+            state, summary = "at_risk", summary + "; whether its first pod will be cut off cannot be predicted"
     if state == "dropping":
         return state, summary
     cut_apart = [finding for finding in found if finding["id"] == "RPF026"]
@@ -141,9 +146,10 @@ def _state(diagnosed, found):
     hidden = _hidden(found)
     if hidden:
         return "unknown", "%s; of the rest: %s" % (_told(hidden), summary)
-    high = [finding for finding in found if finding["severity"] == "high"]
-    if high and state == "fine":
-        return "at_risk", "%s; of its pods: %s" % (_told(high), summary)
+    # A filter on Cilium's host interfaces is no matter of a pod's reply, and a horizon that is unknown is never fine.
+    threats = [finding for finding in found if finding["severity"] == "high" or finding["id"] in _TO_COME]
+    if threats and state == "fine":
+        return "at_risk", "%s; of its pods: %s" % (_told(threats), summary)
     return state, summary
 
 
@@ -171,7 +177,17 @@ def _endpoints(diagnosed, routes):
 
 
 def _horizon(horizon):
-    return {"effective": horizon["effective"], "dropped": horizon["dropped"], "lines": _lines(horizon["lines"])}
+    before = horizon["before"]
+    if before:
+        before = {"effective": before["effective"], "lines": _lines(horizons.lines_of(before["sources"]))}
+    return {
+        "effective": horizon["effective"],
+        "dropped": horizon["dropped"],
+        "lines": _lines(horizon["lines"]),
+        "ends": horizon["ends"],
+        "before": before,
+        "unknown": [{key: place[key] for key in ("by", "path", "line")} for place in horizon["unknown"]],
+    }
 
 
 def _lines(lines):
@@ -182,6 +198,9 @@ def _horizons(diagnosed, rp_filter, routes):
     return dict({when: _horizon(diagnosed["next"][when]) for when in HORIZONS}, now=_now(rp_filter, routes))
 
 
+_NOW = {"effective": None, "dropped": None, "lines": [], "ends": None, "before": None, "unknown": []}
+
+
 def _now(rp_filter, routes):
     """The worst that an endpoint's device meets."""
     seen = []
@@ -190,21 +209,21 @@ def _now(rp_filter, routes):
         verdicts = (endpoint["verdict"], endpoint["leaves"]["verdict"])
         seen.append(("dropped" in verdicts, device["effective"] if device else -1, endpoint["device"] or "", device))
     if not seen:
-        return {"effective": None, "dropped": None, "lines": []}
-    is_dropped, effective, _name, device = max(seen, key=lambda entry: entry[:3])
+        return _horizon(_NOW)
+    is_dropped, effective, name, device = max(seen, key=lambda entry: entry[:3])
     known = all(endpoint["verdict"] != "unknown" for endpoint in routes["endpoints"])
-    return {
-        "effective": effective if device else None,
-        "dropped": True if is_dropped else False if known else None,
-        "lines": _lines(_lines_now(rp_filter, device)) if device else [],
-    }
+    now = dict(_NOW, dropped=True if is_dropped else False if known else None)
+    if device:
+        ends = horizons.judged(rp_filter, name, "now", [1, 2])["ends"] if is_dropped else None
+        now.update(effective=effective, lines=list(_lines_now(rp_filter, device)), ends=ends)
+    return _horizon(now)
 
 
 def _lines_now(rp_filter, device):
     """The lines that give the values of now."""
     for state in (device, rp_filter["all"]):
-        line = state["configured"]["systemd_sysctl"] or state["configured"]["procps"]
-        if line and line["value"] == state["running"] == device["effective"]:
+        line = prediction.line_giving(state["configured"], state["running"])
+        if line and line["value"] == device["effective"]:
             yield line
 
 
@@ -250,6 +269,7 @@ def _uplink(name, device, to_come):
         "device": name,
         "effective": device["effective"],
         "boot": to_come["boot"]["value"],
+        "restart": to_come["restart"]["value"],
         "sysctl_system": to_come["sysctl_system"]["value"],
         "lines": _lines(to_come["boot"]["lines"]),
     }
@@ -260,8 +280,8 @@ def _attestation(name, rp_filter, moment, hidden):
     uplinks = _uplinks(rp_filter)
     exempt, bare = _exempt(rp_filter)
     every = rp_filter["all"]
-    unknown = not uplinks or hidden or every["running"] is None or any(each["boot"] is None for each in uplinks)
-    failing = [each["device"] for each in uplinks if 0 in (each["effective"], each["boot"], each["sysctl_system"])]
+    unknown = not uplinks or hidden or every["running"] is None or any(None in _later(each) for each in uplinks)
+    failing = [each["device"] for each in uplinks if 0 in _later(each) + [each["effective"]]]
     met = False if failing or bare else None if unknown else True
     text = [
         "Reverse-path filter of %s, as of %s" % (name, moment),
@@ -280,11 +300,13 @@ def _attestation(name, rp_filter, moment, hidden):
         }[met],
     ]
     for each in uplinks:
-        boot = "not known, since another program may set it," if each["boot"] is None else _mode(each["boot"])
+        boot, restart, system = (
+            "not known, since another program may set it," if value is None else _mode(value) for value in _later(each)
+        )
         lines = "".join(" (%s:%d)" % (line["path"], line["line"]) for line in each["lines"])
-        told = (each["device"], _mode(each["effective"]), boot, lines, _mode(each["sysctl_system"]))
+        told = (each["device"], _mode(each["effective"]), boot, lines, restart, system)
         fails = "  <-- NOT protected" if each["device"] in failing else ""
-        text.append("  uplink %s: %s now, %s after a boot%s, %s after sysctl --system%s" % (told + (fails,)))
+        text.append(_UPLINK % told + fails)
     text += ["  not read: %s (%s)" % (each["subject"], each["evidence"]["text"]) for each in hidden[:_NAMED]]
     if not uplinks:
         text.append("  no uplink is known: no device has a global IPv4 address or a default route")
@@ -295,6 +317,11 @@ def _attestation(name, rp_filter, moment, hidden):
         if line and line["value"] == 0:
             text.append("  %s by %s:%d" % (pattern, line["path"], line["line"]))
     return {"met": met, "text": "\n".join(text + _MODES_TOLD)}
+
+
+def _later(uplink):
+    """Its values at the horizons that an uplink has."""
+    return [uplink[when] for when in ("boot", "restart", "sysctl_system")]
 
 
 def _exempt(rp_filter):

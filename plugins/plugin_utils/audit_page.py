@@ -32,7 +32,7 @@ STATES = ("dropping", "at_risk", "unknown", "fine")
 WORDS = {"dropping": "dropping", "at_risk": "at risk", "unknown": "unknown", "fine": "fine"}
 SEVERITIES = ("high", "medium", "low")
 CHANGES = (None, "new", "unchanged")
-HORIZONS = ("now", "pod", "boot", "sysctl_system")
+HORIZONS = ("now", "pod", "boot", "restart", "sysctl_system")
 SOURCES = {
     "run": "from facts gathered by this run",
     "cache": "from facts kept from earlier runs",

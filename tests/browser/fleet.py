@@ -17,9 +17,11 @@ DROP_IN = {
 }
 BASELINE = {"path": "/etc/sysctl.d/zz-cis.conf", "line": 4, "key": "net.ipv4.conf.all.rp_filter", "value": 1}
 HARDEN = {"variable": "rp_filter_state", "command": "ansible-playbook -i INVENTORY nodeward.cilium.harden"}
-FILTERED = {"effective": 2, "dropped": True, "lines": [VENDOR]}
-EXEMPT = {"effective": 0, "dropped": False, "lines": [DROP_IN]}
-OVERRULED = {"effective": 1, "dropped": True, "lines": [BASELINE]}
+HORIZONS = ("now", "pod", "boot", "restart", "sysctl_system")
+LASTING = {"ends": None, "before": None, "unknown": []}
+FILTERED = {"effective": 2, "dropped": True, "lines": [VENDOR], **LASTING}
+EXEMPT = {"effective": 0, "dropped": False, "lines": [DROP_IN], **LASTING}
+OVERRULED = {"effective": 1, "dropped": True, "lines": [BASELINE], **LASTING}
 LOOSE = "loose (2) on %s, which has no IPv4 address, and the route back leaves by cilium_host"
 
 
@@ -111,7 +113,7 @@ def way(name, number, dropped, symmetric=False):
         "effective": 2 if dropped else 0,
         "decided_by": "own" if dropped else "both",
         "set_by": [set_by] if dropped else [],
-        "next": {"pod": then, "boot": then, "sysctl_system": then},
+        "next": {"pod": then, "boot": then, "restart": then, "sysctl_system": then},
     }
 
 
@@ -126,6 +128,7 @@ def node(name, state, summary, **more):
         "device": "eth0",
         "effective": 2,
         "boot": 2,
+        "restart": 2,
         "sysctl_system": 2,
         "lines": [{**DROP_IN, "line": 18, "key": "-net.ipv4.conf.eth0.rp_filter", "value": 2}],
     }
@@ -137,7 +140,7 @@ def node(name, state, summary, **more):
         "gathered_at": MOMENT,
         "reason": None,
         "endpoints": {"total": 0, "accepted": 0, "dropped": 0, "unknown": 0, "cut_off": 0},
-        "horizons": {"now": EXEMPT, "pod": EXEMPT, "boot": EXEMPT, "sysctl_system": EXEMPT},
+        "horizons": dict.fromkeys(HORIZONS, EXEMPT),
         "paths": [],
         "uplinks": [uplink],
         "findings": [],
@@ -200,7 +203,7 @@ def at_risk(name, devices=3):
         findings=found,
         paths=[way(name, 0, False)],
         cures=cures(name),
-        horizons={"now": EXEMPT, "pod": EXEMPT, "boot": OVERRULED, "sysctl_system": OVERRULED},
+        horizons=dict(dict.fromkeys(HORIZONS, OVERRULED), now=EXEMPT, pod=EXEMPT),
         endpoints={"total": devices, "accepted": devices, "dropped": 0, "unknown": 0, "cut_off": 0},
     )
 
@@ -242,7 +245,7 @@ def dropping(name, devices=3):
         findings=found,
         cures=cures(name),
         paths=[way(name, number, True) for number in range(min(devices, 5))],
-        horizons={"now": FILTERED, "pod": FILTERED, "boot": FILTERED, "sysctl_system": FILTERED},
+        horizons=dict.fromkeys(HORIZONS, FILTERED),
         endpoints={"total": devices, "accepted": 0, "dropped": devices, "unknown": 0, "cut_off": devices},
         counters={"ip_reverse_path_filter": 41200 + devices, "in_martian_src": 3, "boot_id": None},
     )

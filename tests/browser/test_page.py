@@ -800,16 +800,38 @@ def test_the_horizons_stand_side_by_side(opened):
         "Now",
         "Next pod",
         "Next boot",
+        "Restart of systemd-sysctl",
         "sysctl --system",
     ]
-    assert ["accepted" in text for text in cards.all_inner_texts()] == [True, True, False, False]
+    assert ["accepted" in text for text in cards.all_inner_texts()] == [True, True, False, False, False]
     assert "/etc/sysctl.d/zz-cis.conf:4" in cards.nth(2).inner_text()
-    assert len({box["y"] for box in (cards.nth(place).bounding_box() for place in range(4))}) == 1
+    assert len({box["y"] for box in (cards.nth(place).bounding_box() for place in range(5))}) == 1
+
+
+def test_a_horizon_tells_how_long_it_lasts_and_what_may_write_it(opened):
+    node = fleet.at_risk("node-1")
+    ends = {"by": "agent", "value": 0, "seconds": 600}
+    place = {"by": "timer", "path": "/usr/local/sbin/tune", "line": 7}
+    before = {"effective": 1, "lines": [fleet.BASELINE]}
+    node["horizons"].update(
+        pod={"effective": None, "dropped": None, "lines": [], "ends": None, "before": None, "unknown": [place]},
+        boot={**fleet.EXEMPT, "before": before},
+        restart={**fleet.OVERRULED, "ends": ends},
+        sysctl_system={**fleet.OVERRULED, "ends": {**ends, "seconds": None}},
+    )
+    page = opened(fleet.document([node]), "#node=node-1")
+    _now, pod, boot, restart, system = page.locator(".horizon-list > li").all_inner_texts()
+    assert "not known" in pod
+    assert "/usr/local/sbin/tune:7" in pod
+    assert "may write it; cannot be predicted" in pod
+    assert "Until the agent has started: strict (1), by /etc/sysctl.d/zz-cis.conf:4" in boot
+    assert "dropped for up to 10 minutes, until the agent resets it" in restart
+    assert "dropped until the agent starts again" in system
 
 
 def test_each_horizon_tells_the_filter(opened):
     told = opened(address="#node=node3").locator(".horizon-list .filter").all_inner_texts()
-    assert told == ["filter off (0)", "filter off (0)", "filter strict (1)", "filter strict (1)"]
+    assert told == ["filter off (0)"] * 2 + ["filter strict (1)"] * 3
 
 
 def test_the_packets_dropped_since_boot_are_counted(opened):
@@ -827,14 +849,14 @@ def test_uplinks_are_called_what_they_are(opened):
     well = fleet.fine("node-1")
     [uplink] = well["uplinks"]
     well["uplinks"] = [
-        {**uplink, "device": "eth%d" % number, "effective": now, "boot": boot, "sysctl_system": later}
+        {**uplink, "device": "eth%d" % number, "effective": now, "boot": boot, "restart": boot, "sysctl_system": later}
         for number, (now, boot, later) in enumerate([(0, 1, 2), (1, 2, 0), (2, 0, 1), (None, None, None)])
     ]
     page = opened(fleet.document([well]), "#node=node-1")
     rows = page.locator("section.uplinks tbody tr")
     off, strict, loose = "off (0): no protection", "strict (1): protected", "loose (2): protected, loosely"
     cells = [row.locator("td").all_inner_texts() for row in rows.all()]
-    assert [[now, boot, later] for now, boot, _by, later in cells] == [
+    assert [[now, boot, later] for now, boot, _by, _restart, later in cells] == [
         [off, strict, loose],
         [strict, loose, off],
         [loose, off, strict],
@@ -871,7 +893,7 @@ def test_no_pod_is_not_told_of_a_node_of_which_none_could_be_seen(opened):
     unasked = fleet.fine("node-3")
     unasked.update(state="unknown", summary="it could not be seen whether 3 pods are cut off")
     unasked["endpoints"] = {"total": 3, "accepted": 0, "dropped": 0, "unknown": 3, "cut_off": 0}
-    nowhere = {"effective": None, "dropped": None, "lines": []}
+    nowhere = {**fleet.LASTING, "effective": None, "dropped": None, "lines": []}
     for node in (blind, empty):
         node["horizons"] = {**node["horizons"], "now": nowhere}
     page = opened(fleet.document([blind, empty, unasked]), "#sort=name")
@@ -987,8 +1009,8 @@ def hostile_document(*more):
         path.update(pod=text, device=text, route_device=text, address=text, reason=text)
         path["set_by"][0].update(key=text, path="/etc/sysctl.d/" + text, text=text, by=text)
         node["horizons"] = {
-            name: {"effective": 2, "dropped": True, "lines": [{"path": text, "line": 1, "key": text, "value": 2}]}
-            for name in ("now", "pod", "boot", "sysctl_system")
+            name: {**fleet.FILTERED, "lines": [{"path": text, "line": 1, "key": text, "value": 2}]}
+            for name in fleet.HORIZONS
         }
         node["findings"] = [
             fleet.finding(
@@ -1297,8 +1319,9 @@ def test_the_line_stands_behind_a_path_that_is_written_from_the_right(opened, wi
     node["findings"][0]["evidence"].update(path=hebrew["path"], line=12)
     node["horizons"] = {name: {**fleet.FILTERED, "lines": [hebrew]} for name in node["horizons"]}
     node["horizons"]["boot"]["lines"] = []
+    node["horizons"]["restart"]["unknown"] = [{"by": "timer", "path": hebrew["path"], "line": 12}]
     node["uplinks"][0]["lines"] = [hebrew]
-    node["paths"][0]["next"]["boot"] = {"effective": 0, "dropped": False, "lines": [hebrew]}
+    node["paths"][0]["next"]["boot"] = {**fleet.EXEMPT, "lines": [hebrew]}
     page = opened(fleet.document([node]), viewport={"width": width, "height": 800})
     # Of each ":12" whether the last letter of its path ends where it begins.
     ends = """() => [...document.querySelectorAll('.path')].filter((one) => one.checkVisibility()).flatMap((one) => {
@@ -1314,7 +1337,7 @@ def test_the_line_stands_behind_a_path_that_is_written_from_the_right(opened, wi
     assert page.evaluate(ends) == [True]
     page.goto(page.url.split("#")[0] + "#node=node-1")
     shows(page, "node-1")
-    assert page.evaluate(ends) == [True] * (3 + 1 + 1 + 1), "horizons, the caption, a finding, an uplink"
+    assert page.evaluate(ends) == [True] * (4 + 1 + 1 + 1), "horizons, the caption, a finding, an uplink"
     drawn = page.evaluate("""() => {
       const text = [...document.querySelectorAll('.box.culprit text')].find((one) => one.textContent.endsWith(':12'));
       const at = (char) => text.getExtentOfChar(text.textContent.indexOf(char)).x;

@@ -64,6 +64,7 @@ def test_a_healthy_node_shows_one_way_and_needs_no_cure():
         "now": False,
         "pod": False,
         "boot": False,
+        "restart": False,
         "sysctl_system": False,
     }
 
@@ -198,7 +199,7 @@ def test_the_intent_is_met_by_lines_that_are_named():
     assert told["met"] is True
     assert "The intent is MET" in told["text"]
     assert "uplink eth0: loose (2) now, loose (2) after a boot (" in told["text"]
-    assert "), loose (2) after sysctl --system\n" in told["text"]
+    assert "), loose (2) after a restart of systemd-sysctl, loose (2) after sysctl --system\n" in told["text"]
     assert "Exempt, as devices of Cilium: cilium_host, cilium_net, lxc3c160d6c7aa0." in told["text"]
     assert "/etc/sysctl.d/99-override_cilium_rp_filter.conf:17" in told["text"]
 
@@ -354,8 +355,9 @@ def test_an_uplink_is_protected_by_all_whatever_is_done_to_it():
 
 
 @pytest.mark.parametrize("writer, cures", [
-    (("ufw", ["all"], 1), ["/etc/ufw.conf:7 'x' (ufw) overrides net.ipv4.conf.all.rp_filter = 0 with 1; remove the write at /etc/ufw.conf:7"]),
-    (("networkd", ["lxc*"], 1), ["/etc/networkd.conf:7 'x' (networkd) overrides ", "give every pod a route by its own device"]),
+    (("ufw", ["all"], 1), ["/etc/ufw.conf:7 'x' (ufw) overrides net.ipv4.conf.all.rp_filter = 0 with 1; remove the "]),
+    (("networkd", ["lxc*"], 1),
+     ["/etc/networkd.conf:7 'x' (networkd) overrides ", "give every pod a route by its own device"]),
 ])  # fmt: skip
 def test_no_cure_is_told_that_another_program_undoes(writer, cures):
     made = node(change=writes(*writer))

@@ -10,7 +10,10 @@ const PROTECTIONS = ['not', 'unknown', 'met'];
 const PROTECTION_WORDS = {not: 'not met', unknown: 'not known', met: 'met'};
 const CHANGES = [null, 'new', 'unchanged'];
 const MODES = {0: 'off (0)', 1: 'strict (1)', 2: 'loose (2)'};
-const HORIZONS = [['now', 'Now'], ['pod', 'Next pod'], ['boot', 'Next boot'], ['sysctl_system', 'sysctl --system']];
+const HORIZONS = [['now', 'Now'], ['pod', 'Next pod'], ['boot', 'Next boot'], ['restart', 'Restart of systemd-sysctl'],
+  ['sysctl_system', 'sysctl --system']];
+/** How a sentence names a horizon. */
+const WHEN = {pod: 'for the next pod', boot: 'after the next boot', restart: 'after the next restart of systemd-sysctl'};
 const PAGE_SIZE = 50;
 const RULES_AT_FIRST = 10;
 const SMALL = matchMedia('(max-width: 639px)');
@@ -745,13 +748,28 @@ function buildHorizons(horizons, isEmpty) {
     }
     const horizon = horizons[key];
     const [state, outcome] = OUTCOMES[horizon.dropped];
-    const off = horizon.effective === 0 ? 'No line sets it: off, as Cilium left it.' : 'No line sets it.';
+    const off = horizon.effective === 0 ? 'No line turns it on.' : 'No line of a loader sets it.';
+    const {before, unknown} = horizon;
     return element('li', {class: state},
       element('h3', {}, key === 'sysctl_system' ? element('code', {}, word) : word),
-      element('p', {class: 'outcome'}, icon(state), outcome),
+      element('p', {class: 'outcome'}, icon(state), outcome, horizon.dropped && horizon.ends ? ` ${lasting(horizon.ends)}` : ''),
       element('p', {class: 'filter'}, 'filter ', element('b', {}, mode(horizon.effective))),
-      lineList(horizon.lines, horizon.effective === null ? 'Could not be seen.' : off));
+      unknown.length ? unpredicted(unknown) : lineList(horizon.lines, horizon.effective === null ? 'Could not be seen.' : off),
+      before ? element('p', {class: 'note'}, 'Until the agent has started: ', mode(before.effective),
+        before.lines.map((line, index) => [index ? ', ' : ', by ', placed(line)])) : null);
   }));
+}
+
+/** Places that may write the filter, of which nothing tells what they write. */
+function unpredicted(places) {
+  return element('ul', {class: 'deciders'}, places.map((each) => element('li', {},
+    each.path === null ? foreign(each.by) : placed(each), element('span', {class: 'line'}, 'may write it; cannot be predicted'))));
+}
+
+/** How long a state stands that the agent ends by itself. */
+function lasting({seconds}) {
+  if (seconds === null) return 'until the agent starts again';
+  return `for up to ${seconds % 60 ? `${seconds} s` : counted(seconds / 60, 'minute')}, until the agent resets it`;
 }
 
 const leaving = ({verdict, by}) => [verdictMark(verdict), verdict === 'accepted' && by ? [' by ', foreign(by, 'span', 'mono')] : null];
@@ -793,11 +811,13 @@ const strength = (value) => (value === null ? 'not known'
 
 function buildUplinks(uplinks) {
   if (!uplinks.length) return element('p', {class: 'empty'}, 'No uplink was found.');
-  return stacking('Uplinks, as a table', ['Uplink', 'Now', 'After the next boot', 'By', 'After sysctl --system'], uplinks.map((uplink) => [
+  return stacking('Uplinks, as a table', ['Uplink', 'Now', 'After the next boot', 'By',
+    'After a restart of systemd-sysctl', 'After sysctl --system'], uplinks.map((uplink) => [
     foreign(uplink.device, 'span', 'mono'),
     strength(uplink.effective),
     uplink.boot === null ? 'not known: another program may set it' : strength(uplink.boot),
     lineList(uplink.lines, 'no line'),
+    strength(uplink.restart),
     strength(uplink.sysctl_system),
   ]));
 }
@@ -931,7 +951,8 @@ function later(path) {
   const {verdict} = drawnOf(path);
   return HORIZONS.slice(1).filter(([key]) => next[key].dropped !== null && next[key].dropped !== (verdict === 'dropped') && verdict !== 'unknown')
     .map(([key, word]) => element('p', {}, stateWord(...OUTCOMES[next[key].dropped]), ' ',
-      key === 'sysctl_system' ? ['after the next ', element('code', {}, word)] : {pod: 'for the next pod', boot: 'after the next boot'}[key],
+      WHEN[key] || ['after the next ', element('code', {}, word)],
+      next[key].dropped && next[key].ends ? ` ${lasting(next[key].ends)}` : '',
       next[key].lines.map((line, index) => [index ? ', ' : ', by ', placed(line)])));
 }
 
