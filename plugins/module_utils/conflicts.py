@@ -11,7 +11,7 @@ import os
 import re
 from collections import namedtuple
 
-from ansible_collections.nodeward.cilium.plugins.module_utils import devices, plan, sysctl_d
+from ansible_collections.nodeward.cilium.plugins.module_utils import devices, dropin, sysctl_d, values
 from ansible_collections.nodeward.cilium.plugins.module_utils.iproute import printable
 from ansible_collections.nodeward.cilium.plugins.module_utils.observe import udev
 
@@ -48,21 +48,21 @@ _REMEDIES = {
 }
 
 
-def find(planned, dropin, tree, loaders, kinds, writers=(), udev_rule=False):
+def find(planned, dropin_path, tree, loaders, kinds, writers=(), udev_rule=False):
     """Every assignment that decides a planned key otherwise: lines in the order of files, then the other writers.
 
-    :arg dropin: the path of the drop-in, whose text ``tree`` already holds.
+    :arg dropin_path: the path of the drop-in, whose text ``tree`` already holds.
     :arg loaders: name → resolver.
     :arg writers: the other writers, as the fact ``other_writers`` holds them.
     :arg udev_rule: whether the collection's own udev rule stands.
     """
-    conflicts, _harmless = _lines(planned, dropin, tree, loaders, kinds)
+    conflicts, _harmless = _lines(planned, dropin_path, tree, loaders, kinds)
     return conflicts + _of_writers(planned, kinds, writers, udev_rule)[0]
 
 
-def notes(planned, dropin, tree, loaders, kinds, writers=(), udev_rule=False):
+def notes(planned, dropin_path, tree, loaders, kinds, writers=(), udev_rule=False):
     """What is worth a warning but no refusal, as sentences; the arguments are those of ``find``."""
-    _conflicts, harmless = _lines(planned, dropin, tree, loaders, kinds)
+    _conflicts, harmless = _lines(planned, dropin_path, tree, loaders, kinds)
     said = [
         "%s: this counts for later interfaces that are not Cilium's, and is not weaker" % describe(conflict)
         for conflict in harmless
@@ -72,7 +72,7 @@ def notes(planned, dropin, tree, loaders, kinds, writers=(), udev_rule=False):
     return said
 
 
-def _lines(planned, dropin, tree, loaders, kinds):
+def _lines(planned, dropin_path, tree, loaders, kinds):
     """(conflicts, harmless): the lines of sysctl.d that decide a planned key otherwise."""
     found = {}
     for loader, resolver in loaders.items():
@@ -85,12 +85,12 @@ def _lines(planned, dropin, tree, loaders, kinds):
                     continue  # udev runs the program, not the unit
                 winner = resolver.winner(sysctl_d.conf_key(name), **({"prefix_run": True} if new else {}))
                 # Cilium's own file agrees with the drop-in, and so does any other line with the same value.
-                if winner is None or winner.path == dropin or plan.normal(_number(winner)) == item.to:
+                if winner is None or winner.path == dropin_path or values.normal(_number(winner)) == item.to:
                     continue
                 harmless = _is_harmless(item, _number(winner))
                 by, overrides = found.setdefault((winner, item.to, harmless), (set(), set()))
                 by.add(loader)
-                overrides.add(plan.key(item.name))
+                overrides.add(values.key(item.name))
     conflicts, notes_ = [], []
     for (winner, wanted, harmless), (by, overrides) in sorted(
         found.items(), key=lambda entry: (entry[0][0].path, entry[0][0].line)
@@ -114,7 +114,7 @@ def _lines(planned, dropin, tree, loaders, kinds):
 
 def _is_harmless(item, value):
     """Whether a value of `default` is not weaker than planned: it reaches no interface that the drop-in is for."""
-    return item.name == "default" and value is not None and not plan.is_stronger(item.to, plan.normal(value))
+    return item.name == "default" and value is not None and not values.is_stronger(item.to, values.normal(value))
 
 
 def _of_writers(planned, kinds, writers, udev_rule):
@@ -126,7 +126,7 @@ def _of_writers(planned, kinds, writers, udev_rule):
             continue  # the files of sysctl.d have the last word
         # tuned applies them after its own lines, but passes over a key with a dash (tuned, plugin_sysctl.py).
         reapplied = devices.RESERVED if at_boot and writer.get("reapplied") else ()
-        for wanted in (plan.OFF, plan.STRICT, plan.LOOSE):
+        for wanted in (values.OFF, values.STRICT, values.LOOSE):
             items = [
                 item
                 for item in planned.items
@@ -146,7 +146,7 @@ def _of_writers(planned, kinds, writers, udev_rule):
                 continue
             if writer["by"] == "networkmanager":
                 # It never touches an interface that is not strict (nm-device.c).
-                if wanted == plan.STRICT:
+                if wanted == values.STRICT:
                     why = "NetworkManager makes a strict interface loose while connectivity checks are on"
                     harmless.append((_conflict(writer, items, wanted), why))
             elif writer["active"] is False:
@@ -163,9 +163,9 @@ def _conflict(writer, items, wanted):
         writer["path"],
         writer["line"],
         None,
-        None if writer["sets"] is None else plan.normal(writer["sets"]),
+        None if writer["sets"] is None else values.normal(writer["sets"]),
         [],
-        sorted(plan.key(item.name) for item in items),
+        sorted(values.key(item.name) for item in items),
         wanted,
         writer["by"],
         writer["unit"],
@@ -179,7 +179,7 @@ def _differs(writer, item):
     if writer["sets"] is None:
         # A certain text that stands for no number is refused by whoever reads it.
         return writer["value"] is None or not writer["certain"]
-    return plan.normal(writer["sets"]) != item.to
+    return values.normal(writer["sets"]) != item.to
 
 
 def _writes(writer, item, kinds):
@@ -191,7 +191,7 @@ def _writes(writer, item, kinds):
         if names is None or item.name in names:
             return True
         return "*" in names and (writer["by"] not in _FOR_AN_INTERFACE or "*" in writer["text"])
-    if item.part != plan.EXEMPT:
+    if item.part != dropin.EXEMPT:
         return (names is None or devices.matches(item.name, names)) and not devices.matches(item.name, not_on)
     if writer["when"] == ["boot"]:
         return False  # Cilium has no interface then
@@ -208,7 +208,7 @@ def _writes(writer, item, kinds):
 
 def _is_cleared(writer, item):
     """Whether the collection's udev rule, which is final, takes the writer's program away for Cilium's interfaces."""
-    if writer["by"] != "udev" or item.part != plan.EXEMPT or "SYSCTL{" in writer["text"]:
+    if writer["by"] != "udev" or item.part != dropin.EXEMPT or "SYSCTL{" in writer["text"]:
         return False
     first = os.fsencode(os.path.basename(writer["path"])) < os.fsencode(os.path.basename(UDEV_RULE))
     return not (first and _FINAL_RUN.search(writer["text"]))
@@ -216,13 +216,13 @@ def _is_cleared(writer, item):
 
 def _names(item, assignments, kinds):
     """The names at which an item is tried, each with whether udev's run for a new device is meant."""
-    if item.part != plan.EXEMPT:
+    if item.part != dropin.EXEMPT:
         return [(item.name, False)]
     pattern = item.name
     names = {devices.to_come(pattern)}
     names.update(device for device, kind in kinds.items() if kind == devices.CILIUM)
     for assignment in assignments:
-        name = plan.name_of(assignment.key)
+        name = values.name_of(assignment.key)
         if name and name not in devices.RESERVED:
             names.add(devices.to_come(name))
     matching = sorted(

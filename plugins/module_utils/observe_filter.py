@@ -19,11 +19,12 @@ from collections import namedtuple
 from ansible_collections.nodeward.cilium.plugins.module_utils import (
     cilium_agent,
     devices,
+    dropin,
     horizons,
     netfilter,
-    plan,
     sysctl_d,
     unit_run,
+    values,
 )
 from ansible_collections.nodeward.cilium.plugins.module_utils.iproute import IpRouteError, printable
 from ansible_collections.nodeward.cilium.plugins.module_utils.observe import agent, files, udev, units, writers
@@ -37,7 +38,6 @@ MOST_LINES = 50
 #: More pods than a node holds; reading each from /proc takes time.
 MOST_MARKED = 1024
 CONF = "/proc/sys/net/ipv4/conf"
-_FORMAT = re.compile(r"# nodeward\.cilium\.rp_filter, format (\d{1,9})")
 
 #: A loader as it is installed. ``version`` is an int for systemd, a tuple for procps, None where it said none.
 Loader = namedtuple("Loader", "path version")
@@ -96,7 +96,7 @@ def observe(
         },
         "agent": agent.presence(reader, agent_socket, agent_timeout, in_chroot() is not True),
         "reload_on_add": rules.reload_on_add(),
-        "dropin": dropin(dropin_path, unread),
+        "dropin": read_dropin(dropin_path, unread),
         "lines": lines(resolve),
         "globs_without_dash": globs_without_dash(resolve.systemd, seen.kinds if seen else None),
         "repeated_lines": repeated_lines(resolve.systemd),
@@ -129,7 +129,7 @@ def _add_devices(facts, seen, rules, resolve):
             "kind": kind,
             "link_kind": link_kinds.get(device),
             "running": running,
-            "effective": plan.effective(seen.running.get("all", 0), running),
+            "effective": values.effective(seen.running.get("all", 0), running),
             "configured": resolve(device),
         }
         if kind == devices.UPLINK:
@@ -267,7 +267,7 @@ def _loader_facts(loader, globs_since, unit=()):
     return facts
 
 
-def dropin(path, unread, root="/"):
+def read_dropin(path, unread, root="/"):
     """Our drop-in as it stands: {path, present, format, intact, assignments}."""
     found = {"path": path, "present": None, "format": None, "intact": None, "assignments": []}
     try:
@@ -278,18 +278,13 @@ def dropin(path, unread, root="/"):
     found["present"] = text is not None
     if text is None:
         return found
-    for row in text.splitlines():
-        named = _FORMAT.match(row)
-        if named:
-            found["format"] = int(named.group(1))
-        elif row.startswith(plan.DIGEST):
-            found["intact"] = row.strip() == plan.DIGEST + plan.digest(plan.assignment_rows(text))
+    found["format"], found["intact"] = dropin.format_of(text), dropin.is_intact(text)
     for line in sysctl_d.parse(text, path)[0]:
-        name = plan.name_of(line.key)
+        name = values.name_of(line.key)
         value = None if line.value is None else sysctl_d.kernel_integer(line.value)
         if name is not None and value is not None:
             name = printable(sysctl_d.canonical_glob(name))
-            found["assignments"].append({"name": name, "value": plan.normal(value), "line": line.line})
+            found["assignments"].append({"name": name, "value": values.normal(value), "line": line.line})
     return found
 
 
@@ -314,7 +309,7 @@ def globs_without_dash(systemd, kinds):
     """
     found = []
     for assignment in systemd.globs_without_dash() if systemd else ():
-        name = plan.name_of(assignment.key)
+        name = values.name_of(assignment.key)
         if name is None:
             continue
         matched = None
@@ -334,7 +329,7 @@ def lines(resolve):
                 continue
             seen.add(entry.target)  # the link 99-sysctl.conf shows /etc/sysctl.conf twice
             for line in sysctl_d.parse(entry.text, entry.path)[0]:
-                if line.value is not None and plan.name_of(line.key) is not None:
+                if line.value is not None and values.name_of(line.key) is not None:
                     found.append(decided(line))
     return found[:MOST_LINES]
 
@@ -344,7 +339,7 @@ def repeated_lines(systemd):
     return [
         dict(decided(line), first={"path": first.path, "line": first.line})
         for line, first in (systemd.repeated if systemd else ())
-        if plan.name_of(line.key) is not None
+        if values.name_of(line.key) is not None
     ][:MOST_LINES]
 
 
@@ -399,9 +394,9 @@ def counters(unread):
     try:
         with open("/proc/net/netstat") as netstat:
             rows = [line.split() for line in netstat]
-        for names, values in zip(rows[::2], rows[1::2]):
+        for names, numbers in zip(rows[::2], rows[1::2]):
             if "IPReversePathFilter" in names:
-                found["ip_reverse_path_filter"] = int(values[names.index("IPReversePathFilter")])
+                found["ip_reverse_path_filter"] = int(numbers[names.index("IPReversePathFilter")])
         with open("/proc/net/stat/rt_cache") as rt_cache:  # one row a processor, in hexadecimal
             names = rt_cache.readline().split()
             column = names.index("in_martian_src")

@@ -13,61 +13,37 @@ from __future__ import absolute_import, division, print_function
 
 __metaclass__ = type
 
-import hashlib
 from collections import namedtuple
 
-from ansible_collections.nodeward.cilium.plugins.module_utils import devices, iproute, sysctl_d
+from ansible_collections.nodeward.cilium.plugins.module_utils import devices, dropin, iproute, pins, sysctl_d, values
+from ansible_collections.nodeward.cilium.plugins.module_utils.dropin import ALL, DEFAULT, EXEMPT, PIN
+from ansible_collections.nodeward.cilium.plugins.module_utils.pins import (
+    KEEP,
+    PlanError,
+    is_loosened,
+    mode_of,
+    place,
+    value_of,
+)
+from ansible_collections.nodeward.cilium.plugins.module_utils.values import (
+    MODES,
+    OFF,
+    STRICT,
+    effective,
+    is_stronger,
+    key,
+    stronger,
+)
 
-OFF, STRICT, LOOSE = 0, 1, 2
-MODES = {"off": OFF, "strict": STRICT, "loose": LOOSE}
-KEEP = "keep"
-WORDS = {OFF: "off", STRICT: "strict", LOOSE: "loose"}
+#: What is done with a drop-in that was edited by hand.
+EDITED_FAIL, EDITED_RESTORE, EDITED_ADOPT = "fail", "restore", "adopt"
 
-# Strict drops all that loose drops and more; the kernel's max() is not that order.
-_STRENGTH = {OFF: 0, LOOSE: 1, STRICT: 2}
-
-#: Groups of assignments, in the order of the file.
-DEFAULT, EXEMPT, PIN, KEPT, ALL = "default", "exempt", "pin", "kept", "all"
-
-#: The first line that is ours. A drop-in without it was written by somebody else.
-FORMAT = 1
-HEADER = "# nodeward.cilium.rp_filter, format %d" % FORMAT
-RECORD = "# before: "
-#: By this an audit sees a change by hand.
-DIGEST = "# digest of the lines: sha256:"
-
-GROUP_COMMENTS = {
-    DEFAULT: ['Devices to come: what "all" and "default" gave them together, since "all" is off below.'],
-    EXEMPT: [
-        "Cilium's devices: a pod's reply arrives on another device than the host's route to the pod names.",
-        "The first letter stands in brackets because systemd-sysctl keeps a repeated identical line at its first",
-        "place, which would disarm Cilium's own file. Plainly: {plain}",
-    ],
-    PIN: ["Every other device that a packet can enter by keeps its protection, whatever the globs say."],
-    ALL: ['The kernel filters with the larger of "all" and the device\'s own value, so "all" has to be off.'],
-}
+#: The group of values for the running kernel alone; the others are groups of the drop-in.
+KEPT = "kept"
 
 
-class PlanError(Exception):
-    """The options do not go together with what is there. Nothing was changed."""
-
-
-#: The line of a file that decides a key: its value, and where it stands.
-DecidingLine = namedtuple("DecidingLine", "value path line")
-
-#: What the plan is made from. ``running`` (name → value, with all and default) is empty where running values are
-#: neither read nor written. ``given`` and ``given_after`` return the DecidingLine of the sysctl.d tree for a name:
-#: without the drop-in and Cilium's own file, and without the drop-in alone; None if no line decides. ``kinds`` is
-#: device → kind. ``loosened_by`` names the mode of Cilium that sets uplinks loose itself, if one is on.
-Observed = namedtuple("Observed", "running kinds given given_after standing loosened_by")
-
-#: What the drop-in that stands there says. ``pins`` and ``default`` are remembered; ``records`` are the values from
-#: before the first creation; ``ours`` is False for a file not managed by this collection; ``places`` says where each
-#: pin stands (``path:line``).
-Standing = namedtuple("Standing", "ours pins default records places")
-
-#: ``uplinks``: a mode for all, or device → mode. ``uplink_devices``: None where uplinks are found.
-Options = namedtuple("Options", "exempt uplinks uplink_devices")
+# What a plan is made from.
+Observed, Options, DecidingLine = pins.Observed, pins.Options, pins.DecidingLine
 
 #: One planned assignment. ``name`` is a device, a pattern, ``all`` or ``default``; ``before`` the running value, None
 #: where there is none; ``line`` whether it stands in the drop-in (else it is for the running kernel alone).
@@ -75,60 +51,8 @@ Item = namedtuple("Item", "name before to why part line")
 
 Plan = namedtuple("Plan", "items writes records warnings")
 
-#: What an uplink gets in the drop-in: the value and why; ``warning`` tells what the user has to know of it. ``value``
-#: is None if it is left as it runs, without a line.
-Pin = namedtuple("Pin", "value why warning")
-Pin.__new__.__defaults__ = (None,)
-
 #: The loopback interface. It is not Cilium's and not an uplink, but harden gives it what it had through ``all``.
 LOOPBACK = "lo"
-
-
-def stronger(*values):
-    """The value that drops most."""
-    return max(values, key=lambda value: _STRENGTH[value])
-
-
-def strength(value):
-    """How much a value drops, to compare by: off < loose < strict."""
-    return _STRENGTH[value]
-
-
-def is_stronger(value, other):
-    """Whether a value drops more than another."""
-    return _STRENGTH[value] > _STRENGTH[other]
-
-
-def in_words(value):
-    """A value as people read it."""
-    return "%s (%d)" % (WORDS[value], value)
-
-
-def effective(all_value, own):
-    """The value that the kernel filters a device with (kernel doc, ip-sysctl: the larger of the two)."""
-    return max(all_value, own)
-
-
-def place(line):
-    """Where a deciding line stands, as ``path:line``."""
-    return "%s:%d" % (iproute.printable(line.path), line.line)
-
-
-def _value(line):
-    return OFF if line is None else line.value
-
-
-def normal(value):
-    """The kernel reads 1 as strict, any other positive number as loose, the rest as off."""
-    value = int(value)
-    if value == STRICT:
-        return STRICT
-    return LOOSE if value > 0 else OFF
-
-
-def key(name):
-    """How the key of a device, a pattern, ``all`` or ``default`` is written in a sysctl.d file."""
-    return sysctl_d.spell(sysctl_d.conf_key(name))
 
 
 def as_dict(item):
@@ -142,15 +66,8 @@ def as_dict(item):
         "why": item.why,
         "part": item.part,
         "line": item.line,
-        "text": line(item) if item.line else None,
+        "text": dropin.line(item) if item.line else None,
     }
-
-
-def mode_of(options, device):
-    """The mode that the options ask for this device."""
-    if isinstance(options.uplinks, dict):
-        return options.uplinks.get(device, KEEP)
-    return options.uplinks
 
 
 def check_options(options):
@@ -186,54 +103,41 @@ def check_options(options):
             raise PlanError("%s: '%s' %s" % (option, device, error))
 
 
-def standing(text, path="the drop-in"):
-    """What the drop-in with this text holds. ``None`` (no file) gives an empty one."""
-    if text is None:
-        return Standing(True, {}, None, {}, {})
-    lines = text.splitlines()
-    ours = any(line.startswith(HEADER) for line in lines)
-    records, pins, default, places = {}, {}, None, {}
-    for number, line in enumerate(lines, 1):
-        if ours and line.startswith(RECORD):
-            name, value = _assignment(line[len(RECORD) :])
-            if name is not None:
-                records[name] = value
-        elif line.strip() and line.strip()[0] not in "#;":
-            name, value = _assignment(line.strip().lstrip("-"))
-            if name == "default":
-                default = value
-            elif name not in (None, "all") and not devices.device_error(name) and not set(name) & set("*?["):
-                pins[name] = value
-                places[name] = "%s:%d" % (iproute.printable(path), number)
-    return Standing(ours, pins, default, records, places)
-
-
-def assignment_rows(text):
-    """The rows of a drop-in that are no comment."""
-    rows = [row.strip() for row in text.splitlines()]
-    return [row for row in rows if row and row[0] not in "#;"]
-
-
-def digest(rows):
-    """What stands behind DIGEST for these rows."""
-    return hashlib.sha256("\n".join(rows).encode("utf-8", "surrogateescape")).hexdigest()
-
-
-def name_of(written):
-    """The device, pattern, ``all`` or ``default`` of a key as written; None for any other key."""
-    path = sysctl_d.normalise(written.strip()).split("/")
-    if len(path) != 5 or path[:3] != ["net", "ipv4", "conf"] or path[4] != "rp_filter":
-        return None
-    return path[3]
-
-
-def _assignment(text):
-    """(name, value) of ``net.ipv4.conf.<name>.rp_filter = <value>``, (None, None) for anything else."""
-    written, separator, value = text.partition("=")
-    name, number = name_of(written), sysctl_d.kernel_integer(value.strip())
-    if not separator or name is None or number is None:
-        return None, None
-    return name, normal(number)
+def settle(standing, edited, exempt):
+    """(Standing to plan on, warnings): refuse a drop-in that was edited by hand, or restore or adopt its lines."""
+    if standing.edits is None:
+        return standing, []
+    described = [dropin.describe_edit(edit) for edit in standing.edits[:10]]
+    if len(standing.edits) > 10:
+        described.append("and %d more" % (len(standing.edits) - 10))
+    found = "the drop-in '%s' was edited by hand: %s" % (
+        iproute.printable(standing.path),
+        "; ".join(described) or "its digest does not match, and its header does not tell which lines it had",
+    )
+    if edited == EDITED_RESTORE:
+        if standing.written is None:
+            found += ". So no line can be restored; each pin is the strongest of its line, of what runs and of the tree"
+        return dropin.restored(standing), ["%s. Its lines are restored (edited=restore)" % found]
+    if edited == EDITED_ADOPT:
+        known = ["all"] + [sysctl_d.canonical_glob(pattern) for pattern in exempt]
+        for line in standing.others:
+            number = None if line.value is None else sysctl_d.kernel_integer(line.value)
+            name = values.name_of(line.key)
+            is_known = name is not None and sysctl_d.canonical_glob(name) in known
+            if not is_known or number is None or values.normal(number) != OFF:
+                raise PlanError(
+                    "%s. Line %d cannot be adopted: expected pins, default, and 0 for all and for the patterns in "
+                    "exempt. Move that line to another file, or set edited=restore (from the role: rp_filter_edited)"
+                    % (found, line.line)
+                )
+        return standing._replace(edits=None), [
+            "%s. Its lines are adopted (edited=adopt), except where one is weaker than what runs or than what other "
+            "lines give: to weaken an uplink, name it in uplinks" % found
+        ]
+    raise PlanError(
+        "%s. Expected the lines as they were written. Set edited=restore to write these again, or edited=adopt to take "
+        "the edited lines for its pins (from the role: rp_filter_edited)" % found
+    )
 
 
 def present(options, seen):
@@ -242,7 +146,7 @@ def present(options, seen):
     warnings = []
     running_all = seen.running.get("all", OFF)
     default = _kept_default(seen)
-    pins = _pins(options, seen, warnings)
+    pinned = pins.find(options, seen, warnings)
     if (
         not seen.running
         and not isinstance(options.uplinks, dict)
@@ -256,15 +160,15 @@ def present(options, seen):
         )
 
     own = {}  # what each device that is there shall have as its own value
-    kept = []
+    kept, restored = [], []
     for device, value in sorted(seen.running.items()):
         if device in devices.RESERVED:
             continue
         if seen.kinds.get(device) == devices.CILIUM:
             own[device] = OFF
-        elif device in pins:
-            own[device] = pins[device].value
-            if _is_loosened(device, seen) and pins[device].value == STRICT and mode_of(options, device) == KEEP:
+        elif device in pinned:
+            own[device] = pinned[device].value
+            if is_loosened(device, seen) and pinned[device].value == STRICT and mode_of(options, device) == KEEP:
                 own[device] = value
                 warnings.append(
                     "uplink %s: %s sets it loose (2) against the pin strict (1) in the drop-in; the "
@@ -273,8 +177,23 @@ def present(options, seen):
                 )
         else:
             own[device] = effective(running_all, value)
+            by_all = seen.given("all")
+            # Later runs leave it as it runs: whoever lowered it after `all` was off did so on purpose.
+            if seen.first and value_of(by_all) != OFF and is_stronger(effective(by_all.value, value), own[device]):
+                own[device] = effective(by_all.value, value)
+                restored.append(device)
             if own[device] != value:
                 kept.append(device)
+    if restored:
+        warnings.append(
+            "%d interfaces that are not uplinks become stricter, since all = %d (%s) gives them more than they run: %s"
+            % (
+                len(restored),
+                seen.given("all").value,
+                place(seen.given("all")),
+                iproute.printable(", ".join(restored[:10])) + (", …" if len(restored) > 10 else ""),
+            )
+        )
 
     items = [
         Item(
@@ -291,7 +210,7 @@ def present(options, seen):
     for device, value in sorted(own.items()):
         if seen.kinds.get(device) == devices.CILIUM and seen.running[device] != OFF:
             items.append(Item(device, seen.running[device], value, "Cilium's device, filtered now", EXEMPT, False))
-    for device, pin in sorted(pins.items()):
+    for device, pin in sorted(pinned.items()):
         items.append(Item(device, seen.running.get(device), pin.value, pin.why, PIN, True))
     for device in kept:
         items.append(
@@ -320,180 +239,24 @@ def present(options, seen):
             writes.append(("default", default))
         if running_all != OFF:
             writes.append(("all", OFF))
-    return Plan(items, writes, _records(seen, pins), warnings)
+    return Plan(items, writes, _records(seen, pinned), warnings)
 
 
 def _kept_default(seen):
-    """``default`` keeps what a device to come got from all and default together."""
-    if seen.standing.ours and seen.standing.default is not None:
-        return seen.standing.default
-    # Somebody else's file at our path is no memory, but what it gives is not to be lost either.
-    theirs = seen.standing.default or OFF
+    """What interfaces to come have without the drop-in, by the running values or by the tree, and by the drop-in."""
+    # A file at our path that is not managed by this collection holds no records, but what it gives is not to be lost.
+    found = [seen.standing.default or OFF, value_of(seen.disabled("*"))]
     if not seen.running:
-        return stronger(theirs, _value(seen.given("all")), _value(seen.given("default")))
-    given = effective(_value(seen.given("all")), _value(seen.given("default")))
-    return stronger(theirs, given, effective(seen.running["all"], seen.running["default"]))
+        return stronger(value_of(seen.given("all")), value_of(seen.given("default")), *found)
+    found.append(effective(value_of(seen.given("all")), value_of(seen.given("default"))))
+    return stronger(effective(seen.running["all"], seen.running["default"]), *found)
 
 
-def _pins(options, seen, warnings):
-    """device → Pin, for every uplink and for every other device that an exempt glob would hit."""
-    uplinks = {device for device, kind in seen.kinds.items() if kind == devices.UPLINK}
-    listed = set(options.uplink_devices or ())
-    if isinstance(options.uplinks, dict):
-        listed |= set(options.uplinks)
-    guarded = {
-        device
-        for device, kind in seen.kinds.items()
-        if kind != devices.CILIUM and devices.matches(device, options.exempt)
-    }
-    remembered = set()
-    for device in seen.standing.pins:
-        exempt = devices.matches(device, options.exempt)
-        if seen.kinds.get(device) == devices.CILIUM or (exempt and not seen.standing.ours):
-            continue
-        # An uplink that is gone, or without its address, keeps its pin; only an option takes it away.
-        if options.uplink_devices is None or device in listed or exempt:
-            remembered.add(device)
-
-    pins = {}
-    for device in sorted(uplinks | listed | guarded | remembered):
-        if seen.kinds.get(device) == devices.CILIUM:
-            raise PlanError(
-                "%s: '%s' is one of Cilium's devices, which are exempt; name the devices by which packets "
-                "enter the node" % (_naming_option(options, device), device)
-            )
-        is_guarded_only = device in guarded and device not in uplinks | listed
-        mode = KEEP if is_guarded_only and not isinstance(options.uplinks, dict) else mode_of(options, device)
-        pin = _pin(device, mode, seen, device in guarded)
-        if pin is None:
-            if seen.running:
-                raise PlanError(
-                    "%s: device '%s' does not exist, so there is no value to keep; found %s. Take it out, "
-                    "or say strict, loose or off for it"
-                    % (
-                        _naming_option(options, device),
-                        device,
-                        iproute.printable(", ".join(sorted(set(seen.running) - set(devices.RESERVED)))) or "none",
-                    )
-                )
-            warnings.append(
-                "uplink %s: running values are not read here, so there is none to keep and no line is "
-                "written for it; 'default' covers it" % device
-            )
-            continue
-        if not devices.writable_in_a_file(device):
-            warnings.append(
-                "uplink %s: such a name cannot stand in a sysctl.d file, so its value is kept now and by "
-                "no line; rename the device" % iproute.printable(device)
-            )
-            continue
-        if pin.warning:
-            warnings.append(pin.warning)
-        if pin.value is None:
-            continue
-        pins[device] = pin
-        if seen.running and device not in seen.running and device in listed:
-            warnings.append("uplink %s does not exist now; its line stands in the drop-in for when it comes" % device)
-        if pin.value == OFF and mode == KEEP and not is_guarded_only and not pin.warning:
-            warnings.append(
-                "uplink %s is unprotected: %s, so keep leaves it off. Set uplinks to loose or strict to protect it"
-                % (device, _cause_of_off(device, seen))
-            )
-    return pins
-
-
-def _cause_of_off(device, seen):
-    """Why `keep` finds nothing that protects an uplink."""
-    line, default = seen.given(device), seen.given("default")
-    if line is not None and line.value == OFF:
-        return "%s sets it to 0" % place(line)
-    if seen.standing.pins.get(device) == OFF:
-        return "its pin in the drop-in (%s) is 0" % seen.standing.places[device]
-    if default is not None and default.value != OFF:
-        return "no line in sysctl.d sets its filter; default = %d (%s) counts for later interfaces only" % (
-            default.value,
-            place(default),
-        )
-    return "no line in sysctl.d sets its filter"
-
-
-def _pin(device, mode, seen, guarded):
-    """The Pin of a device, None if there is no value to keep."""
-    if mode != KEEP:
-        why = "uplinks is %s" % mode
-        if device in seen.running and is_stronger(MODES[mode], _running(device, seen)):
-            why += ", which makes it stricter: it runs %s" % in_words(_running(device, seen))
-        return Pin(MODES[mode], why)
-    pinned = seen.standing.pins.get(device)
-    if device not in seen.running:
-        return None if pinned is None else Pin(pinned, "pinned in the drop-in")
-    remembered = seen.standing.ours and pinned is not None
-    if _is_loosened(device, seen):
-        if remembered and pinned == STRICT:
-            return Pin(pinned, "pinned in the drop-in")
-        return Pin(LOOSE, "%s sets it loose" % seen.loosened_by)
-    return _kept(device, pinned, remembered, guarded, seen)
-
-
-def _is_loosened(device, seen):
-    return bool(seen.loosened_by) and seen.running.get(device) == LOOSE
-
-
-def _running(device, seen):
-    return effective(seen.running["all"], seen.running[device])
-
-
-def _kept(device, pinned, remembered, guarded, seen):
-    """What `keep` gives a device that exists: the strongest of what runs, of its pin, and of what `all` gives it.
-
-    Its own line in sysctl.d is not among these: whoever set the running value below it did so on purpose.
-    """
-    own, now, by_all = seen.running[device], _running(device, seen), seen.given("all")
-    # Only where `all` is on in the tree: an own value alone is nothing that `all` gives.
-    through_all = effective(by_all.value, own) if _value(by_all) != OFF else OFF
-    value = stronger(now, through_all, OFF if pinned is None else pinned)
-    what = "not Cilium's, but an exempt pattern matches it" if guarded else "uplink"
-    if is_stronger(value, now):
-        if value == pinned:
-            source = "its pin in the drop-in (%s)" % seen.standing.places[device]
-        else:
-            source = "what all = %d (%s) gives it" % (by_all.value, place(by_all))
-        return Pin(
-            value,
-            "%s: restores %s, %s" % (what, source, WORDS[value]),
-            "uplink %s becomes stricter: it runs %s, and %s restores %s"
-            % (device, in_words(now), in_words(value), source),
-        )
-    kept = Pin(value, "%s: keeps its effective value, %s" % (what, WORDS[value]))
-    line = seen.given(device)
-    if line is None or not is_stronger(line.value, own) or not is_stronger(line.value, value):
-        return kept
-    found = "uplink %s runs %s, below the %s that %s sets" % (device, in_words(now), in_words(line.value), place(line))
-    if own == value and effective(_value(by_all), line.value) == line.value and not remembered and not guarded:
-        return Pin(
-            None,
-            None,
-            "%s. It was lowered at run time, so it is left as it runs, without a pin; that line counts again at the "
-            "next boot. Set uplinks to %s for it to apply that value now, or to %s to keep what runs"
-            % (found, WORDS[line.value], WORDS[value]),
-        )
-    return kept._replace(
-        warning="%s. The drop-in pins it %s, as it runs. Set uplinks to %s for it to apply that line's value"
-        % (found, in_words(value), WORDS[line.value])
-    )
-
-
-def _naming_option(options, device):
-    if isinstance(options.uplinks, dict) and device in options.uplinks:
-        return "uplinks"
-    return "uplink_devices"
-
-
-def _records(seen, pins):
+def _records(seen, pinned):
     """Values from before the first creation; a header that stands is never updated."""
     if seen.standing.ours and (seen.standing.records or seen.standing.default is not None):
         return dict(seen.standing.records)
-    recorded = set(devices.RESERVED) | set(pins) | {LOOPBACK}
+    recorded = set(devices.RESERVED) | set(pinned) | {LOOPBACK}
     return {name: value for name, value in seen.running.items() if name in recorded}
 
 
@@ -565,91 +328,5 @@ def changes(plan, running):
     return [(name, running[name], value) for name, value in plan.writes if running[name] != value]
 
 
-def compose(plan):
-    """The complete text of the drop-in."""
-    text = [
-        "#",
-        "# Ansible managed",
-        "#",
-        HEADER,
-        DIGEST + digest([line(item) for item in plan.items if item.line]),
-        "# The reverse-path filter is off for the devices of Cilium, and stays on where it protects.",
-    ]
-    text += ["%s%s=%d" % (RECORD, key(name), value) for name, value in sorted(plan.records.items())]
-    for part in (DEFAULT, EXEMPT, PIN, ALL):
-        items = [item for item in plan.items if item.line and item.part == part]
-        if items:
-            plain = ", ".join(item.name for item in items)
-            text += [""] + ["# " + line.format(plain=plain) for line in GROUP_COMMENTS[part]]
-            text += [line(item) for item in items]
-    return "\n".join(text) + "\n"
-
-
-def line(item):
-    """An assignment as it stands in the file."""
-    # A glob or a pinned device may match nothing at boot: '-' keeps the unit from failing.
-    dash = "" if item.name in devices.RESERVED else "-"
-    name = item.name
-    if item.part == EXEMPT and name[0] not in "*?[":
-        name = "[%s]%s" % (name[0], name[1:])
-    return "%s%s = %d" % (dash, key(name), item.to)
-
-
-def check_content(text, plan):
-    """Refuse a text for the drop-in that lacks or contradicts a planned assignment, naming the line."""
-    planned = {sysctl_d.canonical_glob(item.name): item for item in plan.items if item.line}
-    rows = text.split("\n")
-    lines, problems = sysctl_d.parse(text, "content")
-    for problem in problems:
-        raise PlanError("content: line %d: %s" % (problem["line"], problem["problem"]))
-    found = {}
-    for entry in lines:
-        name = name_of(entry.key)
-        if name is None and not set(entry.key) & set("*?["):
-            continue
-        where = "content: line %d, '%s'," % (entry.line, rows[entry.line - 1].strip())
-        if name is None:
-            raise PlanError("%s is a pattern over other keys, which may be a planned one; take it out" % where)
-        name = sysctl_d.canonical_glob(name)
-        number = None if entry.value is None else sysctl_d.kernel_integer(entry.value)
-        value = None if number is None else normal(number)
-        item = planned.get(name)
-        if item is None:
-            hit = [other for other in sorted(set(planned) - set(devices.RESERVED)) if devices.matches(name, [other])]
-            if not hit:
-                raise PlanError("%s is not in the plan; take it out, or name it in uplinks or exempt" % where)
-            if planned[hit[0]].to != value:
-                raise PlanError("%s contradicts the planned '%s'; take it out" % (where, line(planned[hit[0]])))
-        elif value != item.to:
-            raise PlanError("%s contradicts the planned '%s'; write that" % (where, line(item)))
-        elif name in found:
-            # The loaders do not agree which of two identical lines counts.
-            raise PlanError("%s stands in line %d already; take one of them out" % (where, found[name]))
-        else:
-            found[name] = entry.line
-    for name, item in planned.items():
-        if name not in found:
-            raise PlanError(
-                "content: the planned '%s' is missing, after line %d; render the whole plan" % (line(item), len(rows))
-            )
-    first_exempt = min(
-        [found[sysctl_d.canonical_glob(item.name)] for item in plan.items if item.line and item.part == EXEMPT]
-    )
-    if found["default"] > first_exempt:
-        raise PlanError(
-            "content: line %d, '%s', stands after the exempt globs and would undo them; write default "
-            "first" % (found["default"], rows[found["default"] - 1].strip())
-        )
-    if not any(row.startswith(HEADER) for row in rows):
-        raise PlanError("content: the line '%s' is missing; without it the drop-in is not known as ours" % HEADER)
-    for name, value in sorted(plan.records.items()):
-        record = "%s%s=%d" % (RECORD, key(name), value)
-        if record not in rows:
-            raise PlanError("content: the line '%s' is missing; rollback needs it" % record)
-    right = DIGEST + digest(assignment_rows(text))
-    for number, row in enumerate(rows, 1):
-        if row.startswith(DIGEST) and row.strip() != right:
-            raise PlanError(
-                "content: line %d, '%s', is not the digest of the lines; write '%s', or leave it out"
-                % (number, row.strip(), right)
-            )
+# What plugins of the controller still call by these names.
+FORMAT, normal, name_of = dropin.FORMAT, values.normal, values.name_of

@@ -23,11 +23,13 @@ from collections import namedtuple
 from ansible_collections.nodeward.cilium.plugins.module_utils import (
     conflicts,
     devices,
+    dropin,
     lockout,
     observe_filter,
     observe_routes,
     plan,
     sysctl_d,
+    values,
 )
 from ansible_collections.nodeward.cilium.plugins.module_utils.iproute import IpRouteError, printable, printable_tree
 from ansible_collections.nodeward.cilium.plugins.module_utils.lockout import LockoutError
@@ -66,7 +68,7 @@ class Node(object):
 
     def read(self, name):
         with open(os.path.join(CONF, name, "rp_filter")) as value:
-            return plan.normal(value.read())
+            return values.normal(value.read())
 
     def write(self, name, value):
         with open(os.path.join(CONF, name, "rp_filter"), "w") as running:
@@ -101,7 +103,7 @@ class Transaction(object):
         self.applying = not_applied is None
         before_text = read_text(request.path)
         check_owner(request.path, before_text)
-        self.standing = plan.standing(before_text, request.path)
+        self.standing = dropin.parse(before_text, request.path)
         self.exists = before_text is not None and self.standing.ours
         # What shall stand at our path once the drop-in is gone: what stood there before us, or what is not ours.
         self.left_behind = None
@@ -138,7 +140,7 @@ class Transaction(object):
         return {
             "changed": bool(changes or self.changed_values),
             "plan": [plan.as_dict(item) for item in planned.items],
-            "records": {plan.key(printable(name)): value for name, value in planned.records.items()},
+            "records": {values.key(printable(name)): value for name, value in planned.records.items()},
             # A text may hold bytes that are no UTF-8, which no result can carry.
             "dropin": {"before": before_text and printable(before_text), "after": text and printable(text)},
             "applied": self.applying,
@@ -214,7 +216,7 @@ class Transaction(object):
 
         def decide_by_both(name):
             found = [line for line in (decide(name), decide_by_procps(name) if name == "all" else None) if line]
-            return max(found, key=lambda line: plan.strength(line.value), default=None)
+            return max(found, key=lambda line: values.strength(line.value), default=None)
 
         return decide_by_both
 
@@ -244,8 +246,8 @@ class Transaction(object):
         if self.request.state == "absent":
             return None
         if self.request.content is None:
-            return plan.compose(planned)
-        plan.check_content(self.request.content, planned)
+            return dropin.compose(planned)
+        dropin.check_content(self.request.content, planned)
         return self.request.content
 
     def _would_break(self, planned, seen, endpoints):
@@ -257,7 +259,7 @@ class Transaction(object):
             for endpoint in endpoints
             if endpoint["verdict"] != "dropped"
             and endpoint["device"] in after
-            and plan.effective(after["all"], after[endpoint["device"]]) in (endpoint["dropped_at"] or ())
+            and values.effective(after["all"], after[endpoint["device"]]) in (endpoint["dropped_at"] or ())
         ]
         if broken and not self.request.breaks_pods:
             raise TransactionError(
@@ -274,8 +276,8 @@ class Transaction(object):
             device
             for device, kind in seen.kinds.items()
             if kind != devices.CILIUM
-            and after[device] == plan.STRICT
-            and plan.effective(seen.running["all"], seen.running[device]) != plan.STRICT
+            and after[device] == values.STRICT
+            and values.effective(seen.running["all"], seen.running[device]) != values.STRICT
         }
         if becoming_strict and not self.request.allow_lockout:
             guard = lockout.Guard(self.iproute, self.addresses, seen.kinds)
@@ -353,15 +355,17 @@ class Transaction(object):
 
     def _warn_of_a_glob_that_weakens(self, planned, tree, seen):
         """A glob decides a new interface's own value; only `all` can protect it then."""
-        default = next(item.to for item in planned.items if item.part == plan.DEFAULT)
+        default = next(item.to for item in planned.items if item.part == dropin.DEFAULT)
         winner = sysctl_d.SystemdSysctl(tree, self.version).winner(
             sysctl_d.conf_key(devices.to_come("*")), prefix_run=True
         )
         by_all = seen.given("all")
-        protected = seen.running.get("all", plan.OFF) != plan.OFF or (by_all is not None and by_all.value != plan.OFF)
-        if winner is None or default == plan.OFF or not protected:
+        protected = seen.running.get("all", values.OFF) != values.OFF or (
+            by_all is not None and by_all.value != values.OFF
+        )
+        if winner is None or default == values.OFF or not protected:
             return
-        if plan.normal(sysctl_d.kernel_integer(winner.value)) == plan.OFF:
+        if values.normal(sysctl_d.kernel_integer(winner.value)) == values.OFF:
             self.warnings.append(
                 "later interfaces that are not Cilium's will be unprotected: %s:%d '%s = %s' overrides default = %d "
                 "for each of them, and all, which protected them, goes off"
@@ -370,22 +374,22 @@ class Transaction(object):
 
     def _warn_of_a_value_of_no_line(self, tree, seen, others):
         """A running value of `all` that agrees with no line and no known writer may come again."""
-        running = seen.running.get("all", plan.OFF)
-        if running == plan.OFF:
+        running = seen.running.get("all", values.OFF)
+        if running == values.OFF:
             return
         key = sysctl_d.conf_key("all")
         lines = [line for entry in tree.files() for line in sysctl_d.parse(entry.text, entry.path)[0]]
-        values = [
+        known = [
             sysctl_d.kernel_integer(line.value)
             for line in lines
             if line.value is not None and sysctl_d.normalise(line.key) in (key, sysctl_d.conf_key("*"))
         ]
-        values += [writer["sets"] for writer in others if writer["names"] is None or "all" in writer["names"]]
-        if any(value is None or plan.normal(value) == running for value in values):
+        known += [writer["sets"] for writer in others if writer["names"] is None or "all" in writer["names"]]
+        if any(value is None or values.normal(value) == running for value in known):
             return
         self.warnings.append(
             "all runs %s, but no line in sysctl.d and no known writer sets it: whatever wrote it may write it again"
-            % plan.in_words(running)
+            % values.in_words(running)
         )
 
     def _writers(self, tree):
@@ -438,7 +442,7 @@ class Transaction(object):
         standing = read_text(UDEV_RULE)
         if self.request.state == "present" and self._wants_udev_rule():
             return [Change(UDEV_RULE, standing, udev_rule(self.request.options.exempt))]
-        if standing is not None and plan.HEADER in standing:
+        if standing is not None and dropin.HEADER in standing:
             return [Change(UDEV_RULE, standing, None)]
         return []
 
@@ -453,7 +457,7 @@ class Transaction(object):
                 return []
             self._apply(text)
             return self._compare(endpoints)
-        except (OSError, ValueError, IpRouteError, plan.PlanError, TransactionError) as error:
+        except (OSError, ValueError, IpRouteError, dropin.DropinError, TransactionError) as error:
             raise TransactionError(
                 "%s. %s" % (str(error).rstrip("."), self._undo()), **getattr(error, "details", {})
             ) from error
@@ -489,7 +493,7 @@ class Transaction(object):
         for _unused in range(ROUNDS):
             # The drop-in stands now, so what udev does to a newcomer is decided by it.
             if self.request.state == "present":
-                self.standing = plan.standing(text, self.request.path)
+                self.standing = dropin.parse(text, self.request.path)
             seen = self._observe()
             planned = self._plan(seen)
             if not planned.writes:
@@ -513,11 +517,11 @@ class Transaction(object):
                     self.gone.add(name)  # a device that vanished is no error
                     continue
                 raise TransactionError(
-                    "setting %s to %d failed: %s" % (plan.key(printable(name)), value, error.strerror or error)
+                    "setting %s to %d failed: %s" % (values.key(printable(name)), value, error.strerror or error)
                 ) from error
             if found != value:
                 raise TransactionError(
-                    "%s was set to %d and read back as %d" % (plan.key(printable(name)), value, found)
+                    "%s was set to %d and read back as %d" % (values.key(printable(name)), value, found)
                 )
 
     def _undo(self):
@@ -528,7 +532,7 @@ class Transaction(object):
                 self.node.write(name, value)
             except OSError as error:
                 if error.errno not in (errno.ENOENT, errno.ENODEV) or name in devices.RESERVED:
-                    left.append("%s = %d (%s)" % (plan.key(printable(name)), value, error.strerror or error))
+                    left.append("%s = %d (%s)" % (values.key(printable(name)), value, error.strerror or error))
         for change in reversed(self.installed):
             try:
                 if read_text(change.path) != change.before:
@@ -587,7 +591,7 @@ class Transaction(object):
     def _filters(self, device):
         """Whether the filter is on for the device; where it is off, another check of the kernel dropped the packet."""
         try:
-            return plan.effective(self.node.read("all"), self.node.read(device)) != plan.OFF
+            return values.effective(self.node.read("all"), self.node.read(device)) != values.OFF
         except OSError:
             return False  # it is gone
 
@@ -604,7 +608,7 @@ class Transaction(object):
             for change in files
         ]
         if self.changed_values:
-            rows = [(plan.key(printable(name)), before, to) for name, before, to in self.changed_values]
+            rows = [(values.key(printable(name)), before, to) for name, before, to in self.changed_values]
             diff.append(
                 {
                     "before_header": "running values",
@@ -647,10 +651,10 @@ def check_path(path):
 
 def check_owner(path, text):
     """Refuse to take over, or take away, a file of somebody else's that sets anything but the filter."""
-    if text is None or plan.standing(text).ours:
+    if text is None or dropin.parse(text).ours:
         return
     for line in sysctl_d.parse(text, path)[0]:
-        if plan.name_of(line.key) is None:
+        if values.name_of(line.key) is None:
             raise TransactionError(
                 "path: '%s' is somebody else's file: line %d sets '%s', which would be lost. Expected a drop-in of "
                 "this module, a file for rp_filter alone, or nothing. Name another file"
@@ -667,7 +671,7 @@ def udev_rule(exempt):
 # udev runs systemd-sysctl for every new interface (99-systemd.rules), which sets again what Cilium switched off. This
 # clears the programs that udev would run for Cilium's interfaces, also those of later rules; Cilium's values stand.
 ACTION=="add", SUBSYSTEM=="net", ENV{DEVTYPE}!="bridge", KERNEL=="%s", RUN{builtin}:="path_id"
-""" % (plan.HEADER, "|".join(exempt))
+""" % (dropin.HEADER, "|".join(exempt))
 
 
 def why_not_applied(apply):
@@ -755,7 +759,7 @@ def _decider(resolver):
         if assignment is None:
             return None
         # A line whose text the kernel refuses decides nothing; the resolver never calls it the winner.
-        value = plan.normal(sysctl_d.kernel_integer(assignment.value))
+        value = values.normal(sysctl_d.kernel_integer(assignment.value))
         return plan.DecidingLine(value, assignment.path, assignment.line)
 
     return decide

@@ -301,7 +301,7 @@ would_break:
 import os
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.nodeward.cilium.plugins.module_utils import devices, lockout, plan, transaction
+from ansible_collections.nodeward.cilium.plugins.module_utils import devices, dropin, lockout, plan, transaction
 from ansible_collections.nodeward.cilium.plugins.module_utils.iproute import IpRoute, IpRouteError, bounded_runner
 
 
@@ -344,7 +344,7 @@ def main():
         result = run.run(module.check_mode)
     except transaction.TransactionError as error:
         module.fail_json(msg=str(error), **error.details)
-    except (plan.PlanError, IpRouteError) as error:
+    except (dropin.DropinError, IpRouteError) as error:
         module.fail_json(msg="%s. Nothing was changed." % str(error).rstrip("."))
     except OSError as error:
         module.fail_json(msg="%s. Nothing was changed." % error)

@@ -1,7 +1,7 @@
 """What overrides the drop-in: lines on real folders of sysctl.d files, and the other writers."""
 
 import pytest
-from ansible_collections.nodeward.cilium.plugins.module_utils import conflicts, plan, sysctl_d
+from ansible_collections.nodeward.cilium.plugins.module_utils import conflicts, dropin, plan, sysctl_d
 
 DROPIN = "/etc/sysctl.d/99-override_cilium_rp_filter.conf"
 CILIUM = "/etc/sysctl.d/99-zzz-override_cilium.conf"
@@ -15,11 +15,11 @@ KINDS = {"eth0": "uplink", "lxc1": "cilium", "cilium_host": "cilium", "lxcbr0": 
 
 def planned():
     nothing = {}.get
-    return plan.present(OPTIONS, plan.Observed(RUNNING, KINDS, nothing, nothing, plan.standing(None), None))
+    return plan.present(OPTIONS, plan.Observed(RUNNING, KINDS, nothing, nothing, dropin.parse(None), None))
 
 
 def found(tmp_path, files, links=(), procps=(4, 0, 4)):
-    for path, text in {DROPIN: plan.compose(planned()), **files}.items():
+    for path, text in {DROPIN: dropin.compose(planned()), **files}.items():
         (tmp_path / path[1:]).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path[1:]).write_text(text)
     for path, target in links:
@@ -144,7 +144,7 @@ def test_lines_are_dropped_from_the_end_so_that_their_numbers_stay_right():
 
 
 def planned_default(value):
-    seen = plan.Observed({"all": 0, "default": value}, {}, {}.get, {}.get, plan.standing(None), None)
+    seen = plan.Observed({"all": 0, "default": value}, {}, {}.get, {}.get, dropin.parse(None), None)
     return plan.present(OPTIONS, seen)
 
 

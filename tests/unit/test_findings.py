@@ -16,7 +16,7 @@ import yaml
 from ansible.errors import AnsibleFilterError
 from ansible_collections.nodeward.cilium.plugins.filter import findings
 from ansible_collections.nodeward.cilium.plugins.filter.diagnosis import diagnosis
-from ansible_collections.nodeward.cilium.plugins.module_utils import observe_filter, plan, sysctl_d
+from ansible_collections.nodeward.cilium.plugins.module_utils import dropin, observe_filter, plan, sysctl_d, values
 from ansible_collections.nodeward.cilium.plugins.module_utils.iproute import IpRoute
 from ansible_collections.nodeward.cilium.plugins.plugin_utils import catalogue
 from hypothesis import given, settings
@@ -31,7 +31,7 @@ LATER = {"value": 1, "path": "/etc/sysctl.d/99-zz.conf", "line": 3, "key": "net.
 
 
 def ours(name, line, value=0):
-    return {"value": value, "path": DROPIN, "line": line, "key": plan.key(name)}
+    return {"value": value, "path": DROPIN, "line": line, "key": values.key(name)}
 
 
 def both(line):
@@ -49,7 +49,7 @@ def device(kind, running, effective=None, configured=NONE, link_kind=None):
     }
 
 
-CILIUMS = {"value": 0, "path": "/etc/sysctl.d/99-zzz-override_cilium.conf", "line": 2, "key": plan.key("all")}
+CILIUMS = {"value": 0, "path": "/etc/sysctl.d/99-zzz-override_cilium.conf", "line": 2, "key": values.key("all")}
 HEALTHY = {
     "all": {"running": 0, "configured": both(ours("all", 21))},
     "default": {"running": 2, "configured": both(ours("default", 12, 2))},
@@ -614,7 +614,7 @@ def test_a_writer_that_cannot_be_predicted_makes_the_horizon_unknown_and_is_name
         assert each["remedy"]["command"].endswith("nodeward.cilium.diagnose"), "harden does not hold against it"
 
 
-CIS = {**LATER, "path": "/etc/sysctl.d/90-cis.conf", "key": plan.key("all")}
+CIS = {**LATER, "path": "/etc/sysctl.d/90-cis.conf", "key": values.key("all")}
 
 
 def test_what_the_agent_ends_by_itself_is_not_high():
@@ -1085,7 +1085,7 @@ def filter_of(state, folder, files, version=257):
         for pattern in EXEMPT_PATTERNS
     }
     facts["loaders"]["systemd_sysctl"]["version"] = version
-    facts["dropin"] = observe_filter.dropin(DROPIN, facts["unread"], str(folder))
+    facts["dropin"] = observe_filter.read_dropin(DROPIN, facts["unread"], str(folder))
     facts["globs_without_dash"] = observe_filter.globs_without_dash(resolve.systemd, seen.kinds)
     facts["repeated_lines"] = observe_filter.repeated_lines(resolve.systemd)
     return facts
@@ -1099,8 +1099,8 @@ def routes_of(state, folder):
 def hardened(state):
     """What the writer would lay on that node."""
     seen = observe_filter.see_devices(IpRoute(Replay(state)), EXEMPT_PATTERNS, None)
-    nothing = plan.Observed(seen.running, seen.kinds, lambda _name: None, lambda _name: None, plan.standing(None), None)
-    return {**VENDOR, DROPIN: plan.compose(plan.present(plan.Options(EXEMPT_PATTERNS, "keep", None), nothing))}
+    nothing = plan.Observed(seen.running, seen.kinds, lambda _name: None, lambda _name: None, dropin.parse(None), None)
+    return {**VENDOR, DROPIN: dropin.compose(plan.present(plan.Options(EXEMPT_PATTERNS, "keep", None), nothing))}
 
 
 BROKEN = {
@@ -1233,7 +1233,7 @@ def planned(facts, command):
     uplinks = given.get("rp_filter_uplink_devices")
     kinds = {name: "uplink" if name in (uplinks or ()) else each["kind"] for name, each in facts["devices"].items()}
     options = plan.Options(list(facts["patterns"]), given.get("rp_filter_uplinks", "keep"), uplinks)
-    seen = plan.Observed(running, kinds, {}.get, {}.get, plan.standing(None), None)
+    seen = plan.Observed(running, kinds, {}.get, {}.get, dropin.parse(None), None)
     return {item.name: item.to for item in plan.present(options, seen).items if item.line}
 
 

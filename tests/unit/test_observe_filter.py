@@ -4,7 +4,12 @@ import json
 from pathlib import Path
 
 import pytest
-from ansible_collections.nodeward.cilium.plugins.module_utils import observe_filter, plan, sysctl_d, transaction
+from ansible_collections.nodeward.cilium.plugins.module_utils import (
+    dropin,
+    observe_filter,
+    plan,
+    sysctl_d,
+)
 from ansible_collections.nodeward.cilium.plugins.module_utils.iproute import IpRoute
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
@@ -36,7 +41,7 @@ def test_devices_of_a_real_node(state, lxc):
 
 
 PATH = "/etc/sysctl.d/99-override_cilium_rp_filter.conf"
-COMPOSED = plan.compose(
+COMPOSED = dropin.compose(
     plan.present(
         plan.Options(["lxc*", "cilium_*"], "keep", None),
         plan.Observed(
@@ -44,23 +49,23 @@ COMPOSED = plan.compose(
             {"eth0": "uplink"},
             lambda _name: None,
             lambda _name: None,
-            plan.standing(None),
+            dropin.parse(None),
             None,
         ),
     )
 )
 
 
-def dropin(tmp_path, text):
+def dropin_with(tmp_path, text):
     if text is not None:
         (tmp_path / "etc/sysctl.d").mkdir(parents=True)
         (tmp_path / PATH[1:]).write_text(text)
     unread = []
-    return observe_filter.dropin(PATH, unread, str(tmp_path)), unread
+    return observe_filter.read_dropin(PATH, unread, str(tmp_path)), unread
 
 
 def test_the_drop_in_as_it_was_written(tmp_path):
-    found, unread = dropin(tmp_path, COMPOSED)
+    found, unread = dropin_with(tmp_path, COMPOSED)
     assert {**found, "assignments": None} == {
         "path": PATH,
         "present": True,
@@ -85,19 +90,19 @@ def test_the_drop_in_as_it_was_written(tmp_path):
         (COMPOSED.replace("eth0.rp_filter = 1", "eth0.rp_filter = 2"), True, 1, False),
         (COMPOSED + "kernel.sysrq = 1\n", True, 1, False),
         (COMPOSED + "# a word\n\n", True, 1, True),
-        (COMPOSED.replace(plan.DIGEST, "# "), True, 1, None),
+        (COMPOSED.replace(dropin.DIGEST, "# "), True, 1, None),
         (COMPOSED.replace("format 1", "format 0"), True, 0, True),
     ],
 )
 def test_the_drop_in_otherwise(tmp_path, text, present, number, intact):
-    found, unread = dropin(tmp_path, text)
+    found, unread = dropin_with(tmp_path, text)
     assert (found["present"], found["format"], found["intact"]) == (present, number, intact)
     assert unread == []
 
 
 def test_a_drop_in_that_is_none_is_named(tmp_path):
     (tmp_path / PATH[1:]).mkdir(parents=True)
-    found, unread = dropin(tmp_path, None)
+    found, unread = dropin_with(tmp_path, None)
     assert found["present"] is None
     assert [entry["what"] for entry in unread] == [PATH]
 

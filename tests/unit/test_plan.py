@@ -1,12 +1,12 @@
 """The plan against a model of the kernel: what is written, in which order, and that no step weakens a device."""
 
 import pytest
-from ansible_collections.nodeward.cilium.plugins.module_utils import plan
+from ansible_collections.nodeward.cilium.plugins.module_utils import dropin, plan, values
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 OPTIONS = plan.Options(["lxc*", "cilium_*"], "keep", None)
-FRESH = plan.standing(None)
+FRESH = dropin.parse(None)
 
 
 def decider(tree):
@@ -64,13 +64,13 @@ def test_an_ubuntu_node_as_it_comes():
 
 
 def test_a_healthy_node_needs_no_write():
-    text = plan.compose(
+    text = dropin.compose(
         plan.present(OPTIONS, observed({"all": 0, "default": 2, "eth0": 2, "lxc1": 0}, tree={"default": 2}))
     )
-    seen = observed({"all": 0, "default": 2, "eth0": 2, "lxc1": 0}, standing=plan.standing(text))
+    seen = observed({"all": 0, "default": 2, "eth0": 2, "lxc1": 0}, standing=dropin.parse(text))
     planned = plan.present(OPTIONS, seen)
     assert planned.writes == []
-    assert plan.compose(planned) == text
+    assert dropin.compose(planned) == text
 
 
 def test_strict_is_stronger_than_loose_whichever_number_is_larger():
@@ -104,7 +104,7 @@ def test_an_own_value_below_its_line_is_left_as_it_runs_without_a_pin(tree):
     assert "eth0" not in [item.name for item in planned.items]
     assert ("eth0", 0) in planned.writes or "eth0" not in dict(planned.writes)
     (warning,) = planned.warnings
-    words = "%s (%d)" % (plan.WORDS[tree["eth0"]], tree["eth0"])
+    words = "%s (%d)" % (values.WORDS[tree["eth0"]], tree["eth0"])
     for expected in ("uplink eth0", "off (0)", words, "/etc/sysctl.d/60-tree.conf:7", "left as it runs"):
         assert expected in warning
 
@@ -136,21 +136,21 @@ def test_a_bridge_that_an_exempt_glob_would_hit_has_a_line_whatever_runs():
 
 
 def test_the_stronger_of_the_running_value_and_the_pin():
-    standing = plan.standing(plan.HEADER + "\n-net.ipv4.conf.eth0.rp_filter = 2\n")
+    standing = dropin.parse(dropin.HEADER + "\n-net.ipv4.conf.eth0.rp_filter = 2\n")
     planned = plan.present(OPTIONS, observed({"all": 0, "default": 0, "eth0": 1}, standing=standing))
     assert ("eth0", 1) in file_lines(planned)
     assert planned.warnings == []
 
 
 def test_what_all_gives_counts_beside_a_pin():
-    standing = plan.standing(plan.HEADER + "\n-net.ipv4.conf.eth0.rp_filter = 0\n")
+    standing = dropin.parse(dropin.HEADER + "\n-net.ipv4.conf.eth0.rp_filter = 0\n")
     planned = plan.present(OPTIONS, observed({"all": 0, "default": 0, "eth0": 0}, tree={"all": 1}, standing=standing))
     assert ("eth0", 1) in file_lines(planned)
 
 
 def test_drift_from_a_pin_is_announced_with_its_place():
     path = "/etc/sysctl.d/99-override_cilium_rp_filter.conf"
-    standing = plan.standing(plan.HEADER + "\n-net.ipv4.conf.eth0.rp_filter = 1\n", path)
+    standing = dropin.parse(dropin.HEADER + "\n-net.ipv4.conf.eth0.rp_filter = 1\n", path)
     planned = plan.present(OPTIONS, observed({"all": 0, "default": 0, "eth0": 2}, standing=standing))
     assert ("eth0", 1) in planned.writes
     (warning,) = planned.warnings
@@ -177,8 +177,8 @@ def test_an_option_that_makes_an_uplink_stricter_says_so_in_the_plan():
     ],
 )
 def test_the_cause_of_an_unprotected_uplink_is_the_true_one(tree, pin, words):
-    text = None if pin is None else plan.HEADER + "\n-net.ipv4.conf.eth0.rp_filter = %d\n" % pin
-    standing = plan.standing(text, "/etc/sysctl.d/99-x.conf")
+    text = None if pin is None else dropin.HEADER + "\n-net.ipv4.conf.eth0.rp_filter = %d\n" % pin
+    standing = dropin.parse(text, "/etc/sysctl.d/99-x.conf")
     planned = plan.present(OPTIONS, observed({"all": 0, "default": 0, "eth0": 0}, tree=tree, standing=standing))
     (warning,) = planned.warnings
     assert "uplink eth0 is unprotected" in warning
@@ -188,7 +188,7 @@ def test_the_cause_of_an_unprotected_uplink_is_the_true_one(tree, pin, words):
 
 
 def test_uplinks_that_a_pin_names_have_a_line_where_nothing_is_read():
-    standing = plan.standing(plan.HEADER + "\n-net.ipv4.conf.eth0.rp_filter = 2\n")
+    standing = dropin.parse(dropin.HEADER + "\n-net.ipv4.conf.eth0.rp_filter = 2\n")
     seen = plan.Observed({}, {}, {}.get, {}.get, standing, None)
     planned = plan.present(OPTIONS._replace(uplinks="strict"), seen)
     assert ("eth0", 1) in file_lines(planned)
@@ -196,7 +196,7 @@ def test_uplinks_that_a_pin_names_have_a_line_where_nothing_is_read():
 
 
 def test_a_pin_stands_whatever_the_running_value_is():
-    standing = plan.standing(plan.HEADER + "\n-net.ipv4.conf.eth0.rp_filter = 1\n")
+    standing = dropin.parse(dropin.HEADER + "\n-net.ipv4.conf.eth0.rp_filter = 1\n")
     planned = plan.present(OPTIONS, observed({"all": 0, "default": 0, "eth0": 0}, standing=standing))
     assert ("eth0", 1) in file_lines(planned)
     assert ("eth0", 1) in planned.writes
@@ -204,8 +204,8 @@ def test_a_pin_stands_whatever_the_running_value_is():
 
 @pytest.mark.parametrize("kinds", [{}, {"eth0": "other"}])
 def test_an_absent_or_addressless_device_keeps_its_pin(kinds):
-    standing = plan.standing(
-        plan.HEADER + "\n-net/ipv4/conf/eth0.100/rp_filter = 1\n-net.ipv4.conf.eth0.rp_filter = 2\n"
+    standing = dropin.parse(
+        dropin.HEADER + "\n-net/ipv4/conf/eth0.100/rp_filter = 1\n-net.ipv4.conf.eth0.rp_filter = 2\n"
     )
     running = {"all": 0, "default": 0, **({"eth0": 0} if kinds else {})}
     lines = file_lines(plan.present(OPTIONS, observed(running, kinds, standing=standing)))
@@ -214,7 +214,7 @@ def test_an_absent_or_addressless_device_keeps_its_pin(kinds):
 
 
 def test_only_an_option_takes_a_pin_away():
-    standing = plan.standing(plan.HEADER + "\n-net.ipv4.conf.eth0.rp_filter = 1\n-net.ipv4.conf.eth1.rp_filter = 1\n")
+    standing = dropin.parse(dropin.HEADER + "\n-net.ipv4.conf.eth0.rp_filter = 1\n-net.ipv4.conf.eth1.rp_filter = 1\n")
     seen = observed({"all": 0, "default": 0, "eth0": 1, "eth1": 1}, {"eth1": "other"}, standing=standing)
     lines = dict(file_lines(plan.present(OPTIONS._replace(uplink_devices=["eth0"]), seen)))
     assert "eth1" not in lines
@@ -259,7 +259,7 @@ def test_where_nothing_runs_the_tree_alone_decides():
 
 
 def test_uplinks_by_mapping():
-    options = OPTIONS._replace(uplinks={"eth0": "strict", "eth9": "loose"})
+    options = OPTIONS._replace(uplinks={"eth0": "strict", "eth9": "loose"}, allow_absent=True)
     planned = plan.present(options, observed({"all": 0, "default": 0, "eth0": 2, "eth1": 2}))
     lines = dict(file_lines(planned))
     assert (lines["eth0"], lines["eth1"], lines["eth9"]) == (1, 2, 2)
@@ -267,7 +267,7 @@ def test_uplinks_by_mapping():
 
 
 def test_cilium_s_mode_is_reported_and_left_alone():
-    standing = plan.standing(plan.HEADER + "\n-net.ipv4.conf.eth0.rp_filter = 1\n")
+    standing = dropin.parse(dropin.HEADER + "\n-net.ipv4.conf.eth0.rp_filter = 1\n")
     seen = observed({"all": 0, "default": 0, "eth0": 2}, standing=standing, loosened_by="the egress gateway")
     planned = plan.present(OPTIONS, seen)
     assert ("eth0", 1) in file_lines(planned)
@@ -305,7 +305,7 @@ def test_a_name_that_no_file_can_hold_is_kept_now_and_named():
     ],
 )
 def test_options_that_cannot_be_right(options, words):
-    with pytest.raises(plan.PlanError) as refused:
+    with pytest.raises(dropin.DropinError) as refused:
         plan.present(OPTIONS._replace(**options), observed({"all": 0, "default": 0, "eth0": 2, "lxc1": 0}))
     assert words in str(refused.value)
 
@@ -315,7 +315,7 @@ def test_options_that_cannot_be_right(options, words):
 
 def test_the_text_and_what_is_remembered_of_it():
     seen = observed({"all": 1, "default": 0, "eth0.100": 0, "lxc1": 2})
-    text = plan.compose(plan.present(OPTIONS, seen))
+    text = dropin.compose(plan.present(OPTIONS, seen))
     assert [line for line in text.splitlines() if line and not line.startswith("#")] == [
         "net.ipv4.conf.default.rp_filter = 1",
         "-net.ipv4.conf.[l]xc*.rp_filter = 0",
@@ -324,26 +324,31 @@ def test_the_text_and_what_is_remembered_of_it():
         "net.ipv4.conf.all.rp_filter = 0",
     ]
     assert "Plainly: lxc*, cilium_*" in text
-    standing = plan.standing(text, "/x.conf")
-    assert standing == plan.Standing(
+    standing = dropin.parse(text, "/x.conf")
+    assert standing._replace(others=None) == dropin.Standing(
         True,
         {"eth0.100": 1},
         1,
         {"all": 1, "default": 0, "eth0.100": 0},
         {"eth0.100": "/x.conf:%d" % (text.splitlines().index("-net/ipv4/conf/eth0.100/rp_filter = 1") + 1)},
+        {"default": 1, "lxc*": 0, "cilium_*": 0, "eth0.100": 1, "all": 0},
+        None,
+        None,
+        "/x.conf",
     )
+    assert [line.value for line in standing.others] == ["0", "0", "0"]
 
 
 def test_the_header_is_never_updated():
-    first = plan.compose(plan.present(OPTIONS, observed({"all": 1, "default": 0, "eth0": 0})))
+    first = dropin.compose(plan.present(OPTIONS, observed({"all": 1, "default": 0, "eth0": 0})))
     second = plan.present(
-        OPTIONS, observed({"all": 0, "default": 1, "eth0": 1, "eth1": 2}, standing=plan.standing(first))
+        OPTIONS, observed({"all": 0, "default": 1, "eth0": 1, "eth1": 2}, standing=dropin.parse(first))
     )
     assert second.records == {"all": 1, "default": 0, "eth0": 0}
 
 
 def test_somebody_else_s_file_at_our_path_is_no_memory_of_records():
-    standing = plan.standing(
+    standing = dropin.parse(
         "-net.ipv4.conf.lxc*.rp_filter = 0\nnet.ipv4.conf.eth0.rp_filter = 1\n# before: net.ipv4.conf.all.rp_filter=1\n"
     )
     assert standing[:4] == (False, {"eth0": 1}, None, {})
@@ -354,23 +359,23 @@ def planned_ubuntu():
 
 
 def without_digest(text):
-    return "".join(row for row in text.splitlines(True) if not row.startswith(plan.DIGEST))
+    return "".join(row for row in text.splitlines(True) if not row.startswith((dropin.DIGEST, dropin.WRITTEN)))
 
 
 def test_a_digest_that_is_not_of_the_lines_is_refused_with_the_right_one():
-    text = plan.compose(planned_ubuntu())
+    text = dropin.compose(planned_ubuntu())
     wrong = text + "net.ipv4.conf.lxc7.rp_filter = 0\n"
-    with pytest.raises(plan.PlanError, match="content: line 5") as refused:
-        plan.check_content(wrong, planned_ubuntu())
-    right = plan.DIGEST + plan.digest(plan.assignment_rows(wrong))
+    with pytest.raises(dropin.DropinError, match="content: line 5") as refused:
+        dropin.check_content(wrong, planned_ubuntu())
+    right = dropin.DIGEST + dropin.digest(dropin.assignment_rows(wrong))
     assert right in str(refused.value)
-    plan.check_content(wrong.replace(text.splitlines()[4], right), planned_ubuntu())
+    dropin.check_content(wrong.replace(text.splitlines()[4], right), planned_ubuntu())
 
 
 def test_our_own_text_is_accepted_and_so_is_the_plain_spelling():
-    text = plan.compose(planned_ubuntu())
-    plan.check_content(text, planned_ubuntu())
-    plan.check_content(without_digest(text).replace("[l]xc", "lxc"), planned_ubuntu())
+    text = dropin.compose(planned_ubuntu())
+    dropin.check_content(text, planned_ubuntu())
+    dropin.check_content(without_digest(text).replace("[l]xc", "lxc"), planned_ubuntu())
 
 
 @pytest.mark.parametrize(
@@ -396,15 +401,15 @@ def test_our_own_text_is_accepted_and_so_is_the_plain_spelling():
         ("\nnet.ipv4.conf.all", "\nnet.ipv4.conf.eth0.rp_filter = on\nnet.ipv4.conf.all", "contradicts"),
         ("\nnet.ipv4.conf.all", "\nrubbish\nnet.ipv4.conf.all", "'rubbish' is no assignment"),
         ("# before: net.ipv4.conf.all.rp_filter=2\n", "", "rollback needs it"),
-        (plan.HEADER + "\n", "", "is not known as ours"),
+        (dropin.HEADER + "\n", "", "is not known as ours"),
     ],
 )
 def test_a_text_that_lacks_or_contradicts_is_refused_with_its_line(old, new, words):
-    text = plan.compose(planned_ubuntu())
+    text = dropin.compose(planned_ubuntu())
     assert old in text
     changed = text.replace(old, new)
-    with pytest.raises(plan.PlanError) as refused:
-        plan.check_content(changed, planned_ubuntu())
+    with pytest.raises(dropin.DropinError) as refused:
+        dropin.check_content(changed, planned_ubuntu())
     assert words in str(refused.value)
     if "contradicts" in words:
         number = int(str(refused.value).split("line ")[1].split(",")[0])
@@ -412,30 +417,30 @@ def test_a_text_that_lacks_or_contradicts_is_refused_with_its_line(old, new, wor
 
 
 def test_a_text_may_set_other_keys_and_repeat_what_a_glob_says():
-    text = without_digest(plan.compose(planned_ubuntu()))
-    plan.check_content(
+    text = without_digest(dropin.compose(planned_ubuntu()))
+    dropin.check_content(
         text + "net.ipv4.conf.cilium_host.forwarding = 1\nnet.ipv4.conf.lxc7.rp_filter = 0\n", planned_ubuntu()
     )
 
 
 def test_default_behind_the_globs_is_refused():
-    text = plan.compose(planned_ubuntu())
+    text = dropin.compose(planned_ubuntu())
     line = "net.ipv4.conf.default.rp_filter = 2\n"
-    with pytest.raises(plan.PlanError, match="default"):
-        plan.check_content(text.replace(line, "") + line, planned_ubuntu())
+    with pytest.raises(dropin.DropinError, match="default"):
+        dropin.check_content(text.replace(line, "") + line, planned_ubuntu())
 
 
 # the order of writes
 
-values = st.sampled_from([0, 1, 2])
+filter_values = st.sampled_from([0, 1, 2])
 names = st.sampled_from(["lxc1", "lxc2", "cilium_host", "eth0", "eth1", "oveth", "odocker"])
 nodes = st.builds(
     lambda running, all_, default: {**running, "all": all_, "default": default},
-    st.dictionaries(names, values),
-    values,
-    values,
+    st.dictionaries(names, filter_values),
+    filter_values,
+    filter_values,
 )
-trees = st.dictionaries(st.sampled_from(["all", "default", "eth0", "lxc1", "cilium_host", "oveth"]), values)
+trees = st.dictionaries(st.sampled_from(["all", "default", "eth0", "lxc1", "cilium_host", "oveth"]), filter_values)
 modes = st.one_of(
     st.sampled_from(["keep", "strict", "loose", "off"]),
     st.dictionaries(st.sampled_from(["eth0", "eth1"]), st.sampled_from(["strict", "loose", "off"])),
@@ -462,8 +467,10 @@ def never_weaker(states):
 @settings(max_examples=600, deadline=None)
 @given(nodes, trees, modes, st.sets(names), st.booleans())
 def test_no_step_leaves_a_device_weaker_than_before_or_than_planned(running, tree, uplinks, never_written, remembered):
-    options = OPTIONS._replace(uplinks=uplinks)
-    standing = plan.standing(plan.compose(plan.present(OPTIONS, observed(running, tree=tree)))) if remembered else FRESH
+    options = OPTIONS._replace(uplinks=uplinks, allow_absent=True)
+    standing = (
+        dropin.parse(dropin.compose(plan.present(OPTIONS, observed(running, tree=tree)))) if remembered else FRESH
+    )
     # the kernel: a device that nobody wrote has default's value
     never_written = {device for device in never_written & set(running) if running[device] == running["default"]}
     seen = observed(running, tree=tree, standing=standing)
@@ -488,24 +495,26 @@ def test_no_step_leaves_a_device_weaker_than_before_or_than_planned(running, tre
     assert kernel.values["default"] == lines["default"]
     assert kernel.values["all"] == 0
     # the second run writes nothing
-    again = plan.present(options, observed({**kernel.values}, tree=tree, standing=plan.standing(plan.compose(planned))))
+    again = plan.present(
+        options, observed({**kernel.values}, tree=tree, standing=dropin.parse(dropin.compose(planned)))
+    )
     assert again.writes == []
-    assert plan.compose(again) == plan.compose(planned)
+    assert dropin.compose(again) == dropin.compose(planned)
 
 
 @settings(max_examples=600, deadline=None)
 @given(nodes, trees, st.sets(names))
 def test_removal_is_never_weaker_on_the_way_and_ends_where_the_tree_or_the_records_say(running, tree, never_written):
-    text = plan.compose(plan.present(OPTIONS, observed(running, tree=tree)))
+    text = dropin.compose(plan.present(OPTIONS, observed(running, tree=tree)))
     hardened = {**running}
     kernel = Kernel(
         hardened, {device for device in never_written & set(running) if running[device] == running["default"]}
     )
     run(kernel, plan.present(OPTIONS, observed(running, tree=tree)).writes)
-    seen = observed(dict(kernel.values), tree=tree, standing=plan.standing(text))
+    seen = observed(dict(kernel.values), tree=tree, standing=dropin.parse(text))
     planned = plan.absent(seen, True)
     never_weaker(run(kernel, planned.writes))
-    pinned = plan.standing(text).pins
+    pinned = dropin.parse(text).pins
     for name in ("all", "default", *pinned):
         assert kernel.values[name] == tree.get(name, running[name]), name
     for device, kind in seen.kinds.items():
@@ -518,10 +527,10 @@ def test_removal_is_never_weaker_on_the_way_and_ends_where_the_tree_or_the_recor
 
 
 def test_rollback_leaves_cilium_s_host_interfaces_as_the_agent_keeps_them():
-    text = plan.compose(plan.present(OPTIONS, observed({"all": 0, "default": 0, "lxc1": 2, "cilium_host": 0})))
+    text = dropin.compose(plan.present(OPTIONS, observed({"all": 0, "default": 0, "lxc1": 2, "cilium_host": 0})))
     tree = {"lxc1": 2, "cilium_host": 2, "cilium_net": 2}
     running = {"all": 0, "default": 0, "lxc1": 0, "cilium_host": 0, "cilium_net": 0}
-    planned = plan.absent(observed(running, tree=tree, standing=plan.standing(text)), True)
+    planned = plan.absent(observed(running, tree=tree, standing=dropin.parse(text)), True)
     assert planned.writes == [("lxc1", 2)]
     assert planned.warnings == []
 
@@ -533,13 +542,13 @@ def test_harden_then_absent_leaves_lo_as_it_was(tree):
     kernel = Kernel(before, [])
     run(kernel, first.writes)
     assert kernel.values["lo"] == 1
-    standing = plan.standing(plan.compose(first))
+    standing = dropin.parse(dropin.compose(first))
     run(kernel, plan.absent(observed(kernel.values, {"lo": "other"}, tree=tree, standing=standing), True).writes)
     assert kernel.values["lo"] == 0
 
 
 def test_lo_is_left_as_it_runs_if_a_drop_in_has_no_record_of_it():
-    standing = plan.standing(plan.HEADER + "\nnet.ipv4.conf.default.rp_filter = 1\n")
+    standing = dropin.parse(dropin.HEADER + "\nnet.ipv4.conf.default.rp_filter = 1\n")
     seen = observed({"all": 0, "default": 1, "lo": 1}, {"lo": "other"}, tree={"lo": 2}, standing=standing)
     assert plan.absent(seen, True).writes == []
 
@@ -548,10 +557,10 @@ def test_lo_is_left_as_it_runs_if_a_drop_in_has_no_record_of_it():
 @given(nodes, nodes, trees, modes, st.sets(names))
 def test_no_step_is_weaker_either_where_values_have_drifted(before, now, tree, uplinks, never_written):
     """The drop-in was made on other values than those that run now."""
-    standing = plan.standing(plan.compose(plan.present(OPTIONS, observed(before, tree=tree))))
+    standing = dropin.parse(dropin.compose(plan.present(OPTIONS, observed(before, tree=tree))))
     never_written = {device for device in never_written & set(now) if now[device] == now.get("default")}
     seen = observed(now, tree=tree, standing=standing)
-    never_weaker(run(Kernel(now, never_written), plan.present(OPTIONS._replace(uplinks=uplinks), seen).writes))
+    never_weaker(run(Kernel(now, never_written), plan.present(OPTIONS._replace(uplinks=uplinks, allow_absent=True), seen).writes))
     kernel = Kernel(now, never_written)
     never_weaker(run(kernel, plan.absent(seen, True).writes))
     for device, kind in seen.kinds.items():
@@ -564,7 +573,9 @@ def test_without_a_drop_in_there_is_nothing_to_take_back():
 
 
 def test_what_nobody_decides_or_recorded_is_left_alone_and_named():
-    standing = plan.standing(plan.HEADER + "\nnet.ipv4.conf.default.rp_filter = 1\n-net.ipv4.conf.eth0.rp_filter = 1\n")
+    standing = dropin.parse(
+        dropin.HEADER + "\nnet.ipv4.conf.default.rp_filter = 1\n-net.ipv4.conf.eth0.rp_filter = 1\n"
+    )
     planned = plan.absent(observed({"all": 0, "default": 1, "eth0": 1}, standing=standing), True)
     assert planned.writes == []
     assert "net.ipv4.conf.eth0.rp_filter=1" in planned.warnings[0]
@@ -572,12 +583,12 @@ def test_what_nobody_decides_or_recorded_is_left_alone_and_named():
 
 @pytest.mark.parametrize("key", ["net.ipv4.*.lxc*.rp_filter", "net.*.conf.all.rp_filter", "net.ipv4.conf.lxc1.*"])
 def test_a_pattern_over_other_keys_is_refused(key):
-    text = plan.compose(planned_ubuntu()) + "-%s = 2\n" % key
-    with pytest.raises(plan.PlanError, match="pattern over other keys"):
-        plan.check_content(text, planned_ubuntu())
+    text = dropin.compose(planned_ubuntu()) + "-%s = 2\n" % key
+    with pytest.raises(dropin.DropinError, match="pattern over other keys"):
+        dropin.check_content(text, planned_ubuntu())
 
 
 def test_what_somebody_else_s_file_gives_at_the_next_boot_is_not_lost():
-    theirs = plan.standing("net.ipv4.conf.default.rp_filter = 1\nnet.ipv4.conf.eth0.rp_filter = 1\n")
+    theirs = dropin.parse("net.ipv4.conf.default.rp_filter = 1\nnet.ipv4.conf.eth0.rp_filter = 1\n")
     lines = dict(file_lines(plan.present(OPTIONS, observed({"all": 0, "default": 0, "eth0": 0}, standing=theirs))))
     assert (lines["default"], lines["eth0"]) == (1, 1)

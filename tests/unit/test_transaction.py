@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import pytest
 from ansible_collections.nodeward.cilium.plugins.module_utils import (
     conflicts,
+    dropin,
     iproute,
     lockout,
     observe_filter,
@@ -18,6 +19,7 @@ from ansible_collections.nodeward.cilium.plugins.module_utils import (
     plan,
     sysctl_d,
     transaction,
+    values,
     verdict,
 )
 from ansible_collections.nodeward.cilium.plugins.module_utils.observe import writers
@@ -277,7 +279,9 @@ def model(tmp_path, monkeypatch):
     monkeypatch.setattr(observe_routes, "observe", node.cilium_routes)
     real_reader = transaction.files.Reader
     monkeypatch.setattr(transaction.files, "Reader", lambda _root: real_reader(node.root))
-    node.file("/usr/lib/systemd/system/systemd-sysctl.service", "[Service]\nExecStart=/usr/lib/systemd/systemd-sysctl\n")
+    node.file(
+        "/usr/lib/systemd/system/systemd-sysctl.service", "[Service]\nExecStart=/usr/lib/systemd/systemd-sysctl\n"
+    )
     wants = tmp_path / "usr/lib/systemd/system/sysinit.target.wants"
     wants.mkdir()
     (wants / "systemd-sysctl.service").symlink_to("../systemd-sysctl.service")
@@ -306,7 +310,7 @@ def strict(model):
 def refused(node, *words, undone=False, **given):
     """Assert that a run is refused with these words, and that all is as before; returns the error."""
     before = node.everything()
-    with pytest.raises((transaction.TransactionError, plan.PlanError)) as error:
+    with pytest.raises((transaction.TransactionError, dropin.DropinError)) as error:
         node.run(**given)
     assert node.everything() == before
     for word in words + (("Everything was put back as it was",) if undone else ()):
@@ -531,7 +535,7 @@ def test_whichever_write_fails_everything_is_undone_last_first(strict, number, k
     else:
         strict.read_back[name] = 2
         undone = number + 1
-    refused(strict, plan.key(name), undone=True)
+    refused(strict, values.key(name), undone=True)
     assert strict.writes() == wanted[:undone] + [(name, before[name]) for name, _value in reversed(wanted[:undone])]
     assert strict.log[-1] == ("file", PATH, None)
     strict.never_weaker(planned)
@@ -694,9 +698,9 @@ def test_with_apply_never_nothing_is_read_of_the_running_kernel(strict, state, c
         "fail",
         "auto",
     )
-    result = transaction.Transaction(request, Untouchable(), strict.run_command, strict, lambda *_arguments: ([], [])).run(
-        check_mode
-    )
+    result = transaction.Transaction(
+        request, Untouchable(), strict.run_command, strict, lambda *_arguments: ([], [])
+    ).run(check_mode)
     assert (result["changed"], result["applied"], result["not_applied"]) == (True, False, "apply is never")
     assert strict.has(PATH) == ((state == "present") != check_mode)
     if state == "present":
@@ -816,7 +820,7 @@ def test_who_comes_in_by_an_unknown_device_is_warned(model):
 
 def test_an_uplink_that_keep_makes_strict_again_is_guarded_too(model):
     two_uplinks(model)
-    model.file(PATH, plan.HEADER + "\nnet.ipv4.conf.default.rp_filter = 2\n-net.ipv4.conf.eth0.rp_filter = 1\n")
+    model.file(PATH, dropin.HEADER + "\nnet.ipv4.conf.default.rp_filter = 2\n-net.ipv4.conf.eth0.rp_filter = 1\n")
     refused(model, "device eth0 would become strict", ssh_connection=CONTROLLER)
 
 
@@ -1313,7 +1317,7 @@ def test_names_that_are_no_utf_8_come_back_printable(model):
     result = model.run()
     assert result["unhealed"][0]["device"] == "lxc\\xff"
     str(result).encode("utf-8")
-    with pytest.raises(plan.PlanError) as error:
+    with pytest.raises(dropin.DropinError) as error:
         model.run(listed=["eth7"])
     str(error.value).encode("utf-8")
 
@@ -1510,7 +1514,7 @@ def test_somebody_else_s_file_is_kept_and_comes_back(model):
     model.file(PATH, THEIRS)
     before = model.everything()
     model.run()
-    assert plan.HEADER in model.text(PATH).decode()
+    assert dropin.HEADER in model.text(PATH).decode()
     model.run(state="absent", breaks_pods=True)
     assert model.everything()[1] == before[1]
     assert not model.run(state="absent", breaks_pods=True)["changed"]
