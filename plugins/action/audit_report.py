@@ -13,8 +13,10 @@ import os
 import tempfile
 from itertools import chain
 
+from ansible import constants
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
+from ansible.plugins.loader import cache_loader
 from ansible_collections.nodeward.cilium.plugins.plugin_utils import audit_document, audit_run
 from ansible_collections.nodeward.cilium.plugins.plugin_utils.audit_document import AuditError
 from ansible_collections.nodeward.cilium.plugins.plugin_utils.audit_formats import FORMATS
@@ -55,7 +57,7 @@ class ActionModule(ActionBase):
             baseline = None
             if options["baseline"]:
                 baseline = audit_document.Baseline.read(_text(options["baseline"], "audit_baseline"), _named(options))
-            _check(options)
+            _check(options, self._task.check_mode)
             if options["options_only"]:
                 return dict(result, changed=False)
             with tempfile.TemporaryDirectory(prefix="nodeward-audit-") as folder:
@@ -109,6 +111,8 @@ def _document(options, now, waivers, baseline, hostvars, folder):
         saved, nodes = audit_document.parsed(_text(options["document"], "audit_document"), name)
         saved_rules = saved.get("rules")
     else:
+        if source == "cache":
+            _check_kept(options["hosts"], hostvars)
         nodes = _judged(options, now, baseline, hostvars, folder)
     sums = audit_document.Sums()
     path = os.path.join(folder, "nodes")
@@ -117,6 +121,17 @@ def _document(options, now, waivers, baseline, hostvars, folder):
         sums, waivers, baseline, options["fail_on"], source, generated, _version(), saved_rules
     )
     return dict(document, nodes=audit_run.Nodes(path, len(sums.names)))
+
+
+def _check_kept(hosts, hostvars):
+    """Refuse to replace an audit by a report of nothing, such as of a cache at another place."""
+    wanted = {"rp_filter", "cilium_routes", "audit_gathering"}
+    if not any(wanted & set(hostvars.raw_get(name).get("ansible_facts") or ()) for name in hosts):
+        raise AuditError(
+            "found no kept facts of any of the %d hosts in the fact cache (%s %s); expected those of an earlier run. "
+            "Run nodeward.cilium.audit with this cache first, or set audit_document to a saved audit.json"
+            % (len(hosts), constants.CACHE_PLUGIN, constants.CACHE_PLUGIN_CONNECTION or "")
+        )
 
 
 def _judged(options, now, baseline, hostvars, folder):
@@ -192,7 +207,7 @@ def _named(options):
     return "audit_baseline: %s" % options["baseline"]
 
 
-def _check(options):
+def _check(options, check_mode):
     directory = options["directory"]
     if not options["formats"]:
         raise AuditError("audit_formats: expected some of %s, found none" % ", ".join(sorted(ALL_FORMATS)))
@@ -200,8 +215,37 @@ def _check(options):
         raise AuditError("audit_max_age: expected hours from 0, found %g" % options["max_age"])
     if not directory:
         raise AuditError("audit_directory: expected the folder for the report, found nothing")
-    if os.path.exists(directory) and not os.path.isdir(directory):
-        raise AuditError("audit_directory: %s: expected a folder, found a file" % directory)
+    _check_directory(directory, check_mode)
+    if options["source"] == "cache" and not _cache_outlives_a_run():
+        raise AuditError(
+            "found no fact cache that outlives a run (ANSIBLE_CACHE_PLUGIN is %s); expected one, such as jsonfile. "
+            "Configure it and run nodeward.cilium.audit, or set audit_document to a saved audit.json"
+            % constants.CACHE_PLUGIN
+        )
+
+
+def _check_directory(directory, check_mode):
+    """Refuse a folder that cannot be written; a file system may refuse what the permissions allow, so try it."""
+    above = os.path.abspath(directory)
+    while not os.path.lexists(above):
+        above = os.path.dirname(above)
+    if not os.path.isdir(above):
+        raise AuditError("audit_directory: %s: expected a folder, found that %s is a file" % (directory, above))
+    try:
+        if not os.access(above, os.W_OK | os.X_OK):
+            raise PermissionError("permission denied")
+        if not check_mode:
+            os.rmdir(tempfile.mkdtemp(prefix=".nodeward-", dir=above))
+    except OSError as error:
+        raise AuditError(
+            "audit_directory: %s: expected a folder that can be written, found that %s cannot be: %s"
+            % (directory, above, error.strerror or error)
+        ) from None
+
+
+def _cache_outlives_a_run():
+    plugin = cache_loader.get(constants.CACHE_PLUGIN, class_only=True)
+    return plugin is not None and getattr(plugin, "_persistent", True)
 
 
 def _outline(path):

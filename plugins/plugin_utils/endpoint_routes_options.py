@@ -70,7 +70,7 @@ def disagreements(hosts):
         if len(by_value) > 1:
             told.append(
                 "endpoint_routes_%s: has to be the same for all hosts of a play, which changes one cluster, and is %s. "
-                "Run a play for each cluster (-e nodes=GROUP)"
+                "Run a play for each cluster (-e nodeward_hosts=GROUP)"
                 % (name, ", ".join("%s for %s" % (value, few(names)) for value, names in sorted(by_value.items())))
             )
     return told

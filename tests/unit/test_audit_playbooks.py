@@ -5,74 +5,15 @@ Their answers are made up, as no real node gives them: a node's interpreter is a
 
 import copy
 import json
-import os
 import re
-import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 from audit_nodes import facts
-from conftest import COLLECTIONS
+from fleet import Fleet
 
-PROGRAMS = Path(sys.executable).parent
 FORMATS = ["audit.csv", "audit.html", "audit.json", "audit.junit.xml", "audit.prom", "audit.sarif"]
-
-
-class Fleet:
-    """An inventory of nodes that say what they are told to say."""
-
-    def __init__(self, folder):
-        self.folder = folder
-        self.report = folder / "report"
-        self.hosts = []
-
-    def says(self, name, answer):
-        path = self.folder / ("python-" + name)
-        (self.folder / name).write_text(answer if isinstance(answer, str) else json.dumps(answer))
-        path.write_text("#!/bin/sh\ncat '%s'\n" % (self.folder / name))
-        path.chmod(0o755)
-        if not any(host.split()[0] == name for host in self.hosts):
-            self.hosts.append("%s ansible_connection=local ansible_python_interpreter=%s" % (name, path))
-
-    def fails(self, name):
-        self.says(name, "")
-        (self.folder / ("python-" + name)).write_text("#!/bin/sh\necho boom >&2; exit 3\n")
-
-    def is_down(self, name):
-        self.hosts.append("%s ansible_host=127.0.0.9 ansible_port=9 ansible_ssh_common_args=-oConnectTimeout=2" % name)
-
-    def run(self, playbook="nodeward.cilium.audit", *arguments, environment=(), options=()):
-        inventory = self.folder / "hosts.ini"
-        inventory.write_text("[nodes]\n%s\n[empty]\n" % "\n".join(self.hosts))
-        given = {"nodes_become": False, "audit_directory": str(self.report), **dict(options)}
-        return subprocess.run(
-            [PROGRAMS / "ansible-playbook", "-i", inventory, playbook, "-e", json.dumps(given), *arguments],
-            env={
-                **os.environ,
-                "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS),
-                "ANSIBLE_HOME": str(self.folder / "home"),
-                "ANSIBLE_REMOTE_TEMP": str(self.folder / "remote"),
-                "ANSIBLE_NOCOLOR": "1",
-                "ANSIBLE_INJECT_FACT_VARS": "True",
-                **dict(environment),
-            },
-            cwd=self.folder,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-        )
-
-    def document(self):
-        def refuse(word):
-            raise AssertionError("%s is no JSON" % word)
-
-        return json.loads((self.report / "audit.json").read_text(), parse_constant=refuse)
-
-    def states(self):
-        return {node["name"]: node["state"] for node in self.document()["nodes"]}
 
 
 @pytest.fixture
@@ -150,15 +91,17 @@ def test_what_is_written_and_whether_it_changed(fleet):
 
 @pytest.mark.parametrize("playbook", ["nodeward.cilium.audit", "nodeward.cilium.report"])
 @pytest.mark.parametrize("nodes, arguments, told", [
-    ("nosuch", [], "found none in the inventory that match 'nosuch'"),
-    ("empty", [], "that match 'empty'"),
-    (["nosuch", "empty"], [], "that match 'nosuch,empty'"),
-    ("node1", ["--limit", "node2"], "that match 'node1' and --limit 'node2'"),
+    ("nosuch", [], "no host or group in the inventory that matches 'nosuch'"),
+    ("nodes:!nosuch", [], "no host or group in the inventory that matches 'nosuch'"),
+    ("empty", [], "no host in the inventory that matches 'empty'"),
+    (["node1", "nosuch"], [], "no host or group in the inventory that matches 'nosuch'"),
+    ("node1", ["--limit", "node2"], "no host in the inventory that matches 'node1' and --limit 'node2'"),
+    ("", [], "nodeward_hosts: found no host pattern"),
 ])  # fmt: skip
 def test_nobody_is_no_pass(fleet, playbook, nodes, arguments, told):
     fleet.says("node1", answer())
     fleet.says("node2", answer())
-    ran = fleet.run(playbook, *arguments, options={"nodes": nodes, "nodes_serial": 1})
+    ran = fleet.run(playbook, *arguments, options={"nodeward_hosts": nodes, "nodeward_serial": 1})
     assert ran.returncode == 2
     assert told in ran.stdout and ran.stdout.count("fatal: ") == 1, ran.stdout
     assert "Check the options" not in ran.stdout
@@ -168,7 +111,7 @@ def test_nobody_is_no_pass(fleet, playbook, nodes, arguments, told):
 @pytest.mark.parametrize("playbook", ["nodeward.cilium.audit", "nodeward.cilium.report"])
 def test_an_empty_inventory_is_no_pass_and_no_error_of_syntax(fleet, playbook):
     ran = fleet.run(playbook)
-    assert ran.returncode == 2 and "found none in the inventory that match 'all'" in ran.stdout, ran.stdout
+    assert ran.returncode == 2 and "The inventory has no hosts; name it with -i" in ran.stdout, ran.stdout
     assert fleet.run(playbook, "--syntax-check").returncode == 0
     assert not fleet.report.exists()
 
@@ -181,7 +124,7 @@ def test_somebody_is_found_however_named(fleet):
         ("nodes:!node1", [], ["node2"]),
         ("nodes", ["--limit", "node2,nosuch"], ["node2"]),
     ):
-        ran = fleet.run("nodeward.cilium.audit", *arguments, options={"nodes": nodes})
+        ran = fleet.run("nodeward.cilium.audit", *arguments, options={"nodeward_hosts": nodes})
         assert (ran.returncode, sorted(fleet.states())) == (0, names), ran.stdout
 
 
@@ -259,9 +202,36 @@ def test_of_kept_facts_only_young_ones_are_taken(fleet):
         assert fleet.states() == {"future": state, "old": "fine", "timeless": state, "silent": state, **young}
     gathered = {node["name"]: node["gathered_at"] for node in fleet.document()["nodes"]}
     assert gathered["timeless"] is gathered["silent"] is None
-    # Without a cache that outlives a run there is nothing to report of.
-    assert fleet.run("nodeward.cilium.report").returncode == 2
-    assert set(fleet.states().values()) == {"unknown"}
+
+
+def test_a_report_without_kept_facts_leaves_the_audit_as_it_is(fleet):
+    fleet.says("node1", answer("broken"))
+    fleet.run()
+    before = (fleet.report / "audit.json").read_bytes()
+    cache = {"ANSIBLE_CACHE_PLUGIN": "ansible.builtin.jsonfile", "ANSIBLE_CACHE_PLUGIN_CONNECTION": "cache"}
+    for environment, told in (
+        ({}, "found no fact cache that outlives a run (ANSIBLE_CACHE_PLUGIN is memory); expected one"),
+        ({"ANSIBLE_CACHE_PLUGIN": "ansible.builtin.memory"}, "(ANSIBLE_CACHE_PLUGIN is ansible.builtin.memory)"),
+        (cache, "found no kept facts of any of the 1 hosts"),
+    ):
+        ran = fleet.run("nodeward.cilium.report", environment=environment)
+        assert ran.returncode == 2 and told in ran.stdout, ran.stdout
+        assert (fleet.report / "audit.json").read_bytes() == before
+
+
+def test_a_folder_that_cannot_be_written_is_found_before_a_node_is_asked(fleet):
+    fleet.says("node1", answer())
+    file = fleet.folder / "file"
+    file.write_text("")
+    for directory, told in (
+        (file / "reports" / "today", "expected a folder, found that %s is a file" % file),
+        (file, "expected a folder, found that %s is a file" % file),
+        ("/proc/nodeward-report", "expected a folder that can be written, found that /proc cannot be: "),
+    ):
+        for arguments in [(), ("--check",)] if directory != "/proc/nodeward-report" else [()]:
+            ran = fleet.run("nodeward.cilium.audit", *arguments, options={"audit_directory": str(directory)})
+            assert ran.returncode == 2 and "audit_directory: %s: %s" % (directory, told) in ran.stdout, ran.stdout
+            assert "Gather the filter, pods and routes at once" not in ran.stdout
 
 
 def test_a_saved_document_is_reported_of_anew(fleet):
