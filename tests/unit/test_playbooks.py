@@ -1,0 +1,146 @@
+"""The playbooks, run as users do: which hosts they visit, and which variables they refuse before they visit one."""
+
+import json
+
+import pytest
+from audit_nodes import facts
+from fleet import Fleet
+
+VISITED = "fatal: [node1]: UNREACHABLE"
+
+
+@pytest.fixture
+def fleet(tmp_path):
+    """Two nodes that are down: a run that visits one says so."""
+    fleet = Fleet(tmp_path)
+    fleet.is_down("node1")
+    fleet.is_down("node2")
+    return fleet
+
+
+def flat(text):
+    return " ".join(text.replace("\\n", " ").replace("\\\\", "\\").split())
+
+
+@pytest.mark.parametrize("playbook", ["harden", "rollback", "diagnose"])
+def test_a_pattern_that_selects_no_host_ends_the_run_and_names_the_groups(fleet, playbook):
+    ran = fleet.run("nodeward.cilium." + playbook, options={"nodeward_hosts": "typo"})
+    assert ran.returncode == 2, ran.stdout
+    assert (
+        "nodeward_hosts: found no host or group in the inventory that matches 'typo'; expected at least one. "
+        "Groups of the inventory: empty (empty), nodes" in flat(ran.stdout)
+    )
+    assert VISITED not in ran.stdout
+
+
+def test_variables_that_are_not_read_or_do_not_fit_end_the_run_before_a_node_is_visited(fleet):
+    (fleet.folder / "host_vars").mkdir()
+    (fleet.folder / "host_vars" / "node2.yml").write_text(
+        "rp_filter_uplinks: strict\nrp_filter_aply: never\nrp_filter_conflicts: dissable\nnodeward_serial: 1\n"
+        "rp_filter_owner: another team\naddress: 192.0.2.1\nnodes: [a]\n"
+    )
+    ran = fleet.run(
+        "nodeward.cilium.harden",
+        *("--check", "-e", "nodes=node1", "-e", "address=192.0.2.1", "-e", "conflicts=disable", "-e", "site=berlin"),
+        options={
+            "rp_filter_uplink": "strict",
+            "endpoint_routes_state": "enable",
+            "nodeward_host": "node1",
+            "nodeward_max_fail_percentage": "many",
+        },
+    )
+    assert ran.returncode == 2, ran.stdout
+    said = flat(ran.stdout)
+    for name, expected in (
+        ("nodes", "nodeward_hosts"),
+        ("conflicts", "rp_filter_conflicts"),
+        ("rp_filter_uplink", "rp_filter_uplinks"),
+        ("nodeward_host", "nodeward_hosts"),
+        ("rp_filter_aply", "rp_filter_apply"),
+    ):
+        assert (
+            "%s: found a variable that no role or playbook of this run reads; expected %s." % (name, expected) in said
+        )
+    for told in (
+        "nodeward_max_fail_percentage: found 'many'; expected a percentage from 0 to 100",
+        "value of endpoint_routes_state must be one of: enabled, disabled, unchanged, got: enable (node1)",
+        "value of rp_filter_conflicts must be one of: fail, disable, report, got: dissable (node2)",
+        "nodeward_serial: found in the inventory, where it has no effect; expected on the command line",
+    ):
+        assert told in said, said
+    # Names that an inventory may use for other purposes.
+    assert "rp_filter_owner" not in said and "address:" not in said and "site:" not in said
+    assert VISITED not in ran.stdout
+
+
+@pytest.mark.parametrize("arguments", [(), ("--check",)])
+def test_a_cluster_that_cannot_be_reached_ends_the_run_before_a_node_is_visited(fleet, arguments):
+    (fleet.folder / "group_vars").mkdir()
+    (fleet.folder / "group_vars" / "nodes.yml").write_text("endpoint_routes_state: enabled\n")
+    missing = str(fleet.folder / "kubeconfig")
+    ran = fleet.run("nodeward.cilium.harden", *arguments, options={"endpoint_routes_kubeconfig": missing})
+    assert ran.returncode == 2, ran.stdout
+    assert "endpoint_routes_kubeconfig: found no readable file '%s' on localhost" % missing in flat(ran.stdout)
+    assert VISITED not in ran.stdout
+    (fleet.folder / "kubeconfig").write_text(json.dumps({
+        "apiVersion": "v1", "kind": "Config", "current-context": "lab",
+        "contexts": [{"name": "lab", "context": {"cluster": "lab", "user": "lab"}}],
+        "clusters": [{"name": "lab", "cluster": {"server": "http://127.0.0.9:9"}}],
+        "users": [{"name": "lab", "user": {}}],
+    }))  # fmt: skip
+    ran = fleet.run("nodeward.cilium.harden", *arguments, options={"endpoint_routes_kubeconfig": missing})
+    assert ran.returncode == 2, ran.stdout
+    assert "Ask the cluster for Cilium's configuration" in ran.stdout and "127.0.0.9" in ran.stdout
+    assert VISITED not in ran.stdout
+
+
+PLAY = """
+- hosts: node1
+  gather_facts: false
+  tasks:
+    - ansible.builtin.assert:
+        that: nodes == 'of another purpose'
+
+- ansible.builtin.import_playbook: nodeward.cilium.harden
+  vars: %s
+"""
+
+
+def test_a_playbook_that_imports_ours_has_extra_variables_of_its_own(fleet):
+    for given, told in (
+        ({"nodeward_hosts": "node2"}, "fatal: [node2]: UNREACHABLE"),
+        ({"rp_filter_uplink": "strict"}, "expected rp_filter_uplinks"),
+        ({"endpoint_routes_state": "enable"}, "value of endpoint_routes_state must be one of"),
+    ):
+        (fleet.folder / "play.yml").write_text(PLAY % json.dumps(given))
+        ran = fleet.run(str(fleet.folder / "play.yml"), "-e", "nodes='of another purpose'")
+        assert told in flat(ran.stdout), ran.stdout
+        assert VISITED not in ran.stdout
+
+
+def test_endpoint_routes_have_no_tasks_unless_a_host_asks_for_them(fleet):
+    ran = fleet.run("nodeward.cilium.harden", "--limit", "node2")
+    assert "fatal: [node2]: UNREACHABLE" in ran.stdout
+    assert "nodeward.cilium.endpoint_routes" not in ran.stdout
+    listed = fleet.run("nodeward.cilium.harden", "--list-tags").stdout
+    assert "rp_filter]" in listed and "endpoint_routes]" in listed
+
+
+def test_diagnose_takes_its_own_variables_alone_and_honours_serial(tmp_path):
+    fleet = Fleet(tmp_path)
+    known = {key: facts("broken")[key] for key in ("rp_filter", "cilium_routes")}
+    for name in ("node1", "node2"):
+        fleet.says(name, {"changed": False, "ansible_facts": known})
+    fleet.hosts = [host + " address=192.0.2.1 pod=somewhere/else" for host in fleet.hosts]
+    ran = fleet.run("nodeward.cilium.diagnose", options={"nodeward_serial": 1, "diagnose_format": "json"})
+    assert ran.returncode == 0, ran.stdout
+    assert ran.stdout.count("PLAY [Diagnose each node]") == 2
+    found = [json.loads(line) for line in ran.stdout.splitlines() if line.startswith("{")]
+    assert [each["node"] for each in found] == ["node1", "node2"]
+    assert all(each["stories"] for each in found)
+    address = found[0]["stories"][0]["address"]
+    ran = fleet.run(
+        "nodeward.cilium.diagnose", "--limit", "node1", options={"diagnose_format": "json", "diagnose_address": address}
+    )
+    (line,) = [line for line in ran.stdout.splitlines() if line.startswith("{")]
+    assert {each["address"] for each in json.loads(line)["stories"]} == {address}
