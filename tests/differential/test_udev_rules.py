@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from ansible_collections.nodeward.cilium.plugins.module_utils import devices
+from ansible_collections.nodeward.cilium.plugins.module_utils import devices, transaction
 from ansible_collections.nodeward.cilium.plugins.module_utils.observe import files, udev
 
 IMAGE = Path(__file__).resolve().parents[2] / "molecule/lab/node-image"
@@ -41,7 +41,7 @@ def adding(*tokens):
     return ", ".join(['ACTION=="add"', 'SUBSYSTEM=="net"', *tokens]) + "\n"
 
 
-OURS = adding('ENV{DEVTYPE}!="bridge"', 'KERNEL=="lxc*|cilium_*"', 'RUN{builtin}:="path_id"')
+OURS = transaction.udev_rule(["lxc*", "cilium_*"])
 
 # case: (files, a path without text is a link to /dev/null; the values that a new pod interface has one after the other)
 CASES = {
@@ -90,7 +90,7 @@ CASES = {
     "a program in udev's folder": (
         {
             ETC + "zz-x.rules": adding('RUN:="setter -w net.ipv4.conf.$name.rp_filter=1"'),
-            "/usr/lib/udev/setter": '#!/bin/sh\nexec /sbin/sysctl "$@"\n',
+            "/lib/udev/setter": '#!/bin/sh\nexec /sbin/sysctl "$@"\n',
         },
         [1],
     ),
@@ -132,7 +132,7 @@ CASES = {
     "a file that sysctl reads": (
         {
             ETC + "zz-x.rules": adding(
-                'KERNEL=="lxc*"', f"RUN+=\"/bin/sh -c '{RECORD}; /sbin/sysctl -p /etc/pods.conf'\""
+                'KERNEL=="lxc*"', f"RUN+=\"/bin/sh -c '{RECORD}'\"", 'RUN+="/sbin/sysctl -p /etc/pods.conf"'
             ),
             "/etc/pods.conf": f"net.ipv4.conf.{POD}.rp_filter = 4\n",
         },

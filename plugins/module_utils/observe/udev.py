@@ -24,8 +24,9 @@ UDEV_FOLDERS = (
 )
 #: The collection's own optional rule.
 UDEV_RULE = "/etc/udev/rules.d/99-zz-override_cilium_rp_filter.rules"
-#: Where udev finds a program that is named without a folder.
+#: Where udev finds a program that is named without a folder: one of these, the one with its own rules.
 PROGRAM_FOLDERS = ("/usr/lib/udev", "/lib/udev")
+_OWN_RULES = "rules.d/50-udev-default.rules"
 
 MAX_STEPS = 200
 MAX_CANDIDATES = 100
@@ -155,7 +156,8 @@ class Rules(object):
         program = re.match(r"[ \t]*([^ \t]*)", command)
         if not program.group(1) or program.group(1)[0] in "/\"'":
             return command
-        for folder in PROGRAM_FOLDERS:
+        own = [folder for folder in PROGRAM_FOLDERS if self._reader.exists("%s/%s" % (folder, _OWN_RULES))]
+        for folder in own or PROGRAM_FOLDERS:
             if self._reader.exists("%s/%s" % (folder, program.group(1))):
                 return "%s/%s" % (folder, command.lstrip(" \t"))
         return None
