@@ -41,7 +41,7 @@ def test_a_networkd_writer_has_every_member(tmp_path):
 @pytest.mark.parametrize("match, names, narrowed", [
     ("Name=eth0", ["eth0"], False), ("Name=en* eth?", ["en*", "eth?"], False),
     ("Name=lxc*\nName=en*", ["lxc*", "en*"], False), ("Name=lxc*\nName=\nName=en*", ["en*"], False),
-    ("Name=!lxc*", None, True), ("Type=ether", None, True), ("Name=lxc* \\\n en*", None, True),
+    ("Type=ether", None, True), ("Name=lxc* \\\n en*", None, True),
     ("Type=ether\nName=e*", ["e*"], True), ("Name=", ["*"], False), ("# Name=x", ["*"], False),
 ])  # fmt: skip
 def test_the_interfaces_that_a_networkd_unit_matches(tmp_path, match, names, narrowed):
@@ -85,9 +85,11 @@ CLAIMED = {
 
 def test_networkd_applies_the_first_unit_that_matches(tmp_path):
     writers = network.networkd(node(tmp_path, CLAIMED))
-    assert [(each["names"], each["not_on"]) for each in writers] == [
-        (["eth0"], ["lxc*", "cilium_*"]),
-        (["*"], ["lxc*", "cilium_*", "eth0"]),
+    assert [(each["names"], each["not_on"], each["certain"]) for each in writers] == [
+        (["eth0"], ["lxc*", "cilium_*"], True),
+        (["*"], ["lxc*", "cilium_*", "eth0", "wl*"], True),
+        # Whether the first unit takes these is not known.
+        (["wl*"], ["lxc*", "cilium_*", "eth0"], False),
     ]
     # Before 255 it does not know the setting.
     assert network.networkd(node(tmp_path), 254) == []
@@ -105,6 +107,53 @@ def test_a_networkd_unit_matches_by_an_alternative_name(tmp_path):
         (["enp*", "eth0"], []),
         (["*"], ["enp*", "eth0"]),
     ]
+
+
+@pytest.mark.parametrize("matches, reached", [
+    (["Name=!lxc*"], [(["*"], ["lxc*"], True)]), (["Name=! lxc* cilium_*"], [(["*"], ["lxc*", "cilium_*"], True)]),
+    (["Name=l*\nName=!lo"], [(["l*"], ["lo"], True)]), (["Name=!lxc*\nType=ether"], [(["*"], ["lxc*"], False)]),
+    # An earlier unit leaves only these.
+    (["Name=!lxc*", "Name=*"], [(["lxc*"], [], True)]), (["Name=!lxc*", "Name=eth0"], []),
+    (["Name=!lxc*", "Name=lxc_health en*"], [(["lxc_health"], [], True)]),
+    (["Name=e*\nName=!eth0", "Name=*"], [(["*"], ["e*"], True), (["e*"], [], False)]),
+    # It may take every interface.
+    (["Type=ether", "Name=*"], [(["*"], [], False)]), (["Kind=veth", "Name=*"], [(["*"], [], False)]),
+    # It takes none of Cilium's.
+    (["MACAddress=02:00:00:00:00:01", "Name=*"],
+     [(["lxc*", "cilium_*"], [], True), (["*"], ["lxc*", "cilium_*"], False)]),
+    (["Type=wlan", "Name=lxc*"], [(["lxc*"], [], True)]), (["Kind=!*", "Name=eth0"], [(["eth0"],
+                                                                                     ["lxc*", "cilium_*"], False)]),
+    (["Kind=bond\nType=ether"], [(None, ["lxc*", "cilium_*"], False)]), (["Kind=!veth"], [(None, [], False)]),
+    (["Name=ve-*\nKind=veth", "Name=lxc*"], [(["lxc*"], [], True)]),
+    (["Name=lxc*\nKind=veth", "Name=lxc_health"], [(["lxc_health"], [], False)]),
+])  # fmt: skip
+def test_the_interfaces_that_earlier_networkd_units_leave(tmp_path, matches, reached):
+    files = {"/etc/systemd/network/%d.network" % number: "[Match]\n%s\n" % match
+             for number, match in enumerate(matches, 1)}  # fmt: skip
+    files["/etc/systemd/network/%d.network" % len(matches)] += STRICT
+    writers = network.networkd(node(tmp_path, files))
+    assert [(each["names"], each["not_on"], each["certain"]) for each in writers] == reached
+    assert [each["narrowed"] for each in writers] == [not each["certain"] for each in writers]
+
+
+def test_a_doubt_about_interfaces_that_are_not_there_is_left_out(tmp_path):
+    # The units that systemd ships for containers.
+    folder = "/usr/lib/systemd/network/"
+    files = {
+        folder + "80-container-ve.network": "[Match]\nKind=veth\nName=ve-*\n",
+        folder + "80-wifi-adhoc.network": "[Match]\nType=wlan\nWLANInterfaceType=ad-hoc\n",
+        "/etc/systemd/network/zz-default.network": "[Match]\nName=*\n" + STRICT,
+    }
+    writers = network.networkd(node(tmp_path, files), altnames={"eth0": [], "lxc1": []})
+    assert [(each["names"], each["not_on"], each["certain"]) for each in writers] == [
+        (["*"], ["ve-*", "wl*"], True),
+    ]
+
+
+def test_an_alternative_name_may_contradict_an_inverted_one(tmp_path):
+    files = {"/etc/systemd/network/1.network": "[Match]\nName=!eth*\n" + STRICT}
+    (writer,) = network.networkd(node(tmp_path, files), altnames={"eth0": ["enp1s0"], "lxc1": []})
+    assert (writer["names"], writer["not_on"], writer["certain"]) == (["*"], [], False)
 
 
 def test_network_manager_s_connectivity_check_loosens_a_strict_interface(tmp_path):

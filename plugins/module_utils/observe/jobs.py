@@ -92,10 +92,9 @@ def tuned(node):
         if reapplies and not any(fnmatch.fnmatchcase(key, each) for each in excluded):
             members["reapplied"] = True
         found.append(scripts.writer("tuned", path, number, line, **members))
-    event = scripts.Event(variables={"1": "start"})
     for path in called:
         active = known["active"] if node.reader.is_executable(path) else False
-        found += node.file("tuned", path, event, **dict(known, active=active))
+        found += node.file("tuned", path, **dict(known, active=active))
     return found
 
 
@@ -162,8 +161,7 @@ def rc_local(node):
             continue
         active = _generated(node, "systemd-rc-local-generator", "rc-local.service")
         active = active if node.reader.is_executable(path) else False
-        event = scripts.Event(variables={"1": "start"})
-        found += node.file("rc.local", path, event, unit="rc-local.service", when=["boot"], active=active)
+        found += node.file("rc.local", path, unit="rc-local.service", when=["boot"], active=active)
     return found
 
 
@@ -193,8 +191,7 @@ def init_d(node):
             active = False
             if name in started and node.reader.is_executable(path) and not native:
                 active = _generated(node, "systemd-sysv-generator", unit)
-            event = scripts.Event(variables={"1": "start"})
-            found += node.file("init.d", path, event, unit=unit, when=["boot"], active=active)
+            found += node.file("init.d", path, unit=unit, when=["boot"], active=active)
     return found
 
 

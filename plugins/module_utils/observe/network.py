@@ -9,12 +9,20 @@ __metaclass__ = type
 
 import fnmatch
 import re
+from collections import namedtuple
 
-from ansible_collections.nodeward.cilium.plugins.module_utils import sysctl_d
+from ansible_collections.nodeward.cilium.plugins.module_utils import devices, sysctl_d
 from ansible_collections.nodeward.cilium.plugins.module_utils.observe import scripts
 
 NETWORKD_SINCE = 255  # systemd 255 NEWS: IPv4ReversePathFilter=
 _NETWORKD_SETS = {"no": 0, "strict": 1, "loose": 2}  # systemd.network(5)
+#: What a unit matches: globs of names (None: not known), those that are excluded, whether further conditions narrow it,
+#: and whether these can hold for an interface of Cilium.
+_Match = namedtuple("_Match", "names inverted narrowed cilium")
+#: Conditions on hardware.
+_WIRELESS = ("WLANInterfaceType", "SSID", "BSSID")
+_HARDWARE = ("MACAddress", "PermanentMACAddress", "Path", "Driver") + _WIRELESS
+_CILIUM_KINDS = ("veth", "vxlan", "geneve", "ipip", "ip6tnl", "sit", "netkit", "dummy")
 
 # systemd.network(5): strongest folder first.
 NETWORKD_FOLDERS = (
@@ -29,10 +37,10 @@ NETWORK_MANAGER_FOLDERS = (
     "/run/NetworkManager/conf.d",
     "/etc/NetworkManager/conf.d",
 )
-#: NetworkManager-dispatcher(8): the action that each folder is run for; those of /etc mask those of /usr/lib.
+#: NetworkManager-dispatcher(8): for the actions up and pre-up; scripts of /etc mask those of /usr/lib.
 DISPATCHER_FOLDERS = (
-    ("/etc/NetworkManager/dispatcher.d", "/usr/lib/NetworkManager/dispatcher.d", "up"),
-    ("/etc/NetworkManager/dispatcher.d/pre-up.d", "/usr/lib/NetworkManager/dispatcher.d/pre-up.d", "pre-up"),
+    ("/etc/NetworkManager/dispatcher.d", "/usr/lib/NetworkManager/dispatcher.d"),
+    ("/etc/NetworkManager/dispatcher.d/pre-up.d", "/usr/lib/NetworkManager/dispatcher.d/pre-up.d"),
 )
 DISPATCHER_UNITS = ("NetworkManager.service",)
 #: networkd-dispatcher(8): the folders of the states that an interface passes through when it comes up.
@@ -62,7 +70,7 @@ def networkd(node, systemd_version=None, altnames=None):
     """
     if systemd_version is not None and systemd_version < NETWORKD_SINCE:
         return []
-    units, dropins, found, claimed = {}, {}, [], []
+    units, dropins, found, earlier = {}, {}, [], []
     reader = node.reader
     for folder in NETWORKD_FOLDERS:
         for name in reader.names(folder):
@@ -84,45 +92,102 @@ def networkd(node, systemd_version=None, altnames=None):
             (path,) + row for path in [unit] + [parts[part] for part in sorted(parts)]
             for row in scripts.sections(reader, path)
         ]  # fmt: skip
-        names, narrowed = _networkd_match(rows)
-        if names is not None:
-            names = names + _by_alternative_name(names, altnames or {})
+        match = _networkd_match(rows, altnames or {})
+        reached = _reached(match, earlier, altnames)
         for path, section, number, line in rows:
             key, _equals, value = [part.strip() for part in line.partition("=")]
             if section != "Network" or key != "IPv4ReversePathFilter" or not value:
                 continue
-            members = {"names": names, "narrowed": narrowed, "not_on": list(claimed), "certain": not narrowed}
-            members.update(value=value, sets=_NETWORKD_SETS.get(value), when=_ALWAYS, active=active)
-            found.append(scripts.writer("networkd", path, number, line, unit="systemd-networkd.service", **members))
-        claimed += names if names and not narrowed else []
+            known = {"value": value, "sets": _NETWORKD_SETS.get(value), "when": _ALWAYS, "active": active}
+            for names, not_on, certain in reached:
+                members = dict(known, names=names, narrowed=not certain, not_on=not_on, certain=certain)
+                found.append(scripts.writer("networkd", path, number, line, unit="systemd-networkd.service", **members))
+        earlier.append(match)
     return found
 
 
-def _networkd_match(rows):
-    """(names, narrowed): the globs of interfaces, None if it names none; whether other conditions narrow them."""
+def _networkd_match(rows, altnames):
     conditions = {}
     for _path, section, _number, line in rows:
         if section != "Match" or "=" not in line:
             continue
         key, _equals, value = [part.strip() for part in line.partition("=")]
-        # An empty value takes back the earlier ones.
-        conditions[key] = conditions.get(key, []) + value.split() if value else []
+        # "!" inverts the whole list; an empty value takes back the earlier ones.
+        words = ["!" + word for word in value[1:].split()] if value.startswith("!") else value.split()
+        conditions[key] = conditions.get(key, []) + words if value else []
     conditions = {key: words for key, words in conditions.items() if words}
-    if not conditions:
-        return ["*"], False
-    names = conditions.pop("Name", [])
-    if not names or any(name.startswith("!") or name.endswith("\\") for name in names):
-        return None, True
-    return names, bool(conditions)
-
-
-def _by_alternative_name(globs, altnames):
-    return sorted(
+    words = conditions.pop("Name", [])
+    if not words and (conditions.get("Type") == ["wlan"] or any(key in _WIRELESS for key in conditions)):
+        words = ["wl*"]  # udev's and the kernel's names of wireless interfaces
+    cilium = not any(_excludes_cilium(key, values) for key, values in conditions.items())
+    if any(word.endswith("\\") for word in words) or (conditions and not words):
+        return _Match(None, [], True, cilium)
+    inverted = [word[1:] for word in words if word.startswith("!")]
+    names = [word for word in words if not word.startswith("!")] or ["*"]
+    by_another = sorted(
         name
         for name, others in altnames.items()
-        if any(fnmatch.fnmatchcase(other, glob) for other in others for glob in globs)
-        and not any(fnmatch.fnmatchcase(name, glob) for glob in globs)
+        if any(devices.matches(other, names) and not devices.matches(other, inverted) for other in others)
     )
+    # One that its own name excludes and another of its names does not.
+    contrary = any(devices.matches(name, inverted) for name in by_another)
+    names += [name for name in by_another if not devices.matches(name, names)]
+    return _Match(names, [] if contrary else inverted, contrary or bool(conditions), cilium)
+
+
+def _excludes_cilium(key, values):
+    """Whether a condition other than the name holds for no interface of Cilium: virtual ones, of type ether or none."""
+    if key in _HARDWARE:
+        return True
+    kinds = {"Type": ("ether", "none"), "Kind": _CILIUM_KINDS}.get(key)
+    if kinds is None:
+        return False
+    if any(value.startswith("!") for value in values):
+        return "!*" in values
+    return not any(devices.matches(kind, values) for kind in kinds)
+
+
+def _reached(match, earlier, altnames):
+    """[(names, not_on, certain)]: what a unit applies to, behind the units that come before it."""
+    names, not_on, doubted = match.names, list(match.inverted), []
+    for claim in earlier:
+        if claim.narrowed or (claim.inverted and claim.names != ["*"]):
+            doubted.append(claim)
+        elif claim.inverted:
+            names = _within(names, claim.inverted)
+        else:
+            not_on += claim.names
+    if not match.cilium:
+        not_on += devices.CILIUM_PATTERNS
+    if names is None or match.narrowed or any(claim.names is None and claim.cilium for claim in doubted):
+        return [(names, not_on, False)] if names != [] else []
+    unsure = [glob for claim in doubted for glob in claim.names or () if any(_overlap(glob, name) for name in names)]
+    if any(claim.names is None for claim in doubted):  # it is for none of Cilium's
+        known = _within(names, devices.CILIUM_PATTERNS)
+        reached = [(known, not_on + unsure, True), (names, not_on + list(devices.CILIUM_PATTERNS), False)]
+    else:
+        reached = [(names, not_on + unsure, True)]
+    present = list(altnames or ()) + list(devices.CILIUM_PATTERNS)
+    unsure = [glob for glob in unsure if altnames is None or any(_overlap(glob, name) for name in present)]
+    reached.append(([name for glob in unsure for name in _within(names, [glob]) or [glob]], not_on, False))
+    return [each for each in reached if not all(devices.matches(name, each[1]) for name in each[0])]
+
+
+def _within(names, globs):
+    """The part of the names that the globs match; None stands for any name."""
+    if names is None:
+        return list(globs)
+    return [name for name in names if devices.matches(name, globs)] + [
+        glob for glob in globs if devices.matches(glob, names) and glob not in names
+    ]
+
+
+def _overlap(one, other):
+    """Whether two globs may match the same name: as far as there is no wildcard, one begins with the other."""
+    first, second = [re.split(r"[*?\[]", glob, maxsplit=1)[0] for glob in (one, other)]
+    if one == first or other == second:  # a name without wildcards
+        return fnmatch.fnmatchcase(one, other) or fnmatch.fnmatchcase(other, one)
+    return first.startswith(second) or second.startswith(first)
 
 
 def network_manager(node):
@@ -144,12 +209,12 @@ def dispatchers(node):
     """Scripts that NetworkManager and networkd-dispatcher run when an interface comes up."""
     found = []
     active = node.active(*DISPATCHER_UNITS)
-    for own, vendor, action in DISPATCHER_FOLDERS:
+    for own, vendor in DISPATCHER_FOLDERS:
         chosen = {}
         for folder in (own, vendor):
             for name in node.reader.names(folder):
                 chosen.setdefault(name, "%s/%s" % (folder, name))
-        event = scripts.Event(("$1", "$DEVICE_IFACE", "$DEVICE_IP_IFACE"), variables={"2": action})
+        event = scripts.Event(("$1", "$DEVICE_IFACE", "$DEVICE_IP_IFACE"))
         found += _hooks(node, "networkmanager-dispatcher", [chosen[name] for name in sorted(chosen)], event, active,
                         unit="NetworkManager-dispatcher.service")  # fmt: skip
     active = node.active("networkd-dispatcher.service")
@@ -243,7 +308,7 @@ def hooks_of_clients(node):
     paths = [path for path in PPP_FILES if node.reader.exists(path)]
     for folder in PPP_HOOKS:
         paths += ["%s/%s" % (folder, name) for name in node.reader.names(folder) if _RUN_PARTS.match(name)]
-    event = scripts.Event(("$1", "$PPP_IFACE"))
+    event = scripts.Event(("$1", "$PPP_IFACE", "$IFNAME"))
     return found + _hooks(node, "ppp", paths, event, _installed(node, "pppd"))
 
 

@@ -72,12 +72,12 @@ def sections(reader, path):
 class Event(object):
     """What a text is run for: how it spells the interface of the event, and which interfaces these can be."""
 
-    def __init__(self, spellings=(), names=None, variables=None, certain=False):
+    def __init__(self, spellings=(), names=None, certain=False):
         self.spellings = tuple(spellings)
         # An event is about an interface, never about all or default.
         self.names, self.not_on = (names, []) if names else (["*"], ["all", "default"])
-        self.variables = variables
-        self.certain = certain
+        # In a dotted key a name with a dot is another key.
+        self.certain = certain and not any("." in name for name in self.names)
 
 
 #: A text that runs for no interface.
@@ -149,9 +149,8 @@ class Node(object):
 
     def commands(self, by, path, text, first=1, event=NO_EVENT, calls=MAX_CALLS, **known):
         """The writers in a text that begins on line ``first`` of a file, and in the scripts that it calls."""
-        spellings = event.spellings + commands.INTERFACES if event.spellings else ()
         rows, found = text.split("\n"), []
-        for write in commands.writes(text, spellings, variables=event.variables):
+        for write in commands.writes(text, event.spellings):
             at = min(max(write.line or 1, 1), len(rows))
             place = (by, path, first + at - 1, rows[at - 1])
             if write.file:
@@ -169,7 +168,7 @@ class Node(object):
                 members["certain"] = write.certain and event.certain
             found.append(writer(*place, **members))
         if calls:
-            for program in commands.programs(text, spellings, variables=event.variables):
+            for program in commands.programs(text, event.spellings):
                 found += self._called(by, program, path, event, calls, known)
         return found
 
@@ -196,6 +195,8 @@ class Node(object):
             name = name_of(line.key)
             if name is not None and line.value is not None:
                 members = dict(known, names=[name], value=line.value, sets=sysctl_d.kernel_integer(line.value))
+                # Neither loader applies a glob to a key that the file names as well.
+                members["certain"] = certain and not re.search(r"[*?\[{]", name)
                 row = text.split("\n")[line.line - 1]
-                found.append(writer(place[0], path, line.line, row, certain=certain, **members))
+                found.append(writer(place[0], path, line.line, row, **members))
         return found
