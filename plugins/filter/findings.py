@@ -148,7 +148,8 @@ import re
 import shlex
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.nodeward.cilium.plugins.module_utils import devices, plan, sysctl_d
+from ansible_collections.nodeward.cilium.plugins.module_utils import devices, sysctl_d, values
+from ansible_collections.nodeward.cilium.plugins.module_utils import dropin as dropin_format
 from ansible_collections.nodeward.cilium.plugins.module_utils import horizons as prediction
 from ansible_collections.nodeward.cilium.plugins.plugin_utils import facts_shape, finding, horizons
 from ansible_collections.nodeward.cilium.plugins.plugin_utils import findings_to_come as coming
@@ -344,10 +345,10 @@ def _of_the_dropin(facts):
         yield finding.make(
             "RPF017", path, "other lines", finding.evidence("the digest in %s does not fit its lines" % path, path)
         )
-    elif dropin["intact"] is None or dropin["format"] != plan.FORMAT:
+    elif dropin["intact"] is None or dropin["format"] != dropin_format.FORMAT:
         text = "format %d%s" % (dropin["format"], ", without a digest" if dropin["intact"] is None else "")
         evidence = finding.evidence("%s is of %s" % (path, text), path, value=dropin["format"])
-        yield finding.make("RPF018", path, text, evidence, expected="format %d, with a digest" % plan.FORMAT)
+        yield finding.make("RPF018", path, text, evidence, expected="format %d, with a digest" % dropin_format.FORMAT)
     if dropin["present"] and dropin["format"] is not None:
         yield from _of_what_beats(dropin, facts)
 
@@ -359,7 +360,7 @@ def _of_what_beats(dropin, facts):
         for configured in _deciders(name, facts):
             for loader in ("systemd_sysctl", "procps"):
                 line = configured[loader]
-                if line and line["path"] != dropin["path"] and plan.normal(line["value"]) != assigned["value"]:
+                if line and line["path"] != dropin["path"] and values.normal(line["value"]) != assigned["value"]:
                     place = (line["path"], line["line"], line["key"], line["value"])
                     beaten.setdefault((name, assigned["value"]) + place, (line, set()))[1].add(_LOADER_NAMES[loader])
     for (name, value), (line, loaders) in ((key[:2], entry) for key, entry in beaten.items()):
@@ -393,7 +394,7 @@ def _of_lines(facts):
                 command = "sed --in-place --follow-symlinks '%ds/^/-/' %s" % (line["line"], shlex.quote(line["path"]))
                 yield dict(found, remedy={"variable": "", "command": command})
     for line in facts["repeated_lines"]:
-        name = plan.name_of(line["key"])
+        name = values.name_of(line["key"])
         name = name and sysctl_d.canonical_glob(name)
         winner = facts["patterns"][name]["configured"]["systemd_sysctl"] if name in facts["patterns"] else None
         if winner and winner["value"] > 0 and _is_ciliums(line["path"]) and line["first"]["path"] != line["path"]:

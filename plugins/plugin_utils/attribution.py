@@ -7,7 +7,7 @@ from __future__ import absolute_import, division, print_function
 
 __metaclass__ = type
 
-from ansible_collections.nodeward.cilium.plugins.module_utils import devices, horizons, plan
+from ansible_collections.nodeward.cilium.plugins.module_utils import devices, horizons, values
 from ansible_collections.nodeward.cilium.plugins.plugin_utils.horizons import place
 
 _NAMED = 3
@@ -108,7 +108,7 @@ def _of_an_overridden_line(rp_filter, name, value, configured):
 def overridden_line(rp_filter, name, value):
     """The line that has this value for a key, though no loader applies it: programs write a file and the kernel."""
     for line in rp_filter.get("lines") or ():
-        meant = plan.name_of(line["key"])
+        meant = values.name_of(line["key"])
         if meant and line["value"] == value and (meant == name or _stands_for(meant, name)):
             return line
     return None

@@ -9,7 +9,7 @@ __metaclass__ = type
 
 import fnmatch
 
-from ansible_collections.nodeward.cilium.plugins.module_utils import devices, plan
+from ansible_collections.nodeward.cilium.plugins.module_utils import devices, values
 from ansible_collections.nodeward.cilium.plugins.module_utils import horizons as prediction
 from ansible_collections.nodeward.cilium.plugins.plugin_utils import finding, horizons
 from ansible_collections.nodeward.cilium.plugins.plugin_utils.catalogue import DIAGNOSE, HARDEN
@@ -29,12 +29,12 @@ _WHEN = {
 
 def dropped_at(routes):
     """Device → at which values a reply is dropped, for the devices of which that is known of every endpoint."""
-    values = {}
+    found = {}
     for endpoint in routes["endpoints"] if routes else ():
         known = horizons.dropped_at(endpoint)
         known = _FILTERING if known is None else known
-        values.setdefault(endpoint["device"], set()).update(known)
-    return values
+        found.setdefault(endpoint["device"], set()).update(known)
+    return found
 
 
 def has_endpoint_routes(routes):
@@ -110,7 +110,7 @@ def _of_source(source):
 
 def _heeds_agent(subject, source):
     """Whether an agent would set this to 0: `all`, and Cilium's host interfaces."""
-    return plan.name_of(source["key"] or "") == "all" or is_hosts(devices.to_come(subject))
+    return values.name_of(source["key"] or "") == "all" or is_hosts(devices.to_come(subject))
 
 
 def _remark(facts):
@@ -129,7 +129,7 @@ def _not_predicted(rule_id, subject, source):
 
 def _of_named_devices(facts, routes, filters):
     """Lines for devices of Cilium that are there, other than the line for all of their sort."""
-    values = dropped_at(routes)
+    at_values = dropped_at(routes)
     named = {}
     for name, device in facts["devices"].items():
         if device["kind"] != devices.CILIUM:
@@ -151,7 +151,7 @@ def _of_named_devices(facts, routes, filters):
                 own["boot"] = own["restart"]  # it has the same name after a boot
             drops = _FILTERING
         else:
-            drops = values.get(name, filters)
+            drops = at_values.get(name, filters)
         for when, line in own.items():
             horizon = horizons.judged(facts, name, horizons.TO_COME[when], drops)
             if when != "boot" and not _gives(horizon, line) or min(line["value"], 2) not in drops:
@@ -179,7 +179,7 @@ def _of_host_devices_to_come(facts, name):
     for when in ("boot", "restart", "sysctl_system"):
         state = prediction.at(facts, name, horizons.TO_COME[when])
         sources = [source for source in state["sources"] if source["value"] and source["path"]]
-        sources = [source for source in sources if plan.name_of(source["key"] or "") != "all"]
+        sources = [source for source in sources if values.name_of(source["key"] or "") != "all"]
         if state["value"] and sources:
             observed.append("%s %s" % (state["value"], _WHEN[when]))
             evidence = evidence or _of_source(sources[0])
@@ -251,11 +251,11 @@ def _places_of_writers(facts, routes):
 
 def _filters_now(writer, facts, routes):
     """Whether replies are dropped now, for longer than until the agent's next turn, by the value that it writes."""
-    values = dropped_at(routes)
+    at_values = dropped_at(routes)
     for name, device in facts["devices"].items():
         if device["kind"] != devices.CILIUM or is_hosts(name) or not device["effective"]:
             continue
-        drops = min(device["effective"], 2) in values.get(name, _FILTERING)
+        drops = min(device["effective"], 2) in at_values.get(name, _FILTERING)
         for key, state in ((name, device), ("all", facts["all"])):
             is_the_value = state["running"] == device["effective"] == writer["sets"]
             if drops and is_the_value and prediction.sets_key(writer, key) and not prediction.loosens(writer):

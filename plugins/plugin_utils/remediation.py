@@ -10,7 +10,7 @@ __metaclass__ = type
 import fnmatch
 import os
 
-from ansible_collections.nodeward.cilium.plugins.module_utils import conflicts, devices, horizons, plan
+from ansible_collections.nodeward.cilium.plugins.module_utils import conflicts, devices, dropin, horizons, plan, values
 from ansible_collections.nodeward.cilium.plugins.module_utils.iproute import printable
 from ansible_collections.nodeward.cilium.plugins.plugin_utils import attribution, commands
 from ansible_collections.nodeward.cilium.plugins.plugin_utils.horizons import place
@@ -44,7 +44,7 @@ def remediations(node, rp_filter, document):
     if not _is_of_writers_alone(document, rp_filter):
         found.append(_exempting(node, _later_lines(rp_filter)))
     # With `all` on, endpoint routes cut nodes apart.
-    if not any(plan.key("all") in conflict.overrides for conflict in overriding):
+    if not any(values.key("all") in conflict.overrides for conflict in overriding):
         found.append(_routing(stories))
     return found
 
@@ -72,15 +72,15 @@ def _of_overridden_lines(rp_filter, stories):
 
 def _writers(rp_filter):
     """The conflicts of other writers with what harden would write for Cilium's interfaces and `all`."""
-    items = [plan.Item(pattern, None, plan.OFF, "", plan.EXEMPT, True) for pattern in rp_filter["patterns"]]
-    items.append(plan.Item("all", rp_filter["all"]["running"], plan.OFF, "", plan.ALL, True))
+    items = [plan.Item(pattern, None, values.OFF, "", dropin.EXEMPT, True) for pattern in rp_filter["patterns"]]
+    items.append(plan.Item("all", rp_filter["all"]["running"], values.OFF, "", dropin.ALL, True))
     kinds = {name: device["kind"] for name, device in rp_filter["devices"].items()}
     rule = rp_filter["reload_on_add"]
     cleared = (rule or {}).get("cleared_by")
     writers = [_complete(writer) for writer in rp_filter["other_writers"]]
     return conflicts.find(
         plan.Plan(items, [], {}, []),
-        _dropin(rp_filter),
+        _path(rp_filter),
         None,
         {},
         kinds,
@@ -95,7 +95,7 @@ def _complete(writer):
     return dict(known, **dict(writer, when=horizons.events(writer)))
 
 
-def _dropin(rp_filter):
+def _path(rp_filter):
     return (rp_filter.get("dropin") or {}).get("path") or _DROPIN
 
 
@@ -105,7 +105,7 @@ def _later_lines(rp_filter):
     for name, configured in _configured(rp_filter):
         for loader in ("systemd_sysctl", "procps"):
             line = configured[loader]
-            if line and line["value"] and _overrides(line, name, loader, _dropin(rp_filter)) and line not in found:
+            if line and line["value"] and _overrides(line, name, loader, _path(rp_filter)) and line not in found:
                 found.append(line)
     return found
 
@@ -119,14 +119,14 @@ def _configured(rp_filter):
             yield name, device["configured"]
 
 
-def _overrides(line, name, loader, dropin):
-    if line["path"] == dropin:
+def _overrides(line, name, loader, path):
+    if line["path"] == path:
         return False
     if loader == "procps" and line["path"] == "/etc/sysctl.conf":
         return True  # it reads that last
-    if loader == "systemd_sysctl" and name not in devices.RESERVED and plan.name_of(line["key"]) == name:
+    if loader == "systemd_sysctl" and name not in devices.RESERVED and values.name_of(line["key"]) == name:
         return True  # an explicit key decides against any glob
-    return os.fsencode(os.path.basename(line["path"])) > os.fsencode(os.path.basename(dropin))
+    return os.fsencode(os.path.basename(line["path"])) > os.fsencode(os.path.basename(path))
 
 
 def _is_of_writers_alone(document, rp_filter):

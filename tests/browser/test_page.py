@@ -632,6 +632,7 @@ def test_below_the_drawing_stands_what_will_be_otherwise(opened):
     assert "accepted" in told[0]
     assert [" ".join(each.split()) for each in told[1:]] == [
         "dropped after the next boot, by /etc/sysctl.d/zz-cis.conf:4",
+        "dropped after the next restart of systemd-sysctl, by /etc/sysctl.d/zz-cis.conf:4",
         "dropped after the next sysctl --system, by /etc/sysctl.d/zz-cis.conf:4",
     ]
     assert opened(address="#node=node1").locator(".way-figure figcaption p").count() == 1

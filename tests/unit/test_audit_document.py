@@ -319,6 +319,61 @@ def test_what_another_program_sets_is_in_the_horizons(writer, horizons):
     assert made["state"] == ("at_risk" if horizons else "fine")
 
 
+AGENT = {"seen": True, "by": "socket", "answers": True, "version": "1.20.0", "reconciles_after": 600}
+CIS = {"key": "net.ipv4.conf.all.rp_filter", "line": 3, "path": "/etc/sysctl.d/zz-cis.conf", "value": 1}
+
+
+def baseline(agent):
+    """A baseline that sets `all` and no glob, and no drop-in."""
+
+    def change(known):
+        known["rp_filter"]["agent"] = agent
+        known["rp_filter"]["all"]["configured"] = {"systemd_sysctl": CIS, "procps": CIS}
+        known["rp_filter"]["dropin"] = {**known["rp_filter"]["dropin"], "assignments": []}
+
+    return change
+
+
+def test_what_the_agent_ends_by_itself_puts_a_node_at_risk_and_does_not_fail_the_audit():
+    made = node(change=baseline(AGENT))
+    assert made["state"] == "at_risk"
+    assert {each["severity"] for each in made["findings"] if each["id"] in ("RPF004", "RPF034")} == {"medium"}
+    assert "RPF003" not in findings_of(made)
+    assert made["horizons"]["boot"]["dropped"] is False
+    before = {"effective": 1, "lines": [{name: CIS[name] for name in ("path", "line", "key", "value")}]}
+    assert made["horizons"]["boot"]["before"] == before
+    assert made["horizons"]["restart"]["ends"] == {"by": "agent", "value": 0, "seconds": 600}
+    assert document([made])["verdict"]["passed"] is True
+    without = node(change=baseline(None))
+    assert "RPF003" in findings_of(without)
+    assert document([without])["verdict"]["passed"] is False
+
+
+def test_a_horizon_that_a_script_makes_unknown_puts_a_node_at_risk_and_names_the_script():
+    def script(known):
+        writes("networkd-dispatcher", None, None)(known)
+        known["rp_filter"]["other_writers"][0].update(when=["interface"], certain=False, active=True, value=None)
+
+    made = node(change=script)
+    assert made["state"] == "at_risk"
+    assert made["horizons"]["pod"]["dropped"] is None
+    [place] = made["horizons"]["pod"]["unknown"]
+    assert place == {"by": "networkd-dispatcher", "path": "/etc/networkd-dispatcher.conf", "line": 7}
+    assert "/etc/networkd-dispatcher.conf:7 may write the filter" in made["summary"]
+
+
+def test_with_endpoint_routes_an_unknown_value_of_the_host_interfaces_is_not_fine():
+    def script(known):
+        writes("networkd-dispatcher", ["cilium_*"], None)(known)
+        known["rp_filter"]["other_writers"][0].update(when=["interface"], certain=False, active=True, value=None)
+        for endpoint in known["cilium_routes"]["endpoints"]:
+            endpoint["dropped_at"] = []
+        known["cilium_routes"]["endpoint_routes"].update(agent=True, in_effect=True, without_route=0, with_route=1)
+
+    made = node(change=script)
+    assert (made["state"], "RPF002" in findings_of(made)) == ("at_risk", True)
+
+
 @pytest.mark.parametrize("writer, lines, boot, lost", [
     # Whether eth0 is there already when `default` is written, nobody knows.
     (("ufw", ["default"], 1), {}, None, False),

@@ -997,6 +997,21 @@ def test_a_filter_to_come_refuses_to_disable_and_is_noted_otherwise():
     assert refusals(given, state="disabled", allow_filtered=True) == ""
 
 
+def test_of_what_the_agent_sets_to_0_nothing_is_filtered_later():
+    agent = {"seen": True, "by": "socket", "answers": True, "version": "1.20.0", "reconciles_after": 600}
+    rp_filter = host("node1", later=True)["rp_filter"]
+    assert caveats.filtered_later(rp_filter, True) != []
+    assert caveats.filtered_later(dict(rp_filter, agent=agent), True) == []
+    assert caveats.filtered_later(dict(rp_filter, agent=agent), False) != []
+
+
+def test_what_cannot_be_predicted_is_filtered_later_by_its_place():
+    script = {"by": "networkd-dispatcher", "path": "/etc/x", "line": 4, "text": "x", "names": ["lxc*"], "value": None}
+    script.update(sets=None, narrowed=False, not_on=[], certain=False, when=["interface"], active=True)
+    rp_filter = dict(host("node1")["rp_filter"], other_writers=[script])
+    assert caveats.filtered_later(rp_filter, False) == ["net.ipv4.conf.lxc*.rp_filter unknown, by /etc/x:4"]
+
+
 def test_lines_that_are_for_other_devices_are_none_of_it():
     hosts = [host("node1", True, later=True), host("node2")]
     hosts[0]["rp_filter"]["patterns"]["lxc*"] = hosts[1]["rp_filter"]["patterns"]["lxc*"]
