@@ -11,7 +11,7 @@ import os
 import re
 from collections import namedtuple
 
-from ansible_collections.nodeward.cilium.plugins.module_utils import devices, dropin, sysctl_d, values
+from ansible_collections.nodeward.cilium.plugins.module_utils import devices, dropin, pins, sysctl_d, values
 from ansible_collections.nodeward.cilium.plugins.module_utils.iproute import printable
 from ansible_collections.nodeward.cilium.plugins.module_utils.observe import udev
 
@@ -234,6 +234,38 @@ def _names(item, assignments, kinds):
 
 def _number(assignment):
     return sysctl_d.kernel_integer(assignment.value)
+
+
+def lost(places, loaders, names, exempt):
+    """What is lost if the lines at these places go: name → the strongest DecidingLine among those that decide it.
+
+    ``*`` stands for the interfaces to come that no exempt pattern matches. ``all`` and ``default`` are not looked at.
+
+    :arg places: pairs of path and line.
+    :arg loaders: resolvers of the tree as it stands.
+    """
+    found = {}
+    for loader in loaders:
+        decided = [(name, loader.winner(sysctl_d.conf_key(name))) for name in names]
+        decided += [("*", assignment) for assignment in loader.assignments() if _reaches_later(assignment, exempt)]
+        for name, assignment in decided:
+            number = None if assignment is None else _number(assignment)
+            if number is None or (assignment.path, assignment.line) not in places:
+                continue
+            line = pins.DecidingLine(values.normal(number), assignment.path, assignment.line)
+            if name not in found or values.is_stronger(line.value, found[name].value):
+                found[name] = line
+    return found
+
+
+def _reaches_later(assignment, exempt):
+    """Whether a line is a glob that can match interfaces to come other than the exempt ones."""
+    if not set(assignment.key) & set("*?["):
+        return False
+    parts = sysctl_d.normalise(assignment.key).split("/")
+    if len(parts) != 5:
+        return True
+    return not devices.matches(devices.to_come(sysctl_d.canonical_glob(parts[3])), exempt)
 
 
 def disable(text, numbers):

@@ -50,6 +50,13 @@ def printable_tree(value):
     return [printable_tree(entry) for entry in value] if isinstance(value, list) else value
 
 
+def timeout_error(seconds):
+    """What is wrong with a time limit; None if it is valid."""
+    if 0 < seconds <= 3600:  # false for NaN, too
+        return None
+    return "timeout: %g is not a time to wait; give seconds from above 0 to 3600" % seconds
+
+
 def bounded_runner(timeout):
     """A run_command(argv, data=None) -> (rc, stdout, stderr) that kills the program after `timeout` seconds.
 

@@ -145,7 +145,7 @@ def see_devices(iproute, exempt, uplink_devices):
     """Every device with its value and kind: three dumps, however many devices there are."""
     running = iproute.netconf()
     links, addresses = iproute.links(), iproute.addresses()
-    if uplink_devices is None:
+    if not uplink_devices:
         uplinks = devices.found_uplinks(links, addresses, iproute.routes(), exempt)
     else:
         uplinks = set(uplink_devices)

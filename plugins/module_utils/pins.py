@@ -141,7 +141,7 @@ def _check_absent(device, pin, options, seen):
             " and set allow_absent_uplinks=true" if pin is None else ", or set allow_absent_uplinks=true to pin it now"
         )
     raise PlanError(
-        "%s: device '%s' does not exist%s; found %s. %s (from the role: rp_filter_allow_absent_uplinks)"
+        "%s: device '%s' does not exist%s; found %s. %s"
         % (_naming_option(options, device), device, missing, found, way_out)
     )
 

@@ -127,8 +127,7 @@ def settle(standing, edited, exempt):
             if not is_known or number is None or values.normal(number) != OFF:
                 raise PlanError(
                     "%s. Line %d cannot be adopted: expected pins, default, and 0 for all and for the patterns in "
-                    "exempt. Move that line to another file, or set edited=restore (from the role: rp_filter_edited)"
-                    % (found, line.line)
+                    "exempt. Move that line to another file, or set edited=restore" % (found, line.line)
                 )
         return standing._replace(edits=None), [
             "%s. Its lines are adopted (edited=adopt), except where one is weaker than what runs or than what other "
@@ -136,7 +135,7 @@ def settle(standing, edited, exempt):
         ]
     raise PlanError(
         "%s. Expected the lines as they were written. Set edited=restore to write these again, or edited=adopt to take "
-        "the edited lines for its pins (from the role: rp_filter_edited)" % found
+        "the edited lines for its pins" % found
     )
 
 

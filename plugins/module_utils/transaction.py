@@ -12,6 +12,7 @@ from __future__ import absolute_import, division, print_function
 
 __metaclass__ = type
 
+import contextlib
 import errno
 import fnmatch
 import os
@@ -42,10 +43,11 @@ SYSCTL_FOLDERS = ("/etc/sysctl.d", "/run/sysctl.d", "/usr/local/lib/sysctl.d", "
 ROUNDS = 3
 
 #: What is asked for. ``breaks_pods`` and ``allow_lockout`` are the consents; ``apply`` is auto, always or never;
-#: ``conflicts`` fail, disable or report; ``udev`` auto, always or never.
+#: ``conflicts`` fail, disable or report; ``udev`` auto, always or never; ``edited`` fail, restore or adopt.
 Request = namedtuple(
-    "Request", "state path options apply content breaks_pods allow_lockout ssh_connection conflicts udev"
+    "Request", "state path options apply content breaks_pods allow_lockout ssh_connection conflicts udev edited"
 )
+Request.__new__.__defaults__ = (plan.EDITED_FAIL,)
 #: A file of the transaction: its text before and after, None where there is none.
 Change = namedtuple("Change", "path before after")
 
@@ -91,6 +93,7 @@ class Transaction(object):
         self.changed_values = []  # (name, before, to)
         self.addresses = {}
         self.loosened_by = None
+        self.disabled_lines = {}  # name, or * for any interface to come → the DecidingLine that this run disables
 
     def run(self, check_mode):
         """Observe, plan and, outside check mode, act. Returns the module's result."""
@@ -105,6 +108,7 @@ class Transaction(object):
         check_owner(request.path, before_text)
         self.standing = dropin.parse(before_text, request.path)
         self.exists = before_text is not None and self.standing.ours
+        self._look_at_edits()
         # What shall stand at our path once the drop-in is gone: what stood there before us, or what is not ours.
         self.left_behind = None
         if request.state == "absent":
@@ -115,20 +119,20 @@ class Transaction(object):
         endpoints = self._endpoints() if self.applying else []
 
         seen = self._observe()
-        planned = self._plan(seen)
-        text = self._text(planned)
-        self.warnings += planned.warnings
         would_break, overriding = [], []
         if request.state == "absent":
+            planned = self._plan(seen)
             would_break = self._would_break(planned, seen, endpoints)
             text = self.left_behind if self.exists else before_text
             changes = [Change(request.path, before_text, text)]
             if self.exists and self.left_behind is not None:
                 changes.append(Change(_backup_of(request.path), self.left_behind, None))
-            changes += self._udev_files() + self.restored
+            changes += self._udev_files() + self.restored + self._obsolete_backups()
+            self.warnings += planned.warnings
         else:
+            planned, overriding, disabled = self._plan_past_conflicts(seen)
+            text = self._text(planned)
             self._check_lockout(planned, seen)
-            overriding, disabled = self._conflicts(planned, text, seen)
             changes = disabled + self._udev_files() + [Change(request.path, before_text, text)]
         changes = [change for change in changes if change.before != change.after]
         self.changed_values = plan.changes(planned, seen.running)
@@ -140,6 +144,7 @@ class Transaction(object):
         return {
             "changed": bool(changes or self.changed_values),
             "plan": [plan.as_dict(item) for item in planned.items],
+            "header": dropin.header(planned) if request.state == "present" else [],
             "records": {values.key(printable(name)): value for name, value in planned.records.items()},
             # A text may hold bytes that are no UTF-8, which no result can carry.
             "dropin": {"before": before_text and printable(before_text), "after": text and printable(text)},
@@ -152,6 +157,18 @@ class Transaction(object):
         }
 
     # observe
+
+    def _look_at_edits(self):
+        """Refuse a drop-in that was edited by hand, or plan on its lines as the request says."""
+        if self.request.state == "absent":
+            if self.standing.edits is not None:
+                self.warnings.append(
+                    "the drop-in '%s' was edited by hand; the edited lines are removed with it"
+                    % printable(self.request.path)
+                )
+            return
+        self.standing, warnings = plan.settle(self.standing, self.request.edited, self.request.options.exempt)
+        self.warnings += warnings
 
     def _look_at_loaders(self):
         loader = observe_filter.systemd_loader(self.run_command)
@@ -205,17 +222,21 @@ class Transaction(object):
             _decider(sysctl_d.SystemdSysctl(after, self.version)),
             self.standing,
             self.loosened_by,
+            self.disabled_lines.get,
+            not self.exists,
         )
 
     def _given(self, tree):
-        """name → the DecidingLine of systemd-sysctl; of `all` also that of procps if this run disables it."""
+        """name → the DecidingLine of systemd-sysctl; of `all` and `default` also of procps if this run disables it."""
         decide = _decider(sysctl_d.SystemdSysctl(tree, self.version))
         if self.request.conflicts != "disable" or not self.procps_version:
             return decide
         decide_by_procps = _decider(sysctl_d.Procps(tree, self.procps_version))
 
         def decide_by_both(name):
-            found = [line for line in (decide(name), decide_by_procps(name) if name == "all" else None) if line]
+            found = [
+                line for line in (decide(name), decide_by_procps(name) if name in devices.RESERVED else None) if line
+            ]
             return max(found, key=lambda line: values.strength(line.value), default=None)
 
         return decide_by_both
@@ -241,10 +262,38 @@ class Transaction(object):
             return plan.absent(seen, self.exists)
         return plan.present(self.request.options, seen)
 
+    def _plan_past_conflicts(self, seen):
+        """(plan, conflicts, changes of files), planned again until it makes up for each line that this run disables."""
+        warned = list(self.warnings)
+        while True:
+            planned = self._plan(seen)
+            self.warnings = warned + planned.warnings
+            text = self.request.content or dropin.compose(planned)
+            overriding, changes = self._conflicts(planned, text, seen)
+            lost = self._lost(overriding if changes else [], planned, seen)
+            if lost == self.disabled_lines:
+                return planned, overriding, changes
+            self.disabled_lines = lost
+            seen = seen._replace(disabled=lost.get)
+
+    def _lost(self, disabled, planned, seen):
+        """name → the strongest DecidingLine that this run takes away; for ``*`` that of interfaces to come."""
+        tree = sysctl_d.read_tree("/")
+        loaders = list(self._loaders(tree).values())
+        places = {(conflict.path, conflict.line) for conflict in disabled}
+        if not self.standing.ours:  # what the file at our path holds is replaced
+            assignments = [assignment for loader in loaders for assignment in loader.assignments()]
+            places |= {(line.path, line.line) for line in assignments if line.path == self.request.path}
+        names = set(seen.running) | set(self.standing.pins) | {item.name for item in planned.items}
+        names = {name for name in names - set(devices.RESERVED) if seen.kinds.get(name) != devices.CILIUM}
+        lost = conflicts.lost(places, loaders, names, self.request.options.exempt)
+        for name, line in self.disabled_lines.items():
+            if name not in lost or values.is_stronger(line.value, lost[name].value):
+                lost[name] = line
+        return lost
+
     def _text(self, planned):
         """What the drop-in shall hold: the role's text, checked against the plan, or our own."""
-        if self.request.state == "absent":
-            return None
         if self.request.content is None:
             return dropin.compose(planned)
         dropin.check_content(self.request.content, planned)
@@ -433,6 +482,13 @@ class Transaction(object):
         texts = [(target, read_text(target)) for target in targets]
         return [Change(target, text, conflicts.restore(text)) for target, text in texts]
 
+    def _obsolete_backups(self):
+        """The backups of files in which no line is disabled any more, to be removed."""
+        targets = sorted({entry.target for entry in sysctl_d.read_tree("/").files() if entry.text})
+        backups = [_backup_of(target) for target in targets if target != self.request.path]
+        texts = [(backup, read_text(backup)) for backup in backups]
+        return [Change(backup, text, None) for backup, text in texts if text is not None]
+
     def _wants_udev_rule(self):
         without_globs = self.version < sysctl_d.SYSTEMD_GLOBS_SINCE
         return self.request.udev == "always" or (self.request.udev == "auto" and without_globs)
@@ -442,7 +498,7 @@ class Transaction(object):
         standing = read_text(UDEV_RULE)
         if self.request.state == "present" and self._wants_udev_rule():
             return [Change(UDEV_RULE, standing, udev_rule(self.request.options.exempt))]
-        if standing is not None and dropin.HEADER in standing:
+        if standing is not None and dropin.format_of(standing) is not None:
             return [Change(UDEV_RULE, standing, None)]
         return []
 
@@ -485,7 +541,8 @@ class Transaction(object):
     def _back_up(self, change):
         """Keep somebody else's file as it was before its first line was disabled, or it was taken over; once."""
         backup = _backup_of(change.path)
-        if not os.path.lexists(backup) and conflicts.MARK not in change.before:
+        if read_text(backup) is None and conflicts.MARK not in change.before:
+            self.installed.append(Change(backup, None, change.before))
             install(backup, change.before)
 
     def _apply(self, text):
@@ -709,6 +766,9 @@ def install(path, text):
     if text is None:
         if os.path.lexists(path):
             os.unlink(path)
+        if folder == BACKUPS:
+            with contextlib.suppress(OSError):  # another file is still kept there
+                os.rmdir(folder)
         return
     if not os.path.isdir(folder):
         # A backup may be of a file that not everybody may read.

@@ -57,7 +57,7 @@ def key(name):
 
 def name_of(written):
     """The interface, pattern, ``all`` or ``default`` of a key as written; None for any other key."""
-    path = sysctl_d.normalise(written.strip()).split("/")
+    path = sysctl_d.normalise(written.strip(" \t\r")).split("/")
     if len(path) != 5 or path[:3] != ["net", "ipv4", "conf"] or path[4] != "rp_filter":
         return None
     return path[3]

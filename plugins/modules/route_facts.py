@@ -370,6 +370,7 @@ from ansible_collections.nodeward.cilium.plugins.module_utils.iproute import (
     IpRouteError,
     bounded_runner,
     printable_tree,
+    timeout_error,
 )
 
 
@@ -401,8 +402,8 @@ def main():
         ipaddress.IPv4Address(options["outside"])
     except ValueError:
         module.fail_json(msg="outside: '%s' is no IPv4 address; give one such as 203.0.113.1" % options["outside"])
-    if not 0 < options["timeout"] <= 3600:
-        module.fail_json(msg="timeout: %g is no time to wait; give seconds from above 0 to 3600" % options["timeout"])
+    if timeout_error(options["timeout"]):
+        module.fail_json(msg=timeout_error(options["timeout"]))
     try:
         facts = observe_routes.observe(
             IpRoute(bounded_runner(options["timeout"])),

@@ -67,15 +67,39 @@ options:
       - An own value that runs below what the interface's own line in sysctl.d sets was lowered on purpose (by an egress
         gateway, a cloud's CNI). With V(keep) it is left as it runs, without a line, and reported with both values.
       - Each uplink that V(keep) makes stricter than it runs is reported with the reason and C(file:line).
+      - No interface ends weaker than before unless its mode here is weaker. What a line gave that this run disables
+        counts as before. If such a line would make an interface stricter at the next boot than it runs, the module
+        refuses and asks for a mode.
     type: raw
     default: keep
   uplink_devices:
     description:
       - The devices by which packets enter the node.
       - Without it they are found, as the devices with an IPv4 address of global scope or a default route that are
-        neither Cilium's nor of the link kind C(dummy). A device once pinned stays pinned.
+        neither Cilium's nor of the link kind C(dummy). A device once pinned stays pinned. An empty list is the same.
     type: list
     elements: str
+  allow_absent_uplinks:
+    description:
+      - Whether O(uplinks) and O(uplink_devices) may name an interface that does not exist. It gets a line in the
+        drop-in for when it comes. Otherwise such a name is refused, unless the drop-in pins it already.
+      - Where running values are not read, no name is refused for this.
+    type: bool
+    default: false
+  edited:
+    description:
+      - What to do with a drop-in that was edited by hand, so that its lines do not match the digest in its header.
+      - V(fail) refuses before any change and names the lines that differ.
+      - V(restore) plans on the lines as they were written, which the header records. If the header of an older version
+        does not record them, each pin is the strongest of its line, of what runs and of the tree. All other lines that
+        were added are removed.
+      - V(adopt) plans on the edited lines, as if they had been written by this module. A pin, or C(default), that is
+        weaker than what runs or than what other lines give is not adopted; O(uplinks) weakens an uplink. A line that is
+        neither a pin nor C(default) is refused, unless it sets V(all) or a pattern in O(exempt) to 0.
+      - With O(state=absent) the edited lines are removed with the drop-in, with a warning.
+    type: str
+    choices: [fail, restore, adopt]
+    default: fail
   apply:
     description:
       - Whether running values are read and written.
@@ -124,7 +148,7 @@ options:
     choices: [auto, always, never]
     default: auto
   timeout:
-    description: The longest that one called program (C(ip), C(systemctl)) may take, in seconds.
+    description: The longest that one called program (C(ip), C(systemctl)) may take, in seconds, from above 0 to 3600.
     type: float
     default: 30
 author:
@@ -205,6 +229,12 @@ plan:
       type: str
       returned: success
       sample: '-net.ipv4.conf.eth0.rp_filter = 1'
+header:
+  description: The rows of comments by which the drop-in is known, checked and rolled back; empty with O(state=absent).
+  returned: success
+  type: list
+  elements: str
+  sample: ['# nodeward.cilium.rp_filter, format 1']
 records:
   description: Values from before the first creation, by key, as the header of the drop-in holds them for a rollback.
   returned: success
@@ -302,7 +332,12 @@ import os
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.nodeward.cilium.plugins.module_utils import devices, dropin, lockout, plan, transaction
-from ansible_collections.nodeward.cilium.plugins.module_utils.iproute import IpRoute, IpRouteError, bounded_runner
+from ansible_collections.nodeward.cilium.plugins.module_utils.iproute import (
+    IpRoute,
+    IpRouteError,
+    bounded_runner,
+    timeout_error,
+)
 
 
 def main():
@@ -313,6 +348,8 @@ def main():
             "exempt": {"type": "list", "elements": "str", "default": list(devices.CILIUM_PATTERNS)},
             "uplinks": {"type": "raw", "default": "keep"},
             "uplink_devices": {"type": "list", "elements": "str"},
+            "allow_absent_uplinks": {"type": "bool", "default": False},
+            "edited": {"type": "str", "choices": ["fail", "restore", "adopt"], "default": "fail"},
             "apply": {"type": "str", "choices": ["auto", "always", "never"], "default": "auto"},
             "content": {"type": "str"},
             "absent_breaks_pods": {"type": "bool", "default": False},
@@ -326,11 +363,15 @@ def main():
     params = module.params
     if os.geteuid() != 0:
         module.fail_json(msg="This module needs root, in check mode too. Nothing was changed. Set become to true.")
+    if timeout_error(params["timeout"]):
+        module.fail_json(msg="%s. Nothing was changed." % timeout_error(params["timeout"]))
     run_command = bounded_runner(params["timeout"])
     request = transaction.Request(
         state=params["state"],
         path=params["path"],
-        options=plan.Options(params["exempt"], params["uplinks"], params["uplink_devices"] or None),
+        options=plan.Options(
+            params["exempt"], params["uplinks"], params["uplink_devices"] or None, params["allow_absent_uplinks"]
+        ),
         apply=params["apply"],
         content=params["content"],
         breaks_pods=params["absent_breaks_pods"],
@@ -338,18 +379,22 @@ def main():
         ssh_connection=lockout.ssh_connection(os.environ),
         conflicts=params["conflicts"],
         udev=params["udev"],
+        edited=params["edited"],
     )
     run = transaction.Transaction(request, IpRoute(run_command), run_command)
+    failure, result = None, {}
     try:
         result = run.run(module.check_mode)
     except transaction.TransactionError as error:
-        module.fail_json(msg=str(error), **error.details)
+        failure, result = str(error), error.details
     except (dropin.DropinError, IpRouteError) as error:
-        module.fail_json(msg="%s. Nothing was changed." % str(error).rstrip("."))
+        failure = "%s. Nothing was changed." % str(error).rstrip(".")
     except OSError as error:
-        module.fail_json(msg="%s. Nothing was changed." % error)
+        failure = "%s. Nothing was changed." % error
     for warning in run.warnings:
         module.warn(warning)
+    if failure:
+        module.fail_json(msg=failure, **result)
     module.exit_json(**result)
 
 

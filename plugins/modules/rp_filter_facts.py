@@ -38,7 +38,7 @@ options:
     description:
       - Devices by which packets enter the node, of kind V(uplink).
       - Without it they are found, as the devices with an IPv4 address of global scope or a default route that are
-        neither Cilium's nor of the link kind C(dummy).
+        neither Cilium's nor of the link kind C(dummy). An empty list is the same.
     type: list
     elements: str
   overlay:
@@ -523,7 +523,11 @@ ansible_facts:
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.nodeward.cilium.plugins.module_utils import cilium_agent, devices, observe_filter
-from ansible_collections.nodeward.cilium.plugins.module_utils.iproute import IpRoute, bounded_runner
+from ansible_collections.nodeward.cilium.plugins.module_utils.iproute import (
+    IpRoute,
+    bounded_runner,
+    timeout_error,
+)
 
 
 def main():
@@ -549,6 +553,8 @@ def main():
     for name in ("dropin_path", "agent_socket"):
         if not module.params[name].startswith("/"):
             module.fail_json(msg="%s: '%s' is no absolute path; begin it with a slash" % (name, module.params[name]))
+    if timeout_error(module.params["timeout"]):
+        module.fail_json(msg=timeout_error(module.params["timeout"]))
     run_command = bounded_runner(module.params["timeout"])
     module.exit_json(
         ansible_facts={

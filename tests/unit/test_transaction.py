@@ -556,9 +556,10 @@ def test_a_file_that_cannot_be_written_undoes_those_before_it_and_no_value_is_wr
     model.on_install.append(fail)
     refused(model, "writing '%s' failed: Read-only" % PATH, undone=True, conflicts="disable", udev="always")
     assert model.writes() == []
-    assert [entry[1] for entry in model.log if entry[2] is None or conflicts.MARK not in entry[2]][-2:] == [
+    assert [entry[1] for entry in model.log if entry[2] is None or conflicts.MARK not in entry[2]][-3:] == [
         transaction.UDEV_RULE,
         LATER,
+        transaction.BACKUPS + "/etc%sysctl.d%zz-hardening.conf.orig",
     ]
 
 
