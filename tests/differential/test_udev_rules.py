@@ -74,6 +74,14 @@ CASES = {
         {udev.UDEV_RULE: OURS, ETC + "zz-x.rules": adding('SYSCTL{net/ipv4/conf/$name/rp_filter}="1"')},
         [1],
     ),
+    "a final rule that sorts first and writes": (
+        {
+            ETC + "00-x.rules": adding(program(0, "RUN:")),
+            ETC + "50-x.rules": adding(program(1, "RUN:")),
+            ETC + "zz-x.rules": adding('SYSCTL{net/ipv4/conf/$name/rp_filter}="2"'),
+        },
+        [2, 0],
+    ),
     "a rule that clears and is not final": (
         {ETC + "99-zz.rules": adding('RUN{builtin}="path_id"'), ETC + "zz-x.rules": adding(program(1))},
         [0, 1],
