@@ -55,6 +55,7 @@ def sure(*writes):
     # The value goes elsewhere.
     ("echo 1 > %s > /dev/null" % PATH % "all", [(["all"], 1, False)]),
     ("echo 1 > %s >&2" % PATH % "all", [(["all"], 1, False)]),
+    ("printf %d 08 > " + PATH % "all", [(["all"], None, False)]),
     ("echo 1>" + PATH % "all", []),  # an empty line, which the kernel refuses
     # What is not known here.
     ("echo 'sysctl -w %s=1' | sh" % ALL, [(None, None, False)]),
@@ -86,6 +87,8 @@ WRITE = "sysctl -w %s=1" % ALL
     ("echo 'x\n%s\n'", None), ("echo 'x\n%s", False), ("sleep 10 &\n%s", False), ("%s \\", False), ("(%s)", False),
     ("sh -c 'exit 1'\n%s", False), ("IFS=.\n%s", False), ("LC_ALL=C %s", False), ("set -- a\n%s", False),
     ("# x \\\n%s", True), ("echo \\\n# x\n%s", True), (": > /x/y\n%s", False), ("%s | head -0", False),
+    ("%s > /x/y", False), ("%s 2>>/x/y", False), ("tail -f /x\n%s", False), ("ip link set x up\n%s", True),
+    ("ip monitor\n%s", False), ("udevadm monitor\n%s", False), ("ip netns exec x true\n%s", False),
     ("case x in\nx) %s;;\nesac", False), ("coproc x\n%s", False), ("select x in a\ndo %s\ndone", False),
     ("sysctl -w \\\n net.ipv4.conf.all.rp_filter=1", True), ("echo 1 |\n tee %s" % PATH % "all", False),
 ])  # fmt: skip
@@ -229,6 +232,8 @@ ANY_WRITE = st.sampled_from([
     "echo VALUE \\\n > PATH", "# x \\\necho VALUE > PATH", "sysctl -w net.ipv4.conf.NAME.rp_filter=VALUE # x",
     "cd ROOT/proc/sys/net/ipv4/conf/NAME; echo VALUE > rp_filter", "echo VALUE > PATH; ; true", "echo VALUE > PATH; fi",
     "sysctl -w net.ipv4.conf.{all,NAME}.rp_filter=VALUE", "echo V`echo`ALUE > PATH", "X=1 sh -c 'echo $X > PATH'",
+    "sysctl -w net.ipv4.conf.NAME.rp_filter=VALUE > /nowhere/x", "echo VALUE > PATH 2>/nowhere/x",
+    "printf %d 0VALUE > PATH", "echo VALUE | tee PATH > /nowhere/x", "I=NAME; echo VALUE | tee PATH; false",
 ])  # fmt: skip
 ANY_OTHER = st.sampled_from([
     "#!/bin/sh", "#!/bin/sh -e", "set -e", "set -u", "set +e", "set -x", "set -n", "set -eu", "I=NAME", "V=VALUE",
@@ -238,8 +243,8 @@ ANY_OTHER = st.sampled_from([
     "if false; then", "fi", "else", "alias echo=true", "trap 'exit 0' EXIT", "unset F", "set -- a b", "shift", "}", "{",
     "cd /", "sh -c 'exit 1'", "sh -ec 'false'", "echo 'x", "'", '"', "echo >", "kill $$", ": > /nowhere/x", "IFS=o",
     "X=$(exit 1)", "echo ${NONE?x}", "echo ${V:=2}", "test -e /nowhere || true", "export X=$NONE", "!",
-    "echo x | false",
-    "sysctl -w net.ipv4.conf.nowhere.rp_filter=1", "echo 1 > ROOT/proc/sys/net/ipv4/conf/nowhere/rp_filter",
+    "echo x | false", "echo x > /nowhere/x", "sysctl -w net.ipv4.conf.nowhere.rp_filter=1",
+    "echo 1 > ROOT/proc/sys/net/ipv4/conf/nowhere/rp_filter",
 ])  # fmt: skip
 
 

@@ -343,3 +343,18 @@ def test_scripts_are_read_within_bounds_and_what_was_left_out_is_noted(tmp_path,
     assert [entry["what"] for entry in found.reader.unread] == ["/etc/network/if-up.d/a", "scripts"]
     monkeypatch.setattr(scripts, "MAX_FILES", 9)
     assert [each["path"][-1] for each in network.ifupdown(node(tmp_path))] == ["b", "c"]
+
+
+def test_a_dot_in_the_name_of_an_interface_may_make_another_key(tmp_path):
+    text = "auto eth0.5\niface eth0.5 inet dhcp\n up sysctl -w net.ipv4.conf.$IFACE.rp_filter=1\n"
+    (writer,) = network.ifupdown(node(tmp_path, {"/etc/network/interfaces": text}))
+    assert (writer["names"], writer["sets"], writer["certain"]) == (["eth0.5"], 1, False)
+
+
+def test_a_glob_in_a_file_that_a_command_loads_is_not_certain(tmp_path):
+    files = {
+        "/etc/network/interfaces": "auto eth0\niface eth0 inet dhcp\n up sysctl -p /etc/my.conf\n",
+        "/etc/my.conf": "net.ipv4.conf.*.rp_filter = 2\nnet.ipv4.conf.eth0.rp_filter = 1\n",
+    }
+    writers = network.ifupdown(node(tmp_path, files))
+    assert [(each["names"], each["certain"]) for each in writers] == [(["*"], False), (["eth0"], True)]

@@ -56,9 +56,11 @@ _READERS = (
 _CHANGE_FILES = ("cp", "mv", "ln", "rm", "touch", "tee")
 #: Commands that return at once, and after which a script goes on as before.
 _PASSING = _READERS + _CHANGE_FILES + (
-    "sysctl", "systemd-sysctl", "modprobe", "mkdir", "chmod", "chown", "iptables", "ip6tables", "ethtool", "udevadm",
-    "sync", "cd", "hostname",
+    "sysctl", "systemd-sysctl", "modprobe", "mkdir", "chmod", "chown", "iptables", "ip6tables", "ethtool", "sync", "cd",
+    "hostname",
 )  # fmt: skip
+_PASSING_IP = ("link", "addr", "address", "route", "rule", "neigh")
+_WAITING = ("less", "more", "tail")
 _WRAPPERS = (
     "sudo", "doas", "env", "exec", "nice", "nohup", "command", "builtin", "setsid", "busybox", "ionice", "timeout", ".",
     "source",
@@ -296,6 +298,7 @@ class _Reading(object):
         if not words:
             return _ENDS
         head, arguments = os.path.basename(words[0].text), words[1:]
+        certain = certain and (not outputs or head in ("echo", "printf"))  # a redirection may fail
         self.files_changed = self.files_changed or head in _CHANGE_FILES
         effect = _MAY_FAIL
         if head == "sysctl":
@@ -400,7 +403,9 @@ class _Reading(object):
         elif head not in _READERS and texts[:3] != ["ip", "netns", "exec"] and _ABOUT.search(text):
             self.unknown(line)
         ours = re.match(r"(?:/usr)?/s?bin/[^/]+\Z|[^/]+\Z", words[0].text)
-        return _MAY_FAIL if head in _PASSING and ours else _ENDS
+        if head == "ip":
+            return _MAY_FAIL if texts[1:2] and texts[1] in _PASSING_IP and ours else _ENDS
+        return _MAY_FAIL if head in _PASSING and head not in _WAITING and ours else _ENDS
 
     def program(self, path):
         known = os.path.basename(path) in _PASSING + ("systemctl", "service") or path in self.programs
@@ -435,5 +440,6 @@ def _printed(words):
     if head == "printf" and len(texts) == 2 and re.match(r"[0-9 ]*(?:\\n)?\Z", texts[1]):
         return texts[1].replace("\\n", "")
     if head == "printf" and len(texts) == 3 and texts[1] in ("%s", "%s\\n", "%d", "%d\\n"):
-        return None if re.search(r"[\x02\\]", texts[2]) or words[2].glob else texts[2]
+        known = re.match(r"[0-9]\Z", texts[2]) or ("s" in texts[1] and not re.search(r"[\x02\\]", texts[2]))
+        return texts[2] if known and not words[2].glob else None
     return None
