@@ -181,7 +181,10 @@ def _interface(facts, pattern):
     name = devices.to_come(pattern)
     standing = _write_all(standing, facts, [name], INTERFACE, state["configured"])
     if is_hosts(facts, pattern) and has_agent(facts):
-        return _agent(standing)  # at its start it waits for udev's run (measured, Cilium 1.20)
+        # At its start it waits for udev's run (measured, Cilium 1.20). networkd and the others come before or after it.
+        standing = _agent(standing)
+        for writer in _writers(facts, [name], INTERFACE):
+            standing = _written(standing, dict(writer, certain=False), writer["by"], state["configured"], name)
     return _periodic(standing, facts, [name], state["configured"])
 
 

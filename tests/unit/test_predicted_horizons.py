@@ -74,6 +74,15 @@ def test_the_agent_writes_its_host_interfaces_after_udev_and_leaves_the_next_pod
     assert horizons.at(node(glob=GLOB), "cilium_*", "boot")["effective"] == 2
 
 
+@pytest.mark.parametrize("horizon", ["interface", "boot"])
+def test_networkd_may_write_a_host_interface_before_or_after_the_agent(horizon):
+    networkd = writer("networkd", names=["*"], when=["boot", "interface"], sets=2)
+    state = horizons.at(node(agent=AGENT, writers=[networkd]), "cilium_*", horizon)
+    assert (state["effective"], state["possible"]) == (None, [0, 2])
+    assert [place["path"] for place in state["unknown"]] == ["/etc/x"]
+    assert horizons.at(node(writers=[networkd]), "cilium_*", horizon)["effective"] == 2
+
+
 def test_an_uplink_loses_at_boot_what_it_had_through_all():
     assert horizons.at(node(CIS, agent=AGENT), "eth0", "boot")["effective"] == 0
     assert horizons.at(node(CIS), "eth0", "boot")["effective"] == 1

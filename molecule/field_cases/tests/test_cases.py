@@ -13,6 +13,7 @@ import horizon_lab
 import pytest
 import yaml
 from ansible_collections.nodeward.cilium.plugins.filter.diagnosis import diagnosis
+from ansible_collections.nodeward.cilium.plugins.filter.findings import findings
 from ansible_collections.nodeward.cilium.plugins.filter.story import story
 
 CASES = yaml.safe_load((Path(__file__).parents[1] / "cases.yml").read_text())["cases"]
@@ -104,12 +105,17 @@ def agents_round(case, measured):
 
 def test_the_horizons_without_an_agent(case, seen):
     assert seen.round.wrong() == []
-    assert seen.round.unknown() == {when: set(places) for when, places in case.get("unknown", {}).items()}
+    assert seen.round.unknown() == places_of(case.get("unknown", {}))
 
 
 def test_the_horizons_with_an_agent(case, agents_round):
     assert agents_round.facts["agent"]["seen"]
     assert agents_round.wrong() == []
+    assert agents_round.unknown() == places_of(case.get("unknown_with_agent", {}))
+
+
+def places_of(unknown):
+    return {horizon: set(places) for horizon, places in unknown.items()}
 
 
 def test_the_horizons_after_harden(seen):
@@ -152,6 +158,8 @@ def test_diagnose(case, seen):
         assert found["state"] == right["state"], text
     assert [words for words in right.get("names", []) if words not in text] == [], text
     assert [words for words in right.get("never", []) if words in text] == [], text
+    rules = {finding["id"] for finding in findings(seen.round.facts, seen.round.routes)}
+    assert [rule for rule in right.get("findings", []) if rule not in rules] == [], rules
 
 
 def test_harden(case, seen):
