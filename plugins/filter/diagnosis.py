@@ -140,6 +140,10 @@ _value:
       description: What else matters, as sentences.
       type: list
       elements: str
+    warnings:
+      description: What drops packets although the filter is right, as sentences.
+      type: list
+      elements: str
     unseen:
       description: What could not be read, as C(what), C(why), and whether root could (C(needs_root)).
       type: list
@@ -151,7 +155,13 @@ import re
 
 from ansible.errors import AnsibleFilterError
 from ansible_collections.nodeward.cilium.plugins.module_utils import devices
-from ansible_collections.nodeward.cilium.plugins.plugin_utils import attribution, facts_shape, horizons, remediation
+from ansible_collections.nodeward.cilium.plugins.plugin_utils import (
+    attribution,
+    facts_shape,
+    horizons,
+    remediation,
+    source_marks,
+)
 
 SCHEMA = 1
 DROPPED = "dropped"
@@ -201,6 +211,7 @@ def diagnosis(rp_filter, routes, node="this node", pod="", address="", later=Non
         "watch": _watch(rp_filter, later, routes) if later else None,
         "probes": list(probes or []),
         "notes": _notes(rp_filter, routes),
+        "warnings": _warnings(rp_filter, routes),
         "unseen": [
             dict(entry, needs_root=facts_shape.needs_root(entry)) for entry in routes["unread"] + rp_filter["unread"]
         ],
@@ -445,6 +456,16 @@ def _watch(before, later, routes):
         "dropped": None if None in counters else counters[1] - counters[0],
         "devices": devices,
     }
+
+
+def _warnings(rp_filter, routes):
+    _marked, text = source_marks.heeding_mark(rp_filter, routes)
+    if not text:
+        return []
+    return [
+        "packets of Cilium's L7 proxy are dropped for their mark, whatever the filter: %s. Set accept_local=1 on the "
+        "interfaces of pods (RPF025)" % text
+    ]
 
 
 def _notes(rp_filter, routes):

@@ -151,10 +151,11 @@ from ansible.errors import AnsibleFilterError
 from ansible_collections.nodeward.cilium.plugins.module_utils import devices, sysctl_d, values
 from ansible_collections.nodeward.cilium.plugins.module_utils import dropin as dropin_format
 from ansible_collections.nodeward.cilium.plugins.module_utils import horizons as prediction
-from ansible_collections.nodeward.cilium.plugins.plugin_utils import facts_shape, finding, horizons
+from ansible_collections.nodeward.cilium.plugins.plugin_utils import facts_shape, finding, horizons, source_marks
 from ansible_collections.nodeward.cilium.plugins.plugin_utils import findings_to_come as coming
 from ansible_collections.nodeward.cilium.plugins.plugin_utils.catalogue import DIAGNOSE, HARDEN
 
+HEALTH = "Cilium's health endpoint"
 _FILTERING = [1, 2]
 _NAMED = 5  # devices in a text; the rest is a number
 _MOST_NAMES = 20  # in a command
@@ -287,7 +288,8 @@ def _is_ciliums(path):
 
 def _of_endpoints(routes, known_devices):
     for endpoint in routes["endpoints"]:
-        subject = endpoint["pod"] or endpoint["address"] or endpoint["device"] or "an endpoint"
+        subject = endpoint["pod"] or (HEALTH if endpoint.get("is_health") else None)
+        subject = subject or endpoint["address"] or endpoint["device"] or "an endpoint"
         if endpoint["verdict"] == "dropped":
             found = finding.make("RPF006", subject, "dropped", finding.evidence(endpoint["reason"]))
         elif endpoint["leaves"]["verdict"] == "dropped":
@@ -416,17 +418,16 @@ def _of_lines(facts):
 def _of_modes(facts, routes):
     if not routes:
         return
-    options = routes["agent_options"] or {"devices": None, "l7_proxy": None}
+    options = routes["agent_options"] or {"devices": None}
     mode = _mode_that_needs_loose(routes)
     for name, device in facts["devices"].items() if mode else ():
         is_used = not options["devices"] or name in options["devices"]
         if is_used and device["kind"] == "uplink" and device["effective"] == 1:
             yield _with_loose(finding.make("RPF020", name, 1, finding.evidence("%s is on" % mode, value=1)), [name])
-    marks = facts["source_marks"]
-    # Cilium installs the rule for the proxy's mark only if the proxy is on.
-    has_proxy = options["l7_proxy"] or options["l7_proxy"] is None and routes.get("proxy_rule")
-    if has_proxy and marks and marks["all"] and marks["default"]:
-        yield from _of_marked_devices(marks, None if options["l7_proxy"] else routes["proxy_rule"])
+    marked, text = source_marks.heeding_mark(facts, routes)
+    if marked:
+        evidence = finding.evidence(text, value=1, counter=len(marked))
+        yield finding.make("RPF025", "src_valid_mark", 1, evidence)
 
 
 def _mode_that_needs_loose(routes):
@@ -438,23 +439,6 @@ def _mode_that_needs_loose(routes):
     if options["ipam"] == "eni":
         return "Cilium's ENI mode"
     return "Cilium's egress gateway" if options["egress_gateway"] else routes["loosens_uplinks"]
-
-
-def _of_marked_devices(marks, rule=None):
-    every = marks["all"]
-    if every["accept_local"]:
-        return
-    # The kernel heeds each of both where it is on for all or for the device.
-    marked = sorted(
-        name
-        for name, own in [("default", marks["default"])] + list(marks["devices"].items())
-        if (every["src_valid_mark"] or own["src_valid_mark"]) and not own["accept_local"]
-    )
-    if marked:
-        text = "src_valid_mark without accept_local on %s (%d in all)" % (_some(marked), len(marked))
-        if rule:
-            text += "; the policy rule %s: fwmark %s lookup %s" % (rule["priority"], rule["mark"], rule["table"])
-        yield finding.make("RPF025", "src_valid_mark", 1, finding.evidence(text, value=1, counter=len(marked)))
 
 
 def _of_other_devices(facts):

@@ -65,6 +65,8 @@ def story(diagnosis):
         lines += ['     %s: "%s"   (%s)' % (name, value, cure["of"]) for name, value in cure["variables"].items()]
     if diagnosis["state"] not in ("healthy", "no_cilium", "elsewhere") and diagnosis["notes"]:
         lines += [""] + ["   Note: " + note for note in diagnosis["notes"]]
+    if diagnosis["warnings"]:
+        lines += [""] + ["   Warning: " + warning for warning in diagnosis["warnings"]]
     return [_harmless(line) for line in lines + _unseen(diagnosis)]
 
 
@@ -134,7 +136,7 @@ def _chain(each):
     elif each["address"]:
         rows.append(("to the world", "%s: %s" % (leaves["verdict"], leaves["reason"])))
     if each["filter_is_why"] is False and "dropped" in (each["verdict"], leaves["verdict"]):
-        rows.append(("set by", "nobody: the filter is not why; look at the routes, rules and addresses above"))
+        rows.append(("cause", "the filter is not why; look at the routes, rules and addresses above"))
         return _anonymous(rows, each)
     for culprit in each["set_by"]:
         if culprit["path"]:

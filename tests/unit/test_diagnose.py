@@ -690,3 +690,22 @@ def test_a_unit_that_is_masked_is_not_said_to_be_set_by_no_line():
     _document, lines = told(facts, route_facts(endpoint(verdict="accepted")))
     assert "   restart of systemd-sysctl  fine: off (0) as it is now; this sets neither it nor all" in lines
     assert not [line for line in lines if "no line sets it" in line]
+
+
+def test_dropped_packets_of_the_l7_proxy_are_warned_of_on_a_healthy_node_too():
+    off = {"src_valid_mark": 0, "accept_local": 0}
+    marks = {"all": {"src_valid_mark": 1, "accept_local": 0}, "default": off, "devices": {LXC: off}}
+    rule = {"priority": 9, "mark": "0x200/0xf00", "table": 2004}
+    accepted = endpoint(verdict="accepted")
+    document, lines = told(filter_facts({LXC: 0}, EXEMPT, source_marks=marks), route_facts(accepted, proxy_rule=rule))
+    assert document["state"] == "healthy"
+    assert lines[-1].startswith("   Warning: packets of Cilium's L7 proxy are dropped for their mark")
+    assert "src_valid_mark without accept_local on default, %s (2 in all)" % LXC in lines[-1]
+    assert told(filter_facts({LXC: 0}, EXEMPT, source_marks=marks), route_facts(accepted))[0]["warnings"] == []
+
+
+def test_a_filter_that_is_on_and_not_the_cause_is_not_said_to_be_set_by_nobody():
+    martian = {"reason": "its source address is local to the host; this is not rp_filter", "dropped_at": None}
+    _document, lines = told(filter_facts({LXC: 2}), route_facts(endpoint(**martian)))
+    assert not [line for line in lines if "nobody" in line or "set by" in line]
+    assert any(line.startswith("   cause") and "the filter is not why" in line for line in lines)

@@ -747,6 +747,12 @@ def test_what_the_filter_did_not_drop_is_not_for_harden_to_mend(facts, changes, 
     assert bool(found["remedy"]["variable"]) is (command == "harden")
 
 
+def test_the_health_endpoint_is_called_so():
+    health = {("endpoints", 0, "is_health"): True, ("endpoints", 0, "pod"): None}
+    (found,) = [each for each in judge(BY_FILTER, {**DROPPED, **health}) if each["id"] == "RPF006"]
+    assert found["subject"] == "Cilium's health endpoint"
+
+
 def test_packets_that_die_on_the_way_to_the_world():
     (found,) = judge((), {("endpoints", 0, "leaves"): {"device": None, "verdict": "dropped", "reason": "strict"}})
     assert (found["id"], found["subject"], found["evidence"]["text"]) == ("RPF006", "a/b", "strict")
