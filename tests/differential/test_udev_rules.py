@@ -82,6 +82,10 @@ CASES = {
         },
         [2, 0],
     ),
+    "a builtin of a rule comes before its programs": (
+        {ETC + "zz-x.rules": adding(program("$env{MARK}"), 'RUN{builtin}="path_id"', 'ENV{MARK}="3"')},
+        [0, 3],
+    ),
     "a rule that clears and is not final": (
         {ETC + "99-zz.rules": adding('RUN{builtin}="path_id"'), ETC + "zz-x.rules": adding(program(1))},
         [0, 1],

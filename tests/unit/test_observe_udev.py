@@ -203,7 +203,10 @@ def test_keys_are_written_while_the_rules_are_read(tmp_path):
 
 
 def test_a_builtin_of_a_rule_comes_before_its_programs(tmp_path):
-    text = adding('RUN+="/sbin/sysctl -w net.ipv4.conf.%k.rp_filter=1", RUN{builtin}:="path_id"')
+    write = 'RUN+="/sbin/sysctl -w net.ipv4.conf.%k.rp_filter=$env{MARK}"'
+    text = adding(f'{write}, RUN{{builtin}}="path_id", ENV{{MARK}}="1"')
+    assert written(rules(tmp_path, {ETC + "10-x.rules": text}).on_add("lxc1")) == [(1, True)]
+    text = text.replace('="path_id"', ':="path_id"')
     assert rules(tmp_path, {ETC + "10-x.rules": text}).on_add("lxc1") == []
 
 
