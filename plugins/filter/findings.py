@@ -88,7 +88,9 @@ _value:
       type: str
       sample: RPF003
     severity:
-      description: V(high) where pods are cut off now or will be, V(medium) where protection is lost, V(low) else.
+      description:
+        - V(high) where pods are cut off now or will be, V(medium) where that ends by itself or cannot be predicted, or
+          where protection is lost, V(low) else.
       type: str
       sample: high
     title:
