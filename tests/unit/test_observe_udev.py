@@ -284,6 +284,22 @@ def test_a_file_that_sysctl_reads(tmp_path):
     assert (step["path"], step["line"], step["sets"]) == ("/etc/pods.conf", 2, 1)
 
 
+def test_a_unit_that_systemd_starts_for_the_interface(tmp_path):
+    files = {
+        LIB + "99-systemd.rules": VENDOR,
+        udev.UDEV_RULE: OURS,
+        ETC + "50-x.rules": adding('TAG+="systemd", ENV{SYSTEMD_WANTS}+="strict@%k.service"'),
+        "/etc/systemd/system/strict@.service": "[Service]\nType=oneshot\n"
+        "ExecStart=/sbin/sysctl -w net.ipv4.conf.%i.rp_filter=1\n",
+    }
+    found = rules(tmp_path, files)
+    (step,) = found.on_add("lxc1")
+    assert (step["path"], step["line"]) == ("/etc/systemd/system/strict@.service", 3)
+    assert (step["names"], step["sets"], step["certain"]) == (["lxc1"], 1, False)
+    (writer,) = found.writers()
+    assert (writer["path"], writer["names"], writer["certain"]) == (step["path"], ["*"], False)
+
+
 def test_writers_of_some_interfaces(tmp_path):
     text = (
         adding('KERNEL=="eth*|ens*", SYSCTL{net/ipv4/conf/%k/rp_filter}="1"')

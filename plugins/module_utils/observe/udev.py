@@ -32,6 +32,14 @@ MAX_STEPS = 200
 MAX_CANDIDATES = 100
 _PATH = re.compile(r"(?<![\w./@%+-])/[\w./@%+-]+")
 _NO_SCRIPTS = ("/proc/", "/sys/", "/dev/", "/run/systemd/")
+#: systemd.unit(5), strongest first.
+UNIT_FOLDERS = (
+    "/etc/systemd/system",
+    "/run/systemd/system",
+    "/usr/local/lib/systemd/system",
+    "/usr/lib/systemd/system",
+    "/lib/systemd/system",
+)
 _ACTING = ("SYSCTL", "RUN", "PROGRAM", "IMPORT")
 _SHELLS = ("sh", "bash", "dash", "ash", "ksh", "zsh")
 
@@ -57,7 +65,7 @@ class Rules(object):
         """
         event = self._event(name, link_kind)
         steps = []
-        for action in event.immediate + event.run_list:
+        for action in event.actions:
             steps += [step for step in self._steps(action, name) if _reaches(step, name)]
         return steps[:MAX_STEPS]
 
@@ -83,7 +91,7 @@ class Rules(object):
         for path, lines in self._files:
             for line in lines:
                 for token in line.tokens:
-                    if token.key in _ACTING and not (token.key == "SYSCTL" and token.operator in ("==", "!=")):
+                    if token.key in _ACTING or (token.key, token.attribute) == ("ENV", "SYSTEMD_WANTS"):
                         found += self._writers_of(token, line, path, events)
         return found
 
@@ -125,14 +133,20 @@ class Rules(object):
         )
 
     def _steps(self, action, name):
-        if action.token.key == "SYSCTL":
+        token = action.token
+        if token.operator in ("==", "!=") and token.key in ("SYSCTL", "ENV"):
+            return []
+        if token.key == "SYSCTL":
             return _of_sysctl_key(action)
-        if action.token.key == "RUN" and action.token.attribute == "builtin":
+        if token.key == "ENV":
+            return [step for unit in action.value.split() for step in self._of_unit(action, unit, name)]
+        if token.key == "RUN" and token.attribute == "builtin":
             return []
         command = self._located(action.value)
-        if command is None:
-            return []
-        certain = action.certain and not udev_event.is_broken(action.token.value)
+        certain = action.certain and not udev_event.is_broken(token.value)
+        return [] if command is None else self._of_command(action, command, name, certain)
+
+    def _of_command(self, action, command, name, certain):
         if _runs_shell(command):
             spellings = ("$INTERFACE",)  # udev gives programs the device's properties
         else:
@@ -186,6 +200,31 @@ class Rules(object):
         step = _step(action, None, None, None, False)
         return [dict(step, path=printable(path), line=number, text=_text(text.split("\n")[number - 1]))]
 
+    def _of_unit(self, action, unit, name):
+        """What the commands of a unit write that systemd.device(5) starts for the interface, after the other actions.
+
+        Not measured: in a container systemd starts no unit for a device.
+        """
+        unit = unit if "." in unit.rsplit("@", 1)[-1] else unit + ".service"
+        template, instance = re.match(r"([^@]*@)(.*)(\.\w+)\Z", unit), ""
+        if template:
+            instance, unit = template.group(2), template.group(1) + template.group(3)
+        paths = [path for path in ("%s/%s" % (folder, unit) for folder in UNIT_FOLDERS) if self._reader.exists(path)][
+            :1
+        ]
+        for folder in UNIT_FOLDERS:
+            paths += ["%s/%s.d/%s" % (folder, unit, each) for each in self._reader.names("%s/%s.d" % (folder, unit))]
+        steps = []
+        for path in paths:
+            for number, row in self._reader.lines(path):
+                command = re.match(r"\s*Exec(?:Start|StartPre|StartPost)\s*=\s*[-@:+!|]*(.*)", row)
+                command = command and re.sub(r"%[iI]", lambda _match: instance, command.group(1))
+                for step in self._of_command(action, command, name, False) if command else ():
+                    if step["path"] == printable(action.path):
+                        step.update(path=printable(path), line=number, text=_text(row))
+                    steps.append(step)
+        return steps
+
     # writers
 
     def _writers_of(self, token, line, path, events):
@@ -194,7 +233,7 @@ class Rules(object):
         # A rule for bridges alone is met by no plain interface.
         for kind in range(len(events[0][1])):
             for glob, of_kinds in events:
-                for action in of_kinds[kind].immediate + of_kinds[kind].run_list:
+                for action in of_kinds[kind].actions:
                     if action.token is token:
                         hits[glob] = self._steps(action, of_kinds[kind].name)
                         certain[glob] = action.certain

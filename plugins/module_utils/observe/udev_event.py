@@ -56,11 +56,17 @@ class Event(object):
         # Globs of the properties that an import may have set.
         self.imported = []
         self.asked = []
-        # The actions that happen at once; the list of RUN; what was taken off it or not taken in, with the action that
-        # did this; the ids of all tokens that came to their turn.
-        self.immediate, self.run_list, self.cleared, self.met = [], [], [], set()
+        # The actions that happen at once; the list of RUN; the units that systemd then starts (systemd.device(5)).
+        self.immediate, self.run_list, self.wanted = [], [], []
+        # What was taken off the list of RUN or not taken in, with the action that did this; the ids of all tokens that
+        # came to their turn.
+        self.cleared, self.met = [], set()
         # Whether RUN:= came (None: perhaps), and which.
         self.final, self.final_action = False, None
+
+    @property
+    def actions(self):
+        return self.immediate + self.run_list + self.wanted
 
     def file(self, path, lines):
         position, maybe_until = 0, 0
@@ -148,6 +154,8 @@ class Event(object):
     def action(self, path, token, result):
         self.met.add(id(token))
         if token.key == "ENV":
+            if token.attribute == "SYSTEMD_WANTS":
+                self.wanted.append(self.acting(path, token, None))
             value = self.expanded(token.value)
             before = self.property(token.attribute) if token.operator == "+=" else ""
             if before:
