@@ -91,6 +91,7 @@ class Transaction(object):
         self.gone = set()
         self.warnings = []
         self.changed_values = []  # (name, before, to)
+        self.healed = []  # endpoints that were dropped before and are accepted after
         self.addresses = {}
         self.loosened_by = None
         self.disabled_lines = {}  # name, or * for any interface to come → the DecidingLine that this run disables
@@ -150,6 +151,7 @@ class Transaction(object):
             "dropin": {"before": before_text and printable(before_text), "after": text and printable(text)},
             "applied": self.applying,
             "not_applied": not_applied,
+            "healed": printable_tree(self.healed),
             "unhealed": printable_tree(unhealed),
             "would_break": printable_tree(would_break),
             "conflicts": [conflicts.as_dict(conflict) for conflict in overriding],
@@ -629,6 +631,11 @@ class Transaction(object):
             return [endpoint for endpoint in before if endpoint["verdict"] == "dropped"]
         after = self._endpoints()
         was = {(endpoint["address"], endpoint["device"]): endpoint["verdict"] for endpoint in before}
+        self.healed = [
+            endpoint
+            for endpoint in after
+            if endpoint["verdict"] == "accepted" and was.get((endpoint["address"], endpoint["device"])) == "dropped"
+        ]
         dropped = [endpoint for endpoint in after if endpoint["verdict"] == "dropped"]
         if self.request.state == "absent":
             return dropped

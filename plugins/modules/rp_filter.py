@@ -151,6 +151,11 @@ options:
     description: The longest that one called program (C(ip), C(systemctl)) may take, in seconds, from above 0 to 3600.
     type: float
     default: 30
+  option_names:
+    description:
+      - What messages call the options, option to name. For roles, whose variables have other names.
+    type: dict
+    default: {}
 author:
   - nodeward.cilium contributors (@nodeward)
 seealso:
@@ -252,6 +257,27 @@ not_applied:
   description: Why they are not; null where they are.
   returned: success
   type: str
+healed:
+  description: Endpoints whose replies were dropped before and are accepted now; empty in check mode.
+  returned: success
+  type: list
+  elements: dict
+exempt_interfaces:
+  description: Cilium's interfaces whose filter is off, or in check mode would be. Empty if running values are not read.
+  returned: success
+  type: list
+  elements: str
+uplinks:
+  description: Each uplink with its effective filter, V(strict), V(loose) or V(off), or in check mode what it would be.
+  returned: success
+  type: dict
+  sample: {eth0: strict}
+cilium_signs:
+  description: What shows that Cilium runs or has run here, its interfaces, its agent, its CNI plugin and configuration.
+  returned: success
+  type: list
+  elements: str
+  sample: [interface cilium_host, /run/cilium]
 unhealed:
   description:
     - Endpoints whose replies are dropped all the same, in the shape of the fact C(cilium_routes.endpoints). In check
@@ -331,13 +357,23 @@ would_break:
 import os
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.nodeward.cilium.plugins.module_utils import devices, dropin, lockout, plan, transaction
+from ansible_collections.nodeward.cilium.plugins.module_utils import (
+    devices,
+    dropin,
+    lockout,
+    observe_filter,
+    option_names,
+    outcome,
+    plan,
+    transaction,
+)
 from ansible_collections.nodeward.cilium.plugins.module_utils.iproute import (
     IpRoute,
     IpRouteError,
     bounded_runner,
     timeout_error,
 )
+from ansible_collections.nodeward.cilium.plugins.module_utils.observe import files, presence
 
 
 def main():
@@ -357,6 +393,7 @@ def main():
             "conflicts": {"type": "str", "choices": ["fail", "disable", "report"], "default": "fail"},
             "udev": {"type": "str", "choices": ["auto", "always", "never"], "default": "auto"},
             "timeout": {"type": "float", "default": 30},
+            "option_names": {"type": "dict", "default": {}},
         },
         supports_check_mode=True,
     )
@@ -391,11 +428,32 @@ def main():
         failure = "%s. Nothing was changed." % str(error).rstrip(".")
     except OSError as error:
         failure = "%s. Nothing was changed." % error
+    if not failure:
+        result.update(_outcome(run, result["plan"] if module.check_mode else []))
+        if run.applying and params["state"] == "present" and not result["cilium_signs"]:
+            run.warnings.append(outcome.NO_SIGN)
     for warning in run.warnings:
-        module.warn(warning)
+        module.warn(option_names.renamed(warning, params["option_names"]))
     if failure:
-        module.fail_json(msg=failure, **result)
+        module.fail_json(msg=option_names.renamed(failure, params["option_names"]), **result)
+    if result["not_applied"]:
+        result["not_applied"] = option_names.renamed(result["not_applied"], params["option_names"])
     module.exit_json(**result)
+
+
+def _outcome(run, items):
+    """What stands after the run; items: of the plan, in check mode, where nothing of it was done."""
+    running, kinds = {}, {}
+    if run.applying:
+        try:
+            options = run.request.options
+            seen = observe_filter.see_devices(run.iproute, options.exempt, options.uplink_devices)
+            running, kinds = seen.running, seen.kinds
+        except IpRouteError as error:
+            run.warnings.append("the interfaces cannot be read after the run: %s" % error)
+    found = outcome.outcome(running, kinds, {item["name"]: item["to"] for item in items if item["to"] is not None})
+    interfaces = [name for name, kind in kinds.items() if kind == devices.CILIUM]
+    return dict(found, cilium_signs=presence.signs(files.Reader("/"), interfaces))
 
 
 if __name__ == "__main__":

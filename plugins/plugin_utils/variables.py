@@ -12,7 +12,7 @@ import os
 import re
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
-from ansible_collections.nodeward.cilium.plugins.module_utils.iproute import printable
+from ansible_collections.nodeward.cilium.plugins.plugin_utils.endpoint_routes_settings import visible
 
 PREFIX = "nodeward_"
 HOSTS, SERIAL, FAILURES, BECOME = (PREFIX + name for name in ("hosts", "serial", "max_fail_percentage", "become"))
@@ -80,7 +80,7 @@ def _similar(name, known, prefix):
 
 def _unread(name, meant):
     return "%s: found a variable that no role or playbook of this run reads; expected %s. Rename it, or remove it" % (
-        printable(name),
+        visible(name),
         " or ".join(meant),
     )
 
@@ -92,7 +92,7 @@ def wrong_values(specs, values):
     """
     known = {name: value for name, value in values.items() if name in specs}
     result = ArgumentSpecValidator({name: _plain(specs[name]) for name in known}).validate(known)
-    return [printable(message) for message in result.error_messages], result.validated_parameters
+    return [visible(message) for message in result.error_messages], result.validated_parameters
 
 
 def _plain(spec):
@@ -119,7 +119,7 @@ def wrong_play_values(values):
 
 
 def _shown(value):
-    return "'%s'" % printable(str(value))[:80]
+    return "'%s'" % visible(str(value))[:80]
 
 
 def words(pattern):
@@ -152,7 +152,7 @@ def _groups(groups):
         return "The inventory has no hosts; name it with -i"
     if not names:
         return "The inventory has no groups"
-    shown = ["%s%s" % (printable(name), "" if groups[name] else " (empty)") for name in names[:_SHOWN]]
+    shown = ["%s%s" % (visible(name), "" if groups[name] else " (empty)") for name in names[:_SHOWN]]
     more = " and %d more" % (len(names) - _SHOWN) if len(names) > _SHOWN else ""
     return "Groups of the inventory: %s%s" % (", ".join(shown), more)
 

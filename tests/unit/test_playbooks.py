@@ -3,7 +3,9 @@
 import json
 
 import pytest
+import yaml
 from audit_nodes import facts
+from conftest import REPOSITORY as ROOT
 from fleet import Fleet
 
 VISITED = "fatal: [node1]: UNREACHABLE"
@@ -90,7 +92,7 @@ def test_a_cluster_that_cannot_be_reached_ends_the_run_before_a_node_is_visited(
     }))  # fmt: skip
     ran = fleet.run("nodeward.cilium.harden", *arguments, options={"endpoint_routes_kubeconfig": missing})
     assert ran.returncode == 2, ran.stdout
-    assert "Ask the cluster for Cilium's configuration" in ran.stdout and "127.0.0.9" in ran.stdout
+    assert "Read Cilium's configuration" in ran.stdout and "127.0.0.9" in ran.stdout
     assert VISITED not in ran.stdout
 
 
@@ -144,3 +146,75 @@ def test_diagnose_takes_its_own_variables_alone_and_honours_serial(tmp_path):
     )
     (line,) = [line for line in ran.stdout.splitlines() if line.startswith("{")]
     assert {each["address"] for each in json.loads(line)["stories"]} == {address}
+
+
+RESULT = {
+    "changed": True,
+    "diff": [{"before_header": "running values", "after_header": "running values",
+              "before": "net.ipv4.conf.lxc1.rp_filter = 2\n", "after": "net.ipv4.conf.lxc1.rp_filter = 0\n"}],
+    "plan": [], "header": [], "records": {}, "conflicts": [], "unhealed": [],
+    "applied": True, "not_applied": None,
+    "healed": [{"pod": "shop/cart", "address": "10.0.0.7", "device": "lxc1"}],
+    "exempt_interfaces": ["lxc1"], "uplinks": {"eth0": "strict"}, "cilium_signs": ["interface lxc1"],
+}  # fmt: skip
+SHOW = """
+- ansible.builtin.import_playbook: nodeward.cilium.harden
+
+- hosts: nodes
+  gather_facts: false
+  tasks:
+    - ansible.builtin.assert:
+        that:
+          - rp_filter_result.uplinks.eth0 == 'strict'
+          - rp_filter_result.changed == (inventory_hostname == 'node1')
+"""
+
+
+def test_harden_says_of_each_node_what_it_did_and_keeps_it(tmp_path):
+    fleet = Fleet(tmp_path)
+    fleet.says("node1", RESULT)
+    without = {"changed": False, "diff": [], "healed": [], "exempt_interfaces": [], "cilium_signs": []}
+    fleet.says("node2", {**RESULT, **without})
+    (tmp_path / "play.yml").write_text(SHOW)
+    ran = fleet.run(str(tmp_path / "play.yml"))
+    assert ran.returncode == 0, ran.stdout
+    assert (
+        "\nnode1: changed: 1 running value; 1 interface exempt (lxc1); uplinks: eth0 strict; "
+        "accepted again: 1 pod (shop/cart)\n" in ran.stdout
+    )
+    assert (
+        "\nnode2: no change; 0 interfaces exempt; uplinks: eth0 strict\n"
+        ">> node2: pending: no sign of Cilium on this node; expected unless it is yet to be installed\n" in ran.stdout
+    )
+    headings = [line.rstrip("* ") for line in ran.stdout.splitlines() if line.startswith(("TASK [", "PLAY ["))]
+    assert max(map(len, headings)) <= 80
+
+
+def test_what_the_role_says_about_a_dropped_reply_works_as_printed(tmp_path):
+    fleet = Fleet(tmp_path)
+    dropped = {"pod": None, "address": "10.0.0.8", "device": "lxc2", "reason": "filtered", "verdict": "dropped"}
+    fleet.says("node1", {**RESULT, "unhealed": [dropped]})
+    ran = fleet.run("nodeward.cilium.harden")
+    assert ran.returncode == 2 and "set rp_filter_verify=false" in flat(ran.stdout), ran.stdout
+    assert ">> node1: pending: the replies of 1 pod (10.0.0.8) are still dropped" in ran.stdout
+    assert fleet.run("nodeward.cilium.harden", "-e", "rp_filter_verify=false").returncode == 0
+
+
+def named(tasks):
+    for task in tasks:
+        yield task["name"]
+        for part in ("block", "rescue", "always"):
+            yield from named(task.get(part, []))
+
+
+def test_no_heading_is_longer_than_a_terminal():
+    headings = []
+    for path in sorted((ROOT / "roles").glob("*/tasks/*.yml")):
+        role = path.parent.parent.name
+        headings += [
+            "TASK [nodeward.cilium.%s : %s]" % (role, name) for name in named(yaml.safe_load(path.read_text()))
+        ]
+    for path in sorted((ROOT / "playbooks").glob("*.yml")):
+        for play in yaml.safe_load(path.read_text()):
+            headings += ["PLAY [%s]" % play["name"]] + ["TASK [%s]" % name for name in named(play["tasks"])]
+    assert [heading for heading in headings if len(heading) > 80] == []

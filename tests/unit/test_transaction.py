@@ -357,7 +357,7 @@ def test_check_mode_changes_nothing_and_returns_what_the_act_then_does(situation
     assert node.ran == []
     assert (node.everything(), node.inodes()) == (before, inodes)
     done = node.run(**given)
-    for key in set(done) - {"unhealed"}:  # nobody knows that before it is done
+    for key in set(done) - {"unhealed", "healed"}:  # nobody knows that before it is done
         assert done[key] == checked[key], key
     assert done["changed"] == bool(node.log)
     if done["changed"] and node.has(PATH):
@@ -646,6 +646,11 @@ def test_an_endpoint_that_is_dropped_before_and_after_comes_back_and_undoes_noth
 
 def test_check_mode_does_not_call_unhealed_what_the_act_would_heal(model):
     assert model.run(check_mode=True)["unhealed"] == []
+
+
+def test_endpoints_whose_replies_are_accepted_again_are_named(model):
+    assert [endpoint["device"] for endpoint in model.run()["healed"]] == ["lxc1", "lxc2", "lxc3"]
+    assert model.run()["healed"] == []
 
 
 def test_an_endpoint_on_a_device_that_is_not_exempt_is_told_and_undoes_nothing(model):
