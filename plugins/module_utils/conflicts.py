@@ -239,22 +239,29 @@ def _number(assignment):
 def lost(places, loaders, names, exempt):
     """What is lost if the lines at these places go: name → the strongest DecidingLine among those that decide it.
 
-    ``*`` stands for the interfaces to come that no exempt pattern matches. ``all`` and ``default`` are not looked at.
+    ``*`` stands for the interfaces to come that no exempt pattern matches: by a glob, or by ``all`` and ``default``.
 
     :arg places: pairs of path and line.
     :arg loaders: resolvers of the tree as it stands.
     """
     found = {}
+
+    def lose(name, value, assignment):
+        if (assignment.path, assignment.line) not in places:
+            return
+        if name not in found or values.is_stronger(value, found[name].value):
+            found[name] = pins.DecidingLine(value, assignment.path, assignment.line)
+
     for loader in loaders:
-        decided = [(name, loader.winner(sysctl_d.conf_key(name))) for name in names]
+        decided = [(name, loader.winner(sysctl_d.conf_key(name))) for name in set(names) | set(devices.RESERVED)]
         decided += [("*", assignment) for assignment in loader.assignments() if _reaches_later(assignment, exempt)]
         for name, assignment in decided:
             number = None if assignment is None else _number(assignment)
-            if number is None or (assignment.path, assignment.line) not in places:
-                continue
-            line = pins.DecidingLine(values.normal(number), assignment.path, assignment.line)
-            if name not in found or values.is_stronger(line.value, found[name].value):
-                found[name] = line
+            if number is not None:
+                lose(name, values.normal(number), assignment)
+        together = [assignment for name, assignment in decided if name in devices.RESERVED and assignment is not None]
+        for assignment in together:
+            lose("*", max(values.normal(_number(each)) for each in together), assignment)
     return found
 
 

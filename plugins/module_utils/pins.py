@@ -19,6 +19,7 @@ from ansible_collections.nodeward.cilium.plugins.module_utils.values import (
     effective,
     in_words,
     is_stronger,
+    strength,
     stronger,
 )
 
@@ -36,7 +37,8 @@ DecidingLine = namedtuple("DecidingLine", "value path line")
 #: neither read nor written. ``given`` and ``given_after`` return the DecidingLine of the sysctl.d tree for a name:
 #: without the drop-in and Cilium's own file, and without the drop-in alone; None if no line decides. ``kinds`` is
 #: device → kind. ``loosened_by`` names the mode of Cilium that sets uplinks loose itself, if one is on. ``disabled``
-#: returns the strongest DecidingLine for a name that this run disables, for ``*`` that of any interface to come.
+#: returns the strongest DecidingLine for a name (an interface or ``all``) that this run disables; for ``*`` what an
+#: interface to come loses.
 #: ``first`` says that no drop-in of ours stood when the run began.
 Observed = namedtuple("Observed", "running kinds given given_after standing loosened_by disabled first")
 Observed.__new__.__defaults__ = ({}.get, False)
@@ -59,6 +61,12 @@ def place(line):
 
 def value_of(line):
     return OFF if line is None else line.value
+
+
+def through_all(lines, own):
+    """(value, line): the most that one of these lines for `all` makes of an own value; (OFF, None) if none is on."""
+    found = [(effective(line.value, own), line) for line in lines if value_of(line) != OFF]
+    return max(found, key=lambda each: strength(each[0]), default=(OFF, None))
 
 
 def mode_of(options, device):
@@ -181,12 +189,13 @@ def _pin(device, mode, seen, guarded):
 
 def _kept_absent(device, pinned, seen):
     """What `keep` gives an absent uplink: the strongest of its pin, and of what it would have through other lines."""
-    by_all, disabled, running_all = seen.given("all"), seen.disabled(device), seen.running.get("all", OFF)
+    disabled, running_all = seen.disabled(device), seen.running.get("all", OFF)
+    by_all, all_line = through_all((seen.given("all"), seen.disabled("all")), pinned)
     kept = Pin(pinned, "pinned in the drop-in")
     sources = [
         (effective(running_all, pinned), "all runs %s" % in_words(running_all)),
-        (effective(value_of(by_all), pinned), by_all and "all = %d (%s)" % (by_all.value, place(by_all))),
-        (value_of(disabled), disabled and "%s, which is disabled," % place(disabled)),
+        (by_all, all_line and "all = %d (%s)" % (all_line.value, place(all_line))),
+        (value_of(disabled), disabled and "%s, which this run takes away," % place(disabled)),
     ]
     for value, source in sources:
         if is_stronger(value, kept.value):
@@ -213,19 +222,18 @@ def _kept(device, pinned, remembered, guarded, seen):
 
     Its own line in sysctl.d is not among these: whoever set the running value below it did so on purpose.
     """
-    own, now, by_all = seen.running[device], _running(device, seen), seen.given("all")
-    # Only where `all` is on in the tree: an own value alone is nothing that `all` gives.
-    through_all = effective(by_all.value, own) if value_of(by_all) != OFF else OFF
-    value = stronger(now, through_all, OFF if pinned is None else pinned)
+    own, now = seen.running[device], _running(device, seen)
+    by_all, all_line = through_all((seen.given("all"), seen.disabled("all")), own)
+    value = stronger(now, by_all, OFF if pinned is None else pinned)
     what = "not Cilium's, but an exempt pattern matches it" if guarded else "uplink"
     disabled = seen.disabled(device)
     if disabled is not None and is_stronger(disabled.value, value):
         raise PlanError(
-            "conflicts: to disable %s takes away what sets %s %s at the next boot; it runs %s. Set uplinks for it to "
-            "%s or to %s, or take that line out by hand"
+            "uplink %s: %s sets it %s at the next boot, and this run would take that line away; it runs %s. Set "
+            "uplinks for it to %s or to %s, or remove that line by hand"
             % (
+                iproute.printable(device),
                 place(disabled),
-                device,
                 in_words(disabled.value),
                 in_words(now),
                 WORDS[disabled.value],
@@ -236,7 +244,7 @@ def _kept(device, pinned, remembered, guarded, seen):
         if value == pinned:
             source = "its pin in the drop-in (%s)" % seen.standing.places[device]
         else:
-            source = "what all = %d (%s) gives it" % (by_all.value, place(by_all))
+            source = "what all = %d (%s) gives it" % (all_line.value, place(all_line))
         return Pin(
             value,
             "%s: restores %s, %s" % (what, source, WORDS[value]),
@@ -248,7 +256,8 @@ def _kept(device, pinned, remembered, guarded, seen):
     if line is None or not is_stronger(line.value, own) or not is_stronger(line.value, value):
         return kept
     found = "uplink %s runs %s, below the %s that %s sets" % (device, in_words(now), in_words(line.value), place(line))
-    if own == value and effective(value_of(by_all), line.value) == line.value and not remembered and not guarded:
+    is_decided = effective(value_of(seen.given("all")), line.value) == line.value
+    if own == value and is_decided and not remembered and not guarded:
         return Pin(
             None,
             None,

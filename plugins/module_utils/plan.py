@@ -23,6 +23,7 @@ from ansible_collections.nodeward.cilium.plugins.module_utils.pins import (
     is_loosened,
     mode_of,
     place,
+    through_all,
     value_of,
 )
 from ansible_collections.nodeward.cilium.plugins.module_utils.values import (
@@ -159,7 +160,7 @@ def present(options, seen):
         )
 
     own = {}  # what each device that is there shall have as its own value
-    kept, restored = [], []
+    kept, restored, restored_by = [], [], set()
     for device, value in sorted(seen.running.items()):
         if device in devices.RESERVED:
             continue
@@ -176,20 +177,22 @@ def present(options, seen):
                 )
         else:
             own[device] = effective(running_all, value)
-            by_all = seen.given("all")
             # Later runs leave it as it runs: whoever lowered it after `all` was off did so on purpose.
-            if seen.first and value_of(by_all) != OFF and is_stronger(effective(by_all.value, value), own[device]):
-                own[device] = effective(by_all.value, value)
+            lines = [seen.given("all") if seen.first else None, seen.disabled("all")]
+            by_all, all_line = through_all(lines, value)
+            if is_stronger(by_all, own[device]):
+                own[device] = by_all
                 restored.append(device)
+                restored_by.add(place(all_line))
             if own[device] != value:
                 kept.append(device)
     if restored:
         warnings.append(
-            "%d interfaces that are not uplinks become stricter, since all = %d (%s) gives them more than they run: %s"
+            "%d interfaces that are not uplinks become stricter, since a line for all (%s) gives them more than they "
+            "run: %s"
             % (
                 len(restored),
-                seen.given("all").value,
-                place(seen.given("all")),
+                " and ".join(sorted(restored_by)),
                 iproute.printable(", ".join(restored[:10])) + (", …" if len(restored) > 10 else ""),
             )
         )

@@ -204,13 +204,13 @@ class Transaction(object):
     def _observe(self):
         """The observation that a plan is made from."""
         overlay = {change.path: change.after for change in self.restored}
-        if self.standing.ours:
-            overlay[self.request.path] = self.left_behind
+        # What a file that is replaced there gives is among the lines that this run takes away.
+        overlay[self.request.path] = self.left_behind
         after = sysctl_d.read_tree("/", overlay)
         cilium_files = {
             path: None for path in after.paths() if fnmatch.fnmatch(os.path.basename(path), devices.CILIUM_FILES)
         }
-        given = self._given(after.with_overlay(cilium_files))
+        given = _decider(sysctl_d.SystemdSysctl(after.with_overlay(cilium_files), self.version))
         running, kinds = {}, {}
         if self.applying:
             seen = observe_filter.see_devices(
@@ -227,21 +227,6 @@ class Transaction(object):
             self.disabled_lines.get,
             not self.exists,
         )
-
-    def _given(self, tree):
-        """name → the DecidingLine of systemd-sysctl; of `all` and `default` also of procps if this run disables it."""
-        decide = _decider(sysctl_d.SystemdSysctl(tree, self.version))
-        if self.request.conflicts != "disable" or not self.procps_version:
-            return decide
-        decide_by_procps = _decider(sysctl_d.Procps(tree, self.procps_version))
-
-        def decide_by_both(name):
-            found = [
-                line for line in (decide(name), decide_by_procps(name) if name in devices.RESERVED else None) if line
-            ]
-            return max(found, key=lambda line: values.strength(line.value), default=None)
-
-        return decide_by_both
 
     def _endpoints(self):
         state = observe_routes.observe(self.iproute)
