@@ -55,8 +55,13 @@ CASES = {
             {udev.UDEV_RULE: OURS, ETC + name: adding(program(1, key))},
             [0],
         )
-        for name in ("99-zzz.rules", "zz-x.rules")
-        for key in ("RUN+", "RUN", "RUN:", "RUN{program}+", "RUN{program}:")
+        for name, key in (
+            ("99-zzz.rules", "RUN+"),
+            ("99-zzz.rules", "RUN:"),
+            ("zz-x.rules", "RUN"),
+            ("zz-x.rules", "RUN{program}+"),
+            ("zz-x.rules", "RUN{program}:"),
+        )
     },
     "the collection's rule before sysctl -w": (
         {udev.UDEV_RULE: OURS, ETC + "zz-x.rules": adding('RUN+="/sbin/sysctl -w net.ipv4.conf.$name.rp_filter=1"')},
