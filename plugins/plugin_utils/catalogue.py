@@ -29,7 +29,7 @@ HARDEN = "ansible-playbook -i INVENTORY nodeward.cilium.harden"
 DIAGNOSE = "ansible-playbook -i INVENTORY nodeward.cilium.diagnose"
 _RECREATE = "kubectl --namespace NAMESPACE rollout restart deployment/NAME"
 _LOOSE = HARDEN + """ --extra-vars '{"rp_filter_uplinks": {"DEVICE": "loose"}}'"""
-_AS_ROOT = DIAGNOSE + " --extra-vars nodes_become=true"
+_AS_ROOT = DIAGNOSE + " --extra-vars nodeward_become=true"
 _CUT_OFF = "a pod's reply arrives on another device than the host's route names, and the filter drops it"
 _WINNER = "Path and line of the assignment that decides, its key and its value."
 

@@ -1287,7 +1287,7 @@ def test_what_every_kernel_has_is_missed(changes, path):
 def test_to_become_root_is_told_where_that_helps(why, is_told, decides):
     (found,) = judge({("unread",): [{"what": "x", "why": why, "decides": decides}]})
     rule = catalogue.CATALOGUE["RPF032" if decides else "RPF012"]
-    assert "nodes_become=true" in rule.command
+    assert "nodeward_become=true" in rule.command
     assert found["remedy"] == {"variable": "", "command": rule.command if is_told else ""}
 
 
