@@ -1,7 +1,14 @@
 """Names and values of variables: what is refused, and what an inventory may hold for other purposes."""
 
+import itertools
+import json
+import re
+import shlex
+
 import pytest
-from ansible_collections.nodeward.cilium.plugins.plugin_utils import variables
+import yaml
+from ansible_collections.nodeward.cilium.plugins.plugin_utils import catalogue, variables
+from conftest import REPOSITORY as ROOT
 
 OPTIONS = {
     "rp_filter": ["rp_filter_uplinks", "rp_filter_uplink_devices", "rp_filter_dropin_path", "rp_filter_conflicts"],
@@ -86,3 +93,44 @@ def test_groups_are_named_up_to_a_limit():
 ])  # fmt: skip
 def test_what_is_a_host_pattern(pattern, is_one):
     assert (variables.words(pattern) is not None) == is_one
+
+
+def printed_commands():
+    """Each playbook command that the README, the documentation or a finding prints."""
+    paths = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    lines = [line for path in paths for line in re.sub(r"\\\n *", "", path.read_text()).splitlines()]
+    lines += [rule.command for rule in catalogue.CATALOGUE.values()]
+    found = [re.search(r"ansible-playbook [^`#]*nodeward\.cilium\.[^`#]*", line) for line in lines]
+    return sorted({match.group().strip() for match in found if match})
+
+
+def roles_of(playbook):
+    (play, *_rest) = yaml.safe_load((ROOT / "playbooks" / (playbook + ".yml")).read_text())
+    (check,) = [task for task in play["tasks"] if "nodeward.cilium.check_variables" in task]
+    return check["nodeward.cilium.check_variables"]["roles"]
+
+
+def test_commands_are_found():
+    assert len(printed_commands()) > 15
+
+
+@pytest.mark.parametrize("command", printed_commands())
+def test_a_printed_command_sets_variables_that_its_playbook_reads(command):
+    words = shlex.split(command)
+    (playbook,) = [word.split(".")[2] for word in words if word.startswith("nodeward.cilium.")]
+    specs = {
+        role: yaml.safe_load((ROOT / "roles" / role / "meta/argument_specs.yml").read_text())["argument_specs"]["main"][
+            "options"
+        ]
+        for role in roles_of(playbook)
+    }
+    given = {}
+    for flag, text in itertools.pairwise(words):
+        if flag in ("-e", "--extra-vars"):
+            given.update(json.loads(text.replace("…", "")) if text.startswith("{") else dict([text.split("=", 1)]))
+    of_roles = {name: spec for options in specs.values() for name, spec in options.items()}
+    assert set(given) <= set(of_roles) | set(variables.PLAYBOOK), command
+    examples = {"SECONDS": "1", "PORT": "80"}
+    values = {name: examples.get(value, value) if isinstance(value, str) else value for name, value in given.items()}
+    assert variables.wrong_values(of_roles, values)[0] == []
+    assert variables.wrong_play_values({name: value for name, value in given.items() if name not in of_roles}) == []
