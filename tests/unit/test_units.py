@@ -235,6 +235,24 @@ def test_what_starts_a_service(content, active, when, by, tmp_path):
     assert (writer["active"], writer["when"], writer["by"]) == (active, when, by)
 
 
+def test_a_target_that_the_boot_does_not_reach_starts_nothing(tmp_path):
+    lib = "usr/lib/systemd/system/"
+    content = {
+        lib + "cis.service": service(WRITES),
+        # As Debian 13's storage-target-mode.target names systemd-networkd.service.
+        lib + "storage.target": "[Unit]\nWants=cis.service\n",
+        lib + "multi-user.target": "[Unit]\nRequires=basic.target\n",
+        lib + "basic.target": "[Unit]\nWants=base.service\n",
+        lib + "base.service": service(WRITES),
+        lib + "default.target": Link("multi-user.target"),
+    }
+    found = plant(tmp_path / "a", content)
+    assert not found.active("cis.service")
+    assert found.active("base.service")
+    content[lib + "default.target"] = Link("storage.target")
+    assert plant(tmp_path / "b", content).active("cis.service")
+
+
 def test_conditions_of_a_service(tmp_path):
     wants = {ETC + "multi-user.target.wants/cis.service": Link("../cis.service")}
     found = plant(tmp_path / "a", {ETC + "cis.service": service(WRITES, "ConditionPathExists=/none"), **wants})

@@ -29,6 +29,8 @@ FOLDERS = (
 VENDOR_FOLDERS = ("/usr/lib/systemd/system", "/lib/systemd/system")
 PULLING_FOLDERS = (".wants", ".requires", ".upholds")
 PULLING_SETTINGS = ("Wants", "Requires", "BindsTo", "Upholds")
+#: What systemd starts at boot, mostly an alias.
+BOOT_TARGET = "default.target"
 #: A unit that starts a service → the section and the setting that name that service.
 TRIGGERS = {".timer": ("Timer", "Unit"), ".path": ("Path", "Unit"), ".socket": ("Socket", "Service")}
 MAX_TEXT = 200  # characters of a line as it is reported
@@ -180,9 +182,13 @@ class UnitFiles(object):
         unit = self.load(name)
         if unit is None or unit.masked or name in _above:
             return False
-        return bool(self.links.get(name)) or any(
-            other.endswith(".target") or self.pulled_in(other, _above + (name,)) for other in self._pulling(name)
-        )
+        if self.links.get(name) or name == self.canonical(BOOT_TARGET):
+            return True
+        return any(self._starts(other) or self.pulled_in(other, _above + (name,)) for other in self._pulling(name))
+
+    def _starts(self, other):
+        """Whether it is a target and nothing tells which targets the boot reaches."""
+        return other.endswith(".target") and BOOT_TARGET not in self.paths
 
     def _pulling(self, name):
         """The units whose text pulls in a unit."""
