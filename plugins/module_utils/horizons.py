@@ -139,7 +139,9 @@ def _own(facts, subject, horizon):
     if horizon == NOW:
         return _now(facts, subject)
     if horizon == INTERFACE:
-        return _interface(facts, subject) if subject in facts["patterns"] else _now(facts, subject)
+        if subject in facts["patterns"]:
+            return _interface(facts, subject)
+        return _by_next_interface(_now(facts, subject), facts, subject)
     if horizon == BOOT:
         return _boot(facts, subject)
     start = _interface(facts, subject) if subject in facts["patterns"] else _now(facts, subject)
@@ -176,9 +178,9 @@ def _interface(facts, pattern):
     """What the next interface of this pattern has: Cilium sets 0, udev's rules run, then whoever configures links."""
     standing = Standing(frozenset((0,)), None, [])
     state = facts["patterns"][pattern]
-    for step in _on_add(facts, state):
-        standing = _step(standing, step, state["configured"])
     name = devices.to_come(pattern)
+    for step in _on_add(facts, state):
+        standing = _step(standing, step, state["configured"], name)
     standing = _write_all(standing, facts, [name], INTERFACE, state["configured"])
     if is_hosts(facts, pattern) and has_agent(facts):
         # At its start it waits for udev's run (measured, Cilium 1.20). networkd and the others come before or after it.
@@ -186,6 +188,18 @@ def _interface(facts, pattern):
         for writer in _writers(facts, [name], INTERFACE):
             standing = _written(standing, dict(writer, certain=False), writer["by"], state["configured"], name)
     return _periodic(standing, facts, [name], state["configured"])
+
+
+def _by_next_interface(standing, facts, subject):
+    """What the coming of a pod's interface makes of `all` or `default`: rules and hooks may write these as well."""
+    if subject not in devices.RESERVED:
+        return standing
+    configured = facts[subject]["configured"]
+    for pattern in sorted(facts["patterns"]):
+        for step in facts["patterns"][pattern].get("on_add") or ():
+            if subject in (step["names"] or [subject]) and step["runs"] != "systemd_sysctl":
+                standing = _step(standing, step, configured, subject)
+    return _write_all(standing, facts, [subject], INTERFACE, configured)
 
 
 def _on_add(facts, state):
@@ -196,9 +210,13 @@ def _on_add(facts, state):
     return [{"runs": "systemd_sysctl"}] if rule and not rule.get("cleared_by") else []
 
 
-def _step(standing, step, configured):
-    if step.get("runs"):
-        return _loader(standing, configured, "systemd_sysctl")
+def _step(standing, step, configured, name):
+    """A step of udev's rules; facts of an older version have only the one that runs systemd-sysctl."""
+    names = step.get("names")
+    if names is not None and not devices.matches(name, names):
+        return standing
+    if names is None and not step.get("runs"):
+        step = dict(step, certain=False)
     return _written(standing, step, "udev", configured)
 
 
