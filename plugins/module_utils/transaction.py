@@ -203,7 +203,8 @@ class Transaction(object):
 
     def _observe(self):
         """The observation that a plan is made from."""
-        overlay = {change.path: change.after for change in self.restored}
+        # A line that an earlier run disabled counts as it did then.
+        overlay = {change.path: change.after for change in self._restored()}
         # What a file that is replaced there gives is among the lines that this run takes away.
         overlay[self.request.path] = self.left_behind
         after = sysctl_d.read_tree("/", overlay)
@@ -334,7 +335,7 @@ class Transaction(object):
                     % (printable(problem["path"]), printable(problem["problem"]))
                 )
         others = self._writers(tree)
-        about = (seen.kinds, others, self._wants_udev_rule())
+        about = (seen.kinds, others)
         given = conflicts.find(planned, path, tree, self._loaders(tree), *about)
         self.warnings += conflicts.notes(planned, path, tree, self._loaders(tree), *about)
         self._warn_of_a_value_of_no_line(tree, seen, others)
@@ -431,7 +432,9 @@ class Transaction(object):
     def _writers(self, tree):
         """Every writer of rp_filter besides the loaders' own files, as the fact ``other_writers`` holds them."""
         running = observe_filter.running_units(self.run_command) if self.applying else frozenset()
-        found = list(self.find_writers(self.reader, self.services, self.version, running)[0])
+        # As udev's rules will be: the collection's own one takes programs of other rules away.
+        rules = udev.Rules(self.reader, {change.path: change.after for change in self._udev_files()})
+        found = list(self.find_writers(self.reader, self.services, self.version, running, rules=rules)[0])
         unit_run = self._unit_run(tree)
         found += [_unpredicted(place) for place in (unit_run.unknown if unit_run else ())]
         for problem in self.reader.unread:

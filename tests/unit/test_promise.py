@@ -13,6 +13,7 @@ from types import SimpleNamespace
 
 import pytest
 from ansible_collections.nodeward.cilium.plugins.module_utils import (
+    conflicts,
     dropin,
     observe_routes,
     plan,
@@ -81,7 +82,7 @@ def test_an_absent_uplink_is_not_weaker_either(off, apply):
     assert pin("eth0", 1) in off.text(PATH).decode()
 
 
-@pytest.mark.parametrize("line", ["net.ipv4.conf.eth0.rp_filter = 1\n", "net.ipv4.conf.*.rp_filter = 1\n"])
+@pytest.mark.parametrize("line", ["net.ipv4.conf.eth0.rp_filter = 1\n", "net.ipv4.conf.[!ad]*.rp_filter = 1\n"])
 def test_a_line_of_its_own_is_not_disabled_below_a_weaker_running_value(off, line):
     if "*" in line:  # a glob decides nothing that the drop-in pins
         os.unlink(off.root + PATH)
@@ -257,7 +258,9 @@ OURS = ("cilium_host", "lxc1")
 UPLINKS = ("eth0", "eth1", "lxcbr0")
 values = st.sampled_from([0, 1, 2])
 keys = st.sampled_from(
-    ["all"] * 4 + ["default"] * 3 + ["eth0", "eth1", "eth5", "veth9", "lxcbr0", "lxc1", "*", "*", "e*", "l*", "lxc*"]
+    ["all"] * 4
+    + ["default"] * 3
+    + ["eth0", "eth1", "eth5", "veth9", "lxcbr0", "lxc1", "*", "[!ad]*", "e*", "l*", "lxc*"]
 )
 assignments = st.builds(
     lambda dash, key, value: "%snet.ipv4.conf.%s.rp_filter%s\n" % (dash, key, value),
@@ -370,7 +373,8 @@ class Before:
         self.pinned = dropin.parse(text).pins  # of any file at our path
         whole = read_tree(node.root)
         self.text = {path: node.text(path).decode().split("\n") for path in node.tree() if path.startswith("/etc")}
-        without = whole.with_overlay({CILIUM: None, PATH: None})
+        in_force = {path: conflicts.restore("\n".join(rows)) for path, rows in self.text.items()}
+        without = whole.with_overlay({**in_force, CILIUM: None, PATH: None})
         self.without = sysctl_d.SystemdSysctl(without, node.systemd)
         self.loaders = [sysctl_d.SystemdSysctl(whole, node.systemd), sysctl_d.Procps(whole, node.procps)]
 
