@@ -74,11 +74,11 @@ _value:
       type: dict
       sample: {eth0: strict}
     accepted_again:
-      description: Pods whose replies were dropped before and are accepted now. Empty in check mode.
+      description: Endpoints whose replies were dropped before and are accepted now. Empty in check mode.
       type: list
       elements: dict
     dropped:
-      description: Pods whose replies are still dropped.
+      description: Endpoints whose replies are still dropped.
       type: list
       elements: dict
     cilium_signs:

@@ -55,7 +55,8 @@ def _pending(result, state, conflicts):
     if result["not_applied"]:
         told.append("running values are not set (%s); the next boot sets them" % result["not_applied"])
     if result["unhealed"]:
-        told.append("the replies of %s are still dropped" % _pods(_endpoints(result["unhealed"])))
+        still = "still dropped" if state == "present" else "dropped"
+        told.append("the replies of %s are %s" % (_named(_endpoints(result["unhealed"])), still))
     if state == "present" and conflicts == "report" and result["conflicts"]:
         told.append(
             "the drop-in is overridden by %s"
@@ -80,16 +81,16 @@ def _lines(found, node, check_mode):
     if found["applied"]:
         parts.append("uplinks: %s" % uplinks if uplinks else "no uplinks")
     if found["accepted_again"]:
-        parts.append("accepted again: %s" % _pods(found["accepted_again"]))
+        parts.append("accepted again: %s" % _named(found["accepted_again"]))
     lines = ["%s: %s" % (node, "; ".join(parts))]
     if found["pending"]:
         lines.append("%s%s: pending: %s" % (MARK, node, "; ".join(found["pending"])))
     return lines
 
 
-def _pods(endpoints):
+def _named(endpoints):
     names = _listed(each["pod"] or each["address"] for each in endpoints)
-    return "%s (%s)" % (_count(len(endpoints), "pod"), names)
+    return "%s (%s)" % (_count(len(endpoints), "endpoint"), names)
 
 
 def _listed(names):

@@ -180,7 +180,7 @@ def test_harden_says_of_each_node_what_it_did_and_keeps_it(tmp_path):
     assert ran.returncode == 0, ran.stdout
     assert (
         "\nnode1: changed: 1 running value; 1 interface exempt (lxc1); uplinks: eth0 strict; "
-        "accepted again: 1 pod (shop/cart)\n" in ran.stdout
+        "accepted again: 1 endpoint (shop/cart)\n" in ran.stdout
     )
     assert (
         "\nnode2: no change; 0 interfaces exempt; uplinks: eth0 strict\n"
@@ -196,7 +196,7 @@ def test_what_the_role_says_about_a_dropped_reply_works_as_printed(tmp_path):
     fleet.says("node1", {**RESULT, "unhealed": [dropped]})
     ran = fleet.run("nodeward.cilium.harden")
     assert ran.returncode == 2 and "set rp_filter_verify=false" in flat(ran.stdout), ran.stdout
-    assert ">> node1: pending: the replies of 1 pod (10.0.0.8) are still dropped" in ran.stdout
+    assert ">> node1: pending: the replies of 1 endpoint (10.0.0.8) are still dropped" in ran.stdout
     assert fleet.run("nodeward.cilium.harden", "-e", "rp_filter_verify=false").returncode == 0
 
 

@@ -46,7 +46,7 @@ def test_what_changed_and_which_pods_it_helped():
     made = summary(result(changed=True, diff=diff, healed=[POD]), "node1", "present", "fail", False)
     assert made["lines"] == [
         "node1: changed: 2 running values, %s; 2 interfaces exempt (cilium_host, lxc1); "
-        "uplinks: eth0 strict, eth1 loose; accepted again: 1 pod (shop/cart)" % DROPIN
+        "uplinks: eth0 strict, eth1 loose; accepted again: 1 endpoint (shop/cart)" % DROPIN
     ]
     assert made["files"] == [DROPIN]
     assert made["running_values"] == {"net.ipv4.conf.lxc1.rp_filter": 0, "net.ipv4.conf.all.rp_filter": 0}
@@ -57,7 +57,7 @@ def test_what_changed_and_which_pods_it_helped():
 def test_what_is_pending_is_marked():
     overriding = [{"path": "/etc/sysctl.d/zz.conf", "line": 3}]
     assert lines(unhealed=[NAMELESS], conflicts="report")[1:] == [
-        ">> node1: pending: the replies of 1 pod (10.0.0.8) are still dropped",
+        ">> node1: pending: the replies of 1 endpoint (10.0.0.8) are still dropped",
     ]
     made = summary(result(conflicts=overriding), "node1", "present", "report", False)
     assert made["pending"] == ["the drop-in is overridden by /etc/sysctl.d/zz.conf:3"]
@@ -71,6 +71,13 @@ def test_what_is_pending_is_marked():
 def test_a_node_without_cilium_is_named():
     assert "no sign of Cilium on this node" in lines(cilium_signs=[], exempt_interfaces=[])[1]
     assert len(lines(cilium_signs=[], state="absent")) == 1
+
+
+def test_a_rollback_names_what_is_dropped_without_the_drop_in():
+    assert lines(unhealed=[NAMELESS], state="absent") == [
+        "node1: no change; uplinks: eth0 strict, eth1 loose",
+        ">> node1: pending: the replies of 1 endpoint (10.0.0.8) are dropped",
+    ]
 
 
 def test_names_of_interfaces_cannot_write_to_the_terminal():
