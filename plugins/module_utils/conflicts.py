@@ -7,13 +7,11 @@ from __future__ import absolute_import, division, print_function
 
 __metaclass__ = type
 
-import os
 import re
 from collections import namedtuple
 
 from ansible_collections.nodeward.cilium.plugins.module_utils import devices, dropin, pins, sysctl_d, values
 from ansible_collections.nodeward.cilium.plugins.module_utils.iproute import printable
-from ansible_collections.nodeward.cilium.plugins.module_utils.observe import udev
 
 #: What stands before a line that was disabled. Undated, so that a second run writes the same.
 MARK = "# disabled by nodeward.cilium.rp_filter: "
@@ -25,8 +23,8 @@ MARK = "# disabled by nodeward.cilium.rp_filter: "
 Conflict = namedtuple("Conflict", "path target line key value loaders overrides wanted by unit text certain")
 Conflict.__new__.__defaults__ = (None, None, None, True)
 
-UDEV_RULE = udev.UDEV_RULE
-_FINAL_RUN = re.compile(r"\bRUN(\{\w+\})?\s*:=")
+
+_RUN = re.compile(r"\bRUN(\{\w+\})?\s*\+?=")
 
 SYSTEMD, PROCPS = "systemd-sysctl", "sysctl --system"
 #: A start of the unit, where its files make more of it than a plain run of systemd-sysctl.
@@ -44,30 +42,29 @@ _REMEDIES = {
     "networkd": "name in [Match] Name= the interfaces that it is for, or exclude Cilium's by an earlier .network file "
     "with [Match] Name=lxc* cilium_* and [Link] Unmanaged=yes",
     "tuned": "remove the line from the profile, or set reapply_sysctl=1 in /etc/tuned/tuned-main.conf",
-    "udev": 'add KERNEL!="lxc*|cilium_*" to the rule, or, for a RUN program, set udev=always',
+    "udev": 'add KERNEL!="lxc*|cilium_*" to the rule',
 }
 
 
-def find(planned, dropin_path, tree, loaders, kinds, writers=(), udev_rule=False):
+def find(planned, dropin_path, tree, loaders, kinds, writers=()):
     """Every assignment that decides a planned key otherwise: lines in the order of files, then the other writers.
 
     :arg dropin_path: the path of the drop-in, whose text ``tree`` already holds.
     :arg loaders: name → resolver.
     :arg writers: the other writers, as the fact ``other_writers`` holds them.
-    :arg udev_rule: whether the collection's own udev rule stands.
     """
     conflicts, _harmless = _lines(planned, dropin_path, tree, loaders, kinds)
-    return conflicts + _of_writers(planned, kinds, writers, udev_rule)[0]
+    return conflicts + _of_writers(planned, kinds, writers)[0]
 
 
-def notes(planned, dropin_path, tree, loaders, kinds, writers=(), udev_rule=False):
+def notes(planned, dropin_path, tree, loaders, kinds, writers=()):
     """What is worth a warning but no refusal, as sentences; the arguments are those of ``find``."""
     _conflicts, harmless = _lines(planned, dropin_path, tree, loaders, kinds)
     said = [
         "%s: this counts for later interfaces that are not Cilium's, and is not weaker" % describe(conflict)
         for conflict in harmless
     ]
-    for conflict, why in _of_writers(planned, kinds, writers, udev_rule)[1]:
+    for conflict, why in _of_writers(planned, kinds, writers)[1]:
         said.append("%s: %s" % (describe(conflict), why))
     return said
 
@@ -117,7 +114,7 @@ def _is_harmless(item, value):
     return item.name == "default" and value is not None and not values.is_stronger(item.to, values.normal(value))
 
 
-def _of_writers(planned, kinds, writers, udev_rule):
+def _of_writers(planned, kinds, writers):
     """(conflicts, [(conflict, why it is none)]) of the other writers, in their order."""
     conflicts, harmless = [], []
     for writer in writers:
@@ -136,8 +133,6 @@ def _of_writers(planned, kinds, writers, udev_rule):
                 and _differs(writer, item)
                 and _writes(writer, item, kinds)
             ]
-            if udev_rule:
-                items = [item for item in items if not _is_cleared(writer, item)]
             notes_ = [item for item in items if _is_harmless(item, writer["sets"])]
             if notes_:
                 harmless.append((_conflict(writer, notes_, wanted), "this counts for later interfaces alone"))
@@ -188,6 +183,8 @@ def _writes(writer, item, kinds):
     if item.name in devices.RESERVED:
         if writer["by"] in _INTERFACES_ONLY:
             return False
+        if item.name in not_on or "*" in not_on:
+            return False
         if names is None or item.name in names:
             return True
         return "*" in names and (writer["by"] not in _FOR_AN_INTERFACE or "*" in writer["text"])
@@ -204,14 +201,6 @@ def _writes(writer, item, kinds):
         and not devices.matches(name, not_on)
         for name in candidates
     )
-
-
-def _is_cleared(writer, item):
-    """Whether the collection's udev rule, which is final, takes the writer's program away for Cilium's interfaces."""
-    if writer["by"] != "udev" or item.part != dropin.EXEMPT or "SYSCTL{" in writer["text"]:
-        return False
-    first = os.fsencode(os.path.basename(writer["path"])) < os.fsencode(os.path.basename(UDEV_RULE))
-    return not (first and _FINAL_RUN.search(writer["text"]))
 
 
 def _names(item, assignments, kinds):
@@ -325,6 +314,9 @@ def describe(conflict):
 def remediation(conflict):
     """What to change, and where, so that a writer other than a line of sysctl.d does not override the drop-in."""
     where = "%s:%d" % (printable(conflict.path), conflict.line)
+    if conflict.by == "udev" and _RUN.search(conflict.text):
+        # It clears every RUN but that of an earlier rule that is final itself.
+        return "at %s, %s, or set udev=always" % (where, _REMEDIES["udev"])
     if conflict.by in _REMEDIES:
         return "at %s, %s" % (where, _REMEDIES[conflict.by])
     disabled = " or disable %s" % printable(conflict.unit) if conflict.unit else ""

@@ -68,7 +68,7 @@ def _state(facts, subject, own, effective, parts, horizon):
         "effective": _single(effective.values),
         "possible": sorted(effective.values),
         "sources": _sources(parts, effective),
-        "ends": _ends(facts, subject, parts, horizon),
+        "ends": _ends(facts, subject, parts),
         "before": before,
         "unknown": _places([place for part in parts for place in part.unknown]) if len(effective.values) > 1 else [],
     }
@@ -102,9 +102,9 @@ def _places(places):
     return found
 
 
-def _ends(facts, subject, parts, horizon):
+def _ends(facts, subject, parts):
     """What the agent does about a state that filters: its reconciler sets `all` and its own interfaces to 0."""
-    if horizon == BOOT or not has_agent(facts):
+    if not has_agent(facts):
         return None
     if subject == "all":
         ended = parts
@@ -242,16 +242,17 @@ def _boot(facts, subject, until_agent=False):
     standing = _unit(standing, facts, configured, boots=True)
     if subject not in devices.RESERVED:
         for step in _on_add(facts, known) if known.get("on_add") is not None else [{"runs": "systemd_sysctl"}]:
-            standing = _step(standing, step, configured)
+            standing = _step(standing, step, configured, subject)
     standing = _write_all(standing, facts, [subject], BOOT, configured)
-    if subject != "all":
+    if until_agent:
         return _periodic(standing, facts, [subject], configured)
-    if has_agent(facts) and not until_agent:
+    if subject == "all" and has_agent(facts):
         # Without a reconciler, a unit that starts after the agent has the last word, and nothing tells the order.
         late = [] if facts["agent"].get("reconciles_after") else _writers(facts, ["all"], BOOT)
         standing = _agent(standing)
         for writer in late:
             standing = _written(standing, dict(writer, certain=False), writer["by"], configured)
+    standing = _by_next_interface(standing, facts, subject)  # pods come
     return _periodic(standing, facts, [subject], configured)
 
 

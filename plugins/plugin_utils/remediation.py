@@ -75,8 +75,6 @@ def _writers(rp_filter):
     items = [plan.Item(pattern, None, values.OFF, "", dropin.EXEMPT, True) for pattern in rp_filter["patterns"]]
     items.append(plan.Item("all", rp_filter["all"]["running"], values.OFF, "", dropin.ALL, True))
     kinds = {name: device["kind"] for name, device in rp_filter["devices"].items()}
-    rule = rp_filter["reload_on_add"]
-    cleared = (rule or {}).get("cleared_by")
     writers = [_complete(writer) for writer in rp_filter["other_writers"]]
     return conflicts.find(
         plan.Plan(items, [], {}, []),
@@ -85,7 +83,6 @@ def _writers(rp_filter):
         {},
         kinds,
         writers,
-        bool(cleared and cleared["path"] == conflicts.UDEV_RULE),
     )
 
 

@@ -183,9 +183,9 @@ def writer(by, **members):
     return found
 
 
-def of_writers(writers, udev_rule=False):
+def of_writers(writers):
     tree = sysctl_d.Tree({path: sysctl_d.Folder(None, {}) for path in sysctl_d.FOLDERS}, None, [])
-    arguments = (planned(), DROPIN, tree, {}, KINDS, writers, udev_rule)
+    arguments = (planned(), DROPIN, tree, {}, KINDS, writers)
     return conflicts.find(*arguments), conflicts.notes(*arguments)
 
 
@@ -273,17 +273,30 @@ def test_a_writer_of_default_that_is_not_weaker_is_a_note():
 @pytest.mark.parametrize(
     ("rule", "overridden"),
     [
-        (RUN, set()),
         (dict(RUN, names=["all"]), {ALL}),
-        (dict(RUN, names=["lxc*", "eth9"]), set()),
-        (dict(RUN, names=["lxc*"], text='SYSCTL{net/ipv4/conf/$name/rp_filter}="1"'), {LXC}),
-        (dict(RUN, names=["lxc*"], text='RUN:="x"', path="/etc/udev/rules.d/80-x.rules"), {LXC}),
-        (dict(RUN, names=["lxc*"], text='RUN{program}:="x"', path="/etc/udev/rules.d/99-zzz.rules"), set()),
+        (dict(RUN, sets=2, value="2", not_on=["lxc*", "cilium_*"]), {PIN}),
+        (dict(RUN, not_on=["*"]), set()),
+        (dict(RUN, names=["*"], not_on=["all", "default", "eth0"]), {LXC, HOST}),
     ],
 )
-def test_our_own_rule_takes_the_programs_of_other_rules_away(rule, overridden):
-    given, _notes = of_writers([writer("udev", **rule)], udev_rule=True)
+def test_what_a_rule_of_udev_leaves_out_is_no_conflict(rule, overridden):
+    given, _notes = of_writers([writer("udev", **rule)])
     assert {key for conflict in given for key in conflict.overrides} == overridden
+
+
+@pytest.mark.parametrize(
+    ("text", "is_cured"),
+    [
+        ('RUN+="x"', True),
+        ('RUN{program}="x"', True),
+        ('RUN:="x"', False),
+        ('SYSCTL{net/ipv4/conf/$name/rp_filter}="1"', False),
+        ('PROGRAM="x"', False),
+    ],
+)
+def test_the_collection_s_rule_is_offered_only_if_it_cures(text, is_cured):
+    (first, *_others), _notes = of_writers([writer("udev", **dict(RUN, text=text))])
+    assert ("udev=always" in conflicts.remediation(first)) is is_cured
 
 
 def test_a_writer_s_description_says_what_is_known_of_its_value():

@@ -3,7 +3,7 @@
 import copy
 
 import pytest
-from ansible_collections.nodeward.cilium.plugins.module_utils import horizons
+from ansible_collections.nodeward.cilium.plugins.module_utils import devices, horizons
 
 CIS = {"value": 1, "path": "/etc/sysctl.d/90-cis.conf", "line": 2, "key": "net.ipv4.conf.all.rp_filter"}
 GLOB = {"value": 2, "path": "/usr/lib/sysctl.d/50-default.conf", "line": 26, "key": "net.ipv4.conf.*.rp_filter"}
@@ -140,3 +140,66 @@ def test_what_is_unknown_of_all_does_not_matter_to_an_interface_that_is_loose_an
 def test_networkd_writes_the_next_interface_after_udev():
     network = writer("networkd", names=["*"])
     assert horizons.at(node(glob=GLOB, writers=[network]), "lxc*", "interface")["effective"] == 1
+
+
+def step(**known):
+    base = {"runs": None, "names": ["lxc0"], "value": "1", "sets": 1, "certain": True}
+    return dict(base, path="/etc/udev/rules.d/99-zz.rules", line=2, text="RUN", **known)
+
+
+def with_steps(*steps, agent=None):
+    facts = node(glob=GLOB, agent=agent)
+    for name, pattern in facts["patterns"].items():
+        pattern["on_add"] = [dict(each, names=[devices.to_come(name)]) for each in steps]
+    return facts
+
+
+def test_a_step_of_udev_that_may_run_the_loader_makes_the_next_interface_unknown():
+    loads = step(runs="systemd_sysctl")
+    assert horizons.at(with_steps(loads), "lxc*", "interface")["effective"] == 2
+    state = horizons.at(with_steps(dict(loads, certain=False)), "lxc*", "interface")
+    assert (state["effective"], state["possible"]) == (None, [0, 2])
+    assert [place["path"] for place in state["unknown"]] == ["/etc/udev/rules.d/99-zz.rules"]
+
+
+def test_a_step_of_udev_after_the_loader_has_the_last_word():
+    state = horizons.at(with_steps(step(runs="systemd_sysctl"), step()), "lxc*", "boot")
+    assert (state["effective"], state["sources"][0]["line"]) == (1, 2)
+
+
+@pytest.mark.parametrize(("agent", "ends"), [(None, None), (AGENT, 600)])
+def test_a_step_of_udev_for_all_counts_for_all_and_comes_after_the_agent_s_start(agent, ends):
+    facts = with_steps(agent=agent)
+    facts["patterns"]["lxc*"]["on_add"] = [dict(step(), names=["all"])]
+    for horizon in ("interface", "boot"):
+        state = horizons.at(facts, "all", horizon)
+        assert state["effective"] == 1
+        assert (state["ends"] and state["ends"]["seconds"]) == ends
+    assert horizons.at(facts, "lxc*", "interface")["value"] == 0
+
+
+def test_a_hook_for_interfaces_that_writes_all_counts_for_the_next_interface():
+    hook = writer("networkmanager-dispatcher", when=["boot", "interface"], certain=False)
+    state = horizons.at(node(writers=[hook]), "all", "interface")
+    assert (state["effective"], state["possible"]) == (None, [0, 1])
+
+
+def test_a_unit_before_the_loader_is_overridden_by_a_line():
+    early = writer("unit", when=["boot"], unit="early.service", before_loader=True)
+    assert horizons.at(node(writers=[early]), "all", "boot")["effective"] == 1
+    off = dict(CIS, value=0)
+    assert horizons.at(node(off, writers=[early]), "all", "boot")["effective"] == 0
+
+
+@pytest.mark.parametrize(
+    ("path", "key", "expected"),
+    [
+        ("/etc/sysctl.d/99-x.conf", "net.ipv4.conf.all.rp_filter", 0),
+        ("/etc/sysctl.d/99-x.conf", "net.ipv4.conf.a*.rp_filter", 1),
+        ("/usr/lib/sysctl.d/99-x.conf", "net.ipv4.conf.all.rp_filter", 1),
+    ],
+)
+def test_tuned_applies_again_only_literal_lines_of_the_administrator(path, key, expected):
+    tuned = writer("tuned", when=["boot"], unit="tuned.service", reapplied=True)
+    off = {"value": 0, "path": path, "line": 2, "key": key}
+    assert horizons.at(node(off, writers=[tuned]), "all", "boot")["effective"] == expected

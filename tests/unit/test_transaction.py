@@ -69,7 +69,7 @@ class Model:
         self.routes, self.rules = [], []  # as ip gives them
         self.route_to_outside = {}  # own address → route as ip gives it
         self.writers = []
-        self.find_writers = lambda *_arguments: (self.writers, [])
+        self.find_writers = lambda *_arguments, **_more: (self.writers, [])
 
     # its kernel
 
@@ -705,7 +705,7 @@ def test_with_apply_never_nothing_is_read_of_the_running_kernel(strict, state, c
         "auto",
     )
     result = transaction.Transaction(
-        request, Untouchable(), strict.run_command, strict, lambda *_arguments: ([], [])
+        request, Untouchable(), strict.run_command, strict, lambda *_arguments, **_more: ([], [])
     ).run(check_mode)
     assert (result["changed"], result["applied"], result["not_applied"]) == (True, False, "apply is never")
     assert strict.has(PATH) == ((state == "present") != check_mode)
@@ -1106,16 +1106,31 @@ def test_a_writer_that_does_not_run_is_a_warning_and_no_conflict(model):
 
 
 def test_our_own_final_rule_cures_another_rule_of_udev(model):
-    model.writers = [UDEV]
+    model.find_writers = writers.find
+    model.file(
+        "/etc/udev/rules.d/99-zz-rpfilter.rules",
+        '# strict\nACTION=="add", SUBSYSTEM=="net", KERNEL!="eth*", '
+        "RUN+=\"/bin/sh -c 'echo 1 > /proc/sys/net/ipv4/conf/%k/rp_filter'\"\n",
+    )
     refused(model, "99-zz-rpfilter.rules:2", "set udev=always")
     assert model.run(udev="always")["conflicts"] == []
     assert 'RUN{builtin}:="path_id"' in model.text(transaction.UDEV_RULE).decode()
 
 
+def test_our_own_rule_does_not_cure_an_earlier_final_one(model):
+    model.find_writers = writers.find
+    model.file(
+        "/etc/udev/rules.d/50-rpfilter.rules",
+        'ACTION=="add", SUBSYSTEM=="net", KERNEL=="lxc*", '
+        "RUN:=\"/bin/sh -c 'echo 1 > /proc/sys/net/ipv4/conf/%k/rp_filter'\"\n",
+    )
+    refused(model, "50-rpfilter.rules:1", udev="always")
+
+
 def test_writers_are_sought_with_the_units_that_run(model):
     asked = []
 
-    def find_writers(_reader, _units, version, running):
+    def find_writers(_reader, _units, version, running, rules):
         asked.append((version, running))
         return [], []
 

@@ -21,15 +21,16 @@ MAX_SUSPECTS = 50
 _MENTION = re.compile(r"[^#]*\b(?:rp_filter|IPv4ReversePathFilter)\b")
 
 
-def find(reader, units, systemd_version=None, running=frozenset(), altnames=None):
+def find(reader, units, systemd_version=None, running=frozenset(), altnames=None, rules=None):
     """(writers, scripts).
 
     :arg units: the unit files, as ``units.Units``.
     :arg running: the names of the units that run now.
     :arg altnames: the alternative names of each interface.
+    :arg rules: udev's rules, as ``udev.Rules``, if they are not those that stand.
     """
     node = scripts.Node(reader, units, running)
-    found = udev.Rules(reader).writers()
+    found = (rules or udev.Rules(reader)).writers()
     # ufw.service starts before the network, the daemons of the network before the units of multi-user.target.
     found += jobs.ufw(node) + network.networkd(node, systemd_version, altnames) + network.network_manager(node)
     found += network.wicked(node) + network.netplan(node) + network.ifupdown(node)
