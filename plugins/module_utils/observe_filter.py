@@ -26,7 +26,7 @@ from ansible_collections.nodeward.cilium.plugins.module_utils import (
     unit_run,
     values,
 )
-from ansible_collections.nodeward.cilium.plugins.module_utils.iproute import IpRouteError, printable
+from ansible_collections.nodeward.cilium.plugins.module_utils.iproute import IpRouteError, printable, printable_tree
 from ansible_collections.nodeward.cilium.plugins.module_utils.observe import agent, files, udev, units, writers
 
 SYSTEMD_SYSCTL = ("/usr/lib/systemd/systemd-sysctl", "/lib/systemd/systemd-sysctl")
@@ -77,7 +77,7 @@ def observe(
         seen = None
     altnames = {link["ifname"]: link.get("altnames") or [] for link in (seen.links if seen else ())}
     found, scripts = writers.find(
-        reader, services, systemd.version if systemd else None, running_units(run_command), altnames
+        reader, services, systemd.version if systemd else None, running_units(run_command), altnames, rules
     )
     facts = {
         "all": {"running": None, "configured": resolve("all")},
@@ -86,7 +86,7 @@ def observe(
         "patterns": {
             pattern: {
                 "configured": resolve(devices.to_come(pattern), new=True),
-                "on_add": rules.on_add(devices.to_come(pattern), "veth"),
+                "on_add": printable_tree(rules.on_add(devices.to_come(pattern), "veth")),
             }
             for pattern in exempt
         },
@@ -133,7 +133,7 @@ def _add_devices(facts, seen, rules, resolve):
             "configured": resolve(device),
         }
         if kind == devices.UPLINK:
-            found["on_add"] = rules.on_add(device, link_kinds.get(device))
+            found["on_add"] = printable_tree(rules.on_add(device, link_kinds.get(device)))
 
 
 def kernel_command_line(reader):

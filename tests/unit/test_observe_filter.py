@@ -212,5 +212,5 @@ def test_other_writers_are_those_of_this_systemd(tmp_path, monkeypatch, said, ve
 
     monkeypatch.setattr(observe_filter.writers, "find", find)
     observe_filter.observe(IpRoute(replay("broken")), run_command)
-    ((found, running, altnames),) = asked
+    ((found, running, altnames, _rules),) = asked
     assert (found, running, altnames["eth0"]) == (version, {"ufw.service"}, [])
