@@ -174,20 +174,24 @@ def line_giving(configured, value):
     return None
 
 
-def _interface(facts, pattern):
-    """What the next interface of this pattern has: Cilium sets 0, udev's rules run, then whoever configures links."""
+def _interface(facts, pattern, name=None):
+    """What the next interface of this pattern has: Cilium sets 0, udev's rules run, then whoever configures links.
+
+    ``name``: of a present interface that is made again.
+    """
     standing = Standing(frozenset((0,)), None, [])
     state = facts["patterns"][pattern]
-    name = devices.to_come(pattern)
+    configured = facts["devices"][name]["configured"] if name else state["configured"]
+    name = name or devices.to_come(pattern)
     for step in _on_add(facts, state):
-        standing = _step(standing, step, state["configured"], name)
-    standing = _write_all(standing, facts, [name], INTERFACE, state["configured"])
+        standing = _step(standing, step, configured, name)
+    standing = _write_all(standing, facts, [name], INTERFACE, configured)
     if is_hosts(facts, pattern) and has_agent(facts):
         # At its start it waits for udev's run (measured, Cilium 1.20). networkd and the others come before or after it.
         standing = _agent(standing)
         for writer in _writers(facts, [name], INTERFACE):
-            standing = _written(standing, dict(writer, certain=False), writer["by"], state["configured"], name)
-    return _periodic(standing, facts, [name], state["configured"])
+            standing = _written(standing, dict(writer, certain=False), writer["by"], configured, name)
+    return _periodic(standing, facts, [name], configured)
 
 
 def _by_next_interface(standing, facts, subject):
@@ -228,8 +232,10 @@ def _boot(facts, subject, until_agent=False):
     if known is None:
         return Standing(frozenset((0,)), None, [])
     if known.get("kind") == devices.CILIUM:
-        # It is made again by then.
-        return _interface(facts, pattern_name(facts, subject)) if facts["patterns"] else Standing(ANY, None, [])
+        # It is made again by then, one of the host with the same name.
+        pattern = pattern_name(facts, subject)
+        same = subject if fnmatch.fnmatchcase(subject, devices.HOST_DEVICES) else None
+        return _interface(facts, pattern, same) if pattern else Standing(ANY, None, [])
     configured = known["configured"]
     standing = Standing(frozenset((0,)), None, [])
     if subject not in devices.RESERVED:

@@ -109,11 +109,12 @@ class Round:
     was made after the facts were gathered.
     """
 
-    def __init__(self, node, agent, devices=()):
-        """The node stands: booted, with interfaces and a pod."""
+    def __init__(self, node, agent, devices=(), endpoints=True):
+        """The node stands: booted, with interfaces and a pod. endpoints: whether the facts of routes are wanted."""
         self.agent = agent
-        now, facts, routes = node.run("values", ["module", "rp_filter_facts"], ["module", "route_facts"])
-        self.facts, self.routes = (_facts(each) for each in (facts, routes))
+        modules = ["rp_filter_facts", "route_facts"] if endpoints else ["rp_filter_facts"]
+        now, *results = node.run("values", *(["module", module] for module in modules))
+        self.facts, self.routes, *_none = [_facts(result) for result in results] + [None]
         turn = [["reconcile"]] if agent else []
         interface, (host,), restart, sysctl_system = node.run(
             ["event", ["interface", NEXT_POD]],

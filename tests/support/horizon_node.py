@@ -179,7 +179,12 @@ def base():
 
 
 def reconcile():
-    run("lab-agent", "reconcile")
+    """The reconciler's turn; of an agent that is stopped, its next start."""
+    if run("systemctl", "is-active", "lab-agent.service", check=False).returncode:
+        run("systemctl", "start", "lab-agent.service")
+        settle()
+    else:
+        run("lab-agent", "reconcile")
 
 
 def restart():
@@ -217,7 +222,7 @@ def event(*steps):
 
 def host_interface(name):
     """Make one of Cilium's host interfaces anew: the agent does it at its start, where there is one."""
-    if run("systemctl", "is-active", "lab-agent.service", check=False).returncode == 0:
+    if run("systemctl", "is-enabled", "lab-agent.service", check=False).returncode == 0:
         run("ip", "link", "delete", name)
         run("systemctl", "restart", "lab-agent.service")
         settle()

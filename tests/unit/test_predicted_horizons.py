@@ -83,6 +83,15 @@ def test_networkd_may_write_a_host_interface_before_or_after_the_agent(horizon):
     assert horizons.at(node(writers=[networkd]), "cilium_*", horizon)["effective"] == 2
 
 
+def test_a_line_that_names_a_host_interface_counts_at_boot_and_one_that_names_a_pods_does_not():
+    facts = node(glob=GLOB)
+    named = dict(GLOB, value=1, key="net.ipv4.conf.cilium_host.rp_filter")
+    for name in ("cilium_host", "lxc1"):
+        facts["devices"][name]["configured"] = configured(named)
+    assert horizons.at(facts, "cilium_host", "boot")["value"] == 1
+    assert horizons.at(facts, "lxc1", "boot")["value"] == 2
+
+
 def test_an_uplink_loses_at_boot_what_it_had_through_all():
     assert horizons.at(node(CIS, agent=AGENT), "eth0", "boot")["effective"] == 0
     assert horizons.at(node(CIS), "eth0", "boot")["effective"] == 1
