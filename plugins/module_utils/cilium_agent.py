@@ -10,6 +10,7 @@ import http.client
 import io
 import ipaddress
 import json
+import os
 import re
 import socket
 import time
@@ -41,7 +42,12 @@ UNKNOWN_OPTIONS = {
 
 
 class AgentError(Exception):
-    """The agent could not be asked, or said what nobody understands. The message is for people."""
+    """The agent could not be asked, or said what nobody understands. The message is for people.
+
+    ``needs_root``: whether root could have asked it.
+    """
+
+    needs_root = False
 
 
 class Agent:
@@ -69,7 +75,9 @@ class Agent:
         try:
             status, body = self._exchange(resource)
         except (OSError, http.client.HTTPException) as error:
-            raise AgentError("%s: %s" % (question, self._why(error))) from None
+            refused = AgentError("%s: %s" % (question, self._why(error)))
+            refused.needs_root = isinstance(error, PermissionError) and os.geteuid() != 0
+            raise refused from None
         if status != 200:
             raise AgentError("%s: answered HTTP status %d instead of 200" % (question, status))
         try:

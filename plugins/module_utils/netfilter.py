@@ -16,6 +16,7 @@ import os
 import re
 
 from ansible_collections.nodeward.cilium.plugins.module_utils.iproute import IpRouteError
+from ansible_collections.nodeward.cilium.plugins.module_utils.observe import files
 
 NFT = ("/usr/sbin/nft", "/sbin/nft")
 #: They list the rules that iptables made for nft, also where nft itself is missing or too old to name its matches.
@@ -48,6 +49,10 @@ LEGACY = (
 )
 
 
+class _Refused(ValueError):
+    """A program ended with an error."""
+
+
 def observe(run_command, unread):
     """Rules that check the reverse path.
 
@@ -70,7 +75,7 @@ def observe(run_command, unread):
                 in_use = bool(tables.read().strip())
         except (OSError, IOError) as error:
             if os.path.exists(names):
-                unread.append({"what": names, "why": error.strerror})
+                unread.append({"what": names, "why": error.strerror, "needs_root": files.root_helps(error)})
             continue
         program = next((path for path in programs if os.path.exists(path)), None)
         if in_use and program is None:
@@ -100,10 +105,13 @@ def _ask(run_command, argv, parse, unread):
     try:
         rc, stdout, stderr = run_command(argv)
         if rc != 0:
-            raise ValueError("exit %d: %s" % (rc, stderr.strip()[-200:]))
+            raise _Refused("exit %d: %s" % (rc, stderr.strip()[-200:]))
         return parse(stdout)
     except (IpRouteError, ValueError) as error:
-        unread.append({"what": "netfilter rules", "why": "'%s': %s" % (" ".join(argv), error), "decides": True})
+        # They ask the kernel by netlink, which lists rules to root alone.
+        needs_root = isinstance(error, _Refused) and os.geteuid() != 0
+        why = "'%s': %s" % (" ".join(argv), error)
+        unread.append({"what": "netfilter rules", "why": why, "decides": True, "needs_root": needs_root})
         return []
 
 

@@ -21,6 +21,8 @@ import struct
 import time
 from collections import namedtuple
 
+from ansible_collections.nodeward.cilium.plugins.module_utils.observe.files import root_helps
+
 FOLDER = "/run/netns"
 
 # peers: a list of dicts, see peers(); unread: [{'what', 'why'}].
@@ -55,7 +57,7 @@ def peers(folder=FOLDER, timeout=5):
         if not os.listdir(folder):
             return Peers([], [])
     except OSError as error:
-        return Peers([], [{"what": folder, "why": error.strerror}])
+        return Peers([], [{"what": folder, "why": error.strerror, "needs_root": root_helps(error)}])
     deadline = time.monotonic() + timeout
     reader, writer = os.pipe()
     child = os.fork()
@@ -125,7 +127,7 @@ def _visit(folder, tell):
                 namespace = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
             except OSError as error:
                 if error.errno not in (errno.ENOENT, errno.ENXIO):
-                    tell(what=path, why=error.strerror)
+                    tell(what=path, why=error.strerror, needs_root=root_helps(error))
                 continue
             try:
                 if not _is_network_namespace(namespace):
@@ -138,7 +140,7 @@ def _visit(folder, tell):
                 if setns(namespace, _CLONE_NEWNET) != 0:
                     number = ctypes.get_errno()
                     if number in (errno.EPERM, errno.EACCES):
-                        tell(what=folder, why="entering a network namespace needs root (become)")
+                        tell(what=folder, why="entering a network namespace needs root (become)", needs_root=True)
                         return
                     tell(what=path, why=os.strerror(number))
                     continue

@@ -38,6 +38,8 @@ MOST_LINES = 50
 #: More pods than a node holds; reading each from /proc takes time.
 MOST_MARKED = 1024
 CONF = "/proc/sys/net/ipv4/conf"
+#: The version of the fact rp_filter; raised if a member changes its meaning or goes, or one that is judged comes.
+SCHEMA_VERSION = 1
 
 #: A loader as it is installed. ``version`` is an int for systemd, a tuple for procps, None where it said none.
 Loader = namedtuple("Loader", "path version")
@@ -56,12 +58,22 @@ def observe(
     dropin_path=DROPIN,
     agent_socket=cilium_agent.SOCKET,
     agent_timeout=5,
+    not_observed=None,
 ):
-    """The facts ``rp_filter``, in the shape that the module's RETURN block describes."""
+    """The facts ``rp_filter``, in the shape that the module's RETURN block describes.
+
+    :arg not_observed: why the running system is left alone (see ``why_not_observed``); None if it is observed.
+    """
     unread = []
+    runs = not_observed is None
     tree = sysctl_d.read_tree("/", overlay)
     unread.extend(
-        {"what": _place(problem), "why": problem["problem"], "decides": problem.get("hides", False)}
+        {
+            "what": _place(problem),
+            "why": problem["problem"],
+            "decides": problem.get("hides", False),
+            "needs_root": problem.get("denied", False) and os.geteuid() != 0,
+        }
         for problem in tree.problems
     )
     systemd, procps = systemd_loader(run_command), procps_loader(run_command)
@@ -70,16 +82,18 @@ def observe(
     services, rules = units.Units(reader), udev.Rules(reader)
     unit = services.sysctl_unit(kernel_command_line(reader))
     resolve = Resolver(tree, systemd, procps, unit, reader)
+    seen = None
     try:
-        seen = see_devices(iproute, exempt, uplink_devices)
+        seen = see_devices(iproute, exempt, uplink_devices) if runs else None
     except IpRouteError as error:
         unread.append({"what": "devices", "why": str(error), "decides": True})
-        seen = None
     altnames = {link["ifname"]: link.get("altnames") or [] for link in (seen.links if seen else ())}
     found, scripts = writers.find(
-        reader, services, systemd.version if systemd else None, running_units(run_command), altnames, rules
+        reader, services, systemd.version if systemd else None, running_units(run_command) if runs else frozenset(), altnames, rules
     )
     facts = {
+        "schema_version": SCHEMA_VERSION,
+        "running_system": {"observed": runs, "why": not_observed},
         "all": {"running": None, "configured": resolve("all")},
         "default": {"running": None, "configured": resolve("default")},
         "devices": {},
@@ -91,20 +105,22 @@ def observe(
             for pattern in exempt
         },
         "loaders": {
-            "systemd_sysctl": _loader_facts(systemd, sysctl_d.SYSTEMD_GLOBS_SINCE, unit_state(run_command)),
+            "systemd_sysctl": _loader_facts(
+                systemd, sysctl_d.SYSTEMD_GLOBS_SINCE, unit_state(run_command) if runs else ()
+            ),
             "procps": _loader_facts(procps, sysctl_d.PROCPS_GLOBS_SINCE),
         },
-        "agent": agent.presence(reader, agent_socket, agent_timeout, in_chroot() is not True),
+        "agent": agent.presence(reader, agent_socket, agent_timeout, runs),
         "reload_on_add": rules.reload_on_add(),
         "dropin": read_dropin(dropin_path, unread),
         "lines": lines(resolve),
         "globs_without_dash": globs_without_dash(resolve.systemd, seen.kinds if seen else None),
         "repeated_lines": repeated_lines(resolve.systemd),
         "source_marks": {"all": None, "default": None, "devices": {}},
-        "netfilter": netfilter.observe(run_command, unread),
+        "netfilter": netfilter.observe(run_command, unread) if runs else [],
         "other_writers": found,
         "scripts": scripts,
-        "counters": counters(unread),
+        "counters": counters(unread) if runs else dict(_NO_COUNTERS),
         "unread": unread,
     }
     if systemd:
@@ -112,9 +128,11 @@ def observe(
     unread.extend(dict(entry, what=printable(entry["what"])) for entry in reader.unread)
     if seen:
         _add_devices(facts, seen, rules, resolve)
+    if seen or not runs:
         facts["horizons"] = horizons.summary(facts)
     for entry in unread:
         entry.setdefault("decides", False)
+        entry.setdefault("needs_root", False)
     return facts
 
 
@@ -273,7 +291,8 @@ def read_dropin(path, unread, root="/"):
     try:
         text = _text(os.path.join(root, path.lstrip("/")))
     except OSError as error:
-        unread.append({"what": printable(path), "why": error.strerror or str(error)})
+        why = error.strerror or str(error)
+        unread.append({"what": printable(path), "why": why, "needs_root": files.root_helps(error)})
         return found
     found["present"] = text is not None
     if text is None:
@@ -380,12 +399,16 @@ def _source_marks_of(root, name):
     return marks
 
 
-def counters(unread):
-    """How many packets this network namespace dropped by the filter, how many came from a martian source, since when.
+_NO_COUNTERS = {"ip_reverse_path_filter": None, "in_martian_src": None, "boot_id": None}
 
-    The kernel counts from boot, so a number means nothing without that boot's id.
+
+def counters(unread):
+    """How many packets this network namespace dropped by the filter, how many sources it took for martian, since when.
+
+    The kernel counts from boot, so a number means nothing without that boot's id. in_martian_src counts each question
+    of `ip route get … from … iif` that the kernel refuses as well (measured): it says nothing of packets.
     """
-    found = {"ip_reverse_path_filter": None, "in_martian_src": None, "boot_id": None}
+    found = dict(_NO_COUNTERS)
     try:
         with open("/proc/sys/kernel/random/boot_id") as boot_id:
             found["boot_id"] = boot_id.read().strip()
@@ -404,6 +427,25 @@ def counters(unread):
     except (OSError, ValueError, IndexError) as error:
         unread.append({"what": "counters", "why": str(error)})
     return found
+
+
+def why_not_observed(observe_it="auto"):
+    """Why the running system is neither read nor written, so that files alone count; None if it is.
+
+    :arg observe_it: "auto", or "always" where the caller knows better.
+    """
+    if observe_it == "always":
+        return None
+    if in_chroot():
+        return "this is a chroot: /proc/sys is the build host's"
+    if not os.path.isdir("/run/systemd/system"):
+        return "no systemd runs here"
+    try:
+        if os.statvfs("/proc/sys/net").f_flag & os.ST_RDONLY:
+            return "/proc/sys/net is read-only"
+    except OSError as error:
+        return "/proc/sys/net: %s" % error.strerror
+    return None
 
 
 def in_chroot():

@@ -15,8 +15,13 @@ import stat
 from ansible_collections.nodeward.cilium.plugins.module_utils import cilium_agent, devices, netns, verdict
 from ansible_collections.nodeward.cilium.plugins.module_utils.cilium_agent import AgentError
 from ansible_collections.nodeward.cilium.plugins.module_utils.iproute import IpRouteError, Question
+from ansible_collections.nodeward.cilium.plugins.module_utils.observe.files import root_helps
 
+#: The version of the fact cilium_routes; raised if a member changes its meaning or goes, or one that is judged comes.
+SCHEMA_VERSION = 1
 SOURCES = ("agent", "state", "netns", "routes")
+
+_NO_ROUTES = {"in_effect": None, "with_route": 0, "without_route": 0, "disagreement": None}
 
 # Stands for the world outside the node: an address for documentation, which no rule or route means in particular.
 OUTSIDE = "203.0.113.1"
@@ -53,17 +58,42 @@ def observe(
         _ask_verdicts(iproute, node, endpoints, unread, outside, config["host_routing"])
     for endpoint in endpoints:
         del endpoint["_back"], endpoint["_host"]
-    return {
-        "endpoint_routes": _endpoint_routes(source, endpoints, node, unread, config["endpoint_routes"]),
-        "loosens_uplinks": config["loosens_uplinks"],
-        "agent_options": config["options"],
-        "host_routing": config["host_routing"],
-        "ipv4": config["ipv4"],
-        "proxy_rule": node.proxy_rule,
-        "source": source,
-        "endpoints": endpoints,
-        "unread": unread,
-    }
+    return _facts(
+        {"observed": True, "why": None},
+        config,
+        source=source,
+        endpoints=endpoints,
+        endpoint_routes=_endpoint_routes(source, endpoints, node, unread, config["endpoint_routes"]),
+        proxy_rule=node.proxy_rule,
+        unread=unread,
+    )
+
+
+def not_observed(why):
+    """The facts of a file tree that does not run, such as an image: there are no pods and no routes in it."""
+    return _facts(
+        {"observed": False, "why": why},
+        cilium_agent.parse_daemon_config({}),
+        source=None,
+        endpoints=[],
+        endpoint_routes=dict(_NO_ROUTES, agent=None),
+        proxy_rule=None,
+        unread=[],
+    )
+
+
+def _facts(running_system, config, **found):
+    for entry in found["unread"]:
+        entry.setdefault("needs_root", False)
+    return dict(
+        found,
+        schema_version=SCHEMA_VERSION,
+        running_system=running_system,
+        loosens_uplinks=config["loosens_uplinks"],
+        agent_options=config["options"],
+        host_routing=config["host_routing"],
+        ipv4=config["ipv4"],
+    )
 
 
 class _Node:
@@ -261,8 +291,10 @@ class _Learner:
 
     def _miss(self, what, why):
         if isinstance(why, OSError):
-            why = why.strerror
-        self._unread.append({"what": what, "why": str(why)})
+            entry = {"what": what, "why": why.strerror, "needs_root": root_helps(why)}
+        else:
+            entry = {"what": what, "why": str(why), "needs_root": getattr(why, "needs_root", False)}
+        self._unread.append(entry)
 
 
 def _is_health(endpoint):

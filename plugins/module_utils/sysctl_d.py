@@ -487,7 +487,7 @@ class _Reader(object):
             names = os.listdir(self.root + target)
         except OSError as error:
             if error.errno != errno.ENOENT:
-                self.hidden(path, error.strerror)
+                self.hidden(path, error.strerror, error)
             return Folder(None, {})
         return Folder(target, {name: self.file(path + '/' + name) for name in sorted(names) if name.endswith('.conf')})
 
@@ -496,7 +496,7 @@ class _Reader(object):
             _target, info = self.resolve(MAIN_FILE)
         except OSError as error:
             if error.errno != errno.ENOENT:
-                self.hidden(MAIN_FILE, error.strerror)
+                self.hidden(MAIN_FILE, error.strerror, error)
             return None
         return self.file(MAIN_FILE) if stat.S_ISREG(info.st_mode) else None  # procps, PreloadSystem()
 
@@ -505,7 +505,7 @@ class _Reader(object):
             target, info = self.resolve(path)
         except OSError as error:
             if error.errno != errno.ENOENT:  # a link that leads nowhere is a way to mask a file
-                self.hidden(path, error.strerror)
+                self.hidden(path, error.strerror, error)
             return File(path, None, '')
         if stat.S_ISREG(info.st_mode):
             if target not in self.texts:
@@ -525,7 +525,7 @@ class _Reader(object):
                 size = os.fstat(handle).st_size
                 data = stream.read(MAX_BYTES + 1)
         except (OSError, IOError) as error:
-            self.hidden(path, error.strerror)
+            self.hidden(path, error.strerror, error)
             return ''
         if data is None:
             self.hidden(path, 'is no file any more')
@@ -562,9 +562,10 @@ class _Reader(object):
             info = os.stat('/'.join([self.root] + done) or '/')
         return '/' + '/'.join(done), info
 
-    def hidden(self, path, text):
-        """A problem that hides lines from us which a loader may see."""
-        self.problems.append(dict(_problem(path, None, text), hides=True))
+    def hidden(self, path, text, error=None):
+        """A problem that hides lines from us which a loader may see; ``denied`` if permissions are the reason."""
+        denied = {"denied": True} if error and error.errno in (errno.EACCES, errno.EPERM) else {}
+        self.problems.append(dict(_problem(path, None, text), hides=True, **denied))
 
 
 _KINDS = ((stat.S_ISDIR, 'folder'), (stat.S_ISFIFO, 'FIFO'), (stat.S_ISSOCK, 'socket'),

@@ -14,8 +14,9 @@ description:
   - The verdict is asked of the kernel and not guessed. C(ip route get <host address> from <pod> iif <device>) runs the
     reverse-path check that a real packet meets, and sends no packet.
   - B(The question leaves a trace.) Where C(net.ipv4.conf.*.log_martians) is on, the kernel writes a martian line to
-    its log for every endpoint that it would drop, at a limited rate. O(verdicts=false) asks nothing.
-    The drop counters do not move.
+    its log for every endpoint that it would drop, at a limited rate, and C(in_martian_src) in
+    C(/proc/net/stat/rt_cache) grows by one for each. C(TcpExt IPReversePathFilter) counts packets alone and does not
+    move. O(verdicts=false) asks nothing.
   - The endpoints are learnt from the first of O(sources) that can tell of them. Whatever could not be read is named
     in RV(ansible_facts.cilium_routes.unread); without root that is Cilium's agent and the pods' namespaces.
   - Changes nothing. A node with thousands of pods costs seven or eight runs of C(ip) and at most one child.
@@ -60,6 +61,15 @@ options:
       - No packet is sent to it. Choose another where routes or policy rules treat this one in particular.
     type: str
     default: 203.0.113.1
+  running_system:
+    description:
+      - Whether the running system is observed. V(auto) leaves it alone in a chroot, where no systemd runs and where
+        C(/proc/sys/net) is read-only, as M(nodeward.cilium.rp_filter) does. A tree of files is judged by these alone
+        then, and none of the build host's values, interfaces, routes and counters is reported.
+      - V(always) observes it whatever it looks like, such as on a node without systemd.
+    type: str
+    choices: [auto, always]
+    default: auto
   timeout:
     description:
       - The longest that each single step may take, in seconds. The steps are one question to the agent, one run of
@@ -114,6 +124,28 @@ ansible_facts:
       returned: always
       type: dict
       contains:
+        schema_version:
+          description:
+            - The version of this fact. It is raised if a member changes its meaning or goes, or if one comes that is
+              judged. Facts without it are of an older version of this collection.
+          type: int
+          returned: always
+          sample: 1
+        running_system:
+          description: Whether the running system was observed, by O(running_system).
+          type: dict
+          returned: always
+          contains:
+            observed:
+              description: False where files alone were read; all that is of a running system is empty or null then.
+              type: bool
+              returned: always
+              sample: true
+            why:
+              description: Why it was not observed; null if it was.
+              type: str
+              returned: always
+              sample:
         source:
           description:
             - Which of O(sources) the endpoints were learnt from; null where none knew of any.
@@ -353,7 +385,9 @@ ansible_facts:
                   returned: always
                   sample: the filter is strict (1) on lxc3c160d6c7aa0 and the route back leaves by cilium_host
         unread:
-          description: What could not be read or asked, as C(what) (a path or part) and C(why).
+          description:
+            - What could not be read or asked, as C(what) (a path or part), C(why), and C(needs_root), whether permissions
+              were the reason and root can read it.
           type: list
           elements: dict
           returned: always
@@ -364,7 +398,7 @@ import ipaddress
 import os
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.nodeward.cilium.plugins.module_utils import cilium_agent, netns, observe_routes
+from ansible_collections.nodeward.cilium.plugins.module_utils import cilium_agent, netns, observe_filter, observe_routes
 from ansible_collections.nodeward.cilium.plugins.module_utils.iproute import (
     IpRoute,
     IpRouteError,
@@ -388,6 +422,7 @@ def main():
             "state_dir": {"type": "path", "default": cilium_agent.STATE},
             "netns_dir": {"type": "path", "default": netns.FOLDER},
             "outside": {"type": "str", "default": observe_routes.OUTSIDE},
+            "running_system": {"type": "str", "choices": ["auto", "always"], "default": "auto"},
             "timeout": {"type": "float", "default": 5},
         },
         supports_check_mode=True,
@@ -404,6 +439,9 @@ def main():
         module.fail_json(msg="outside: '%s' is no IPv4 address; give one such as 203.0.113.1" % options["outside"])
     if timeout_error(options["timeout"]):
         module.fail_json(msg=timeout_error(options["timeout"]))
+    not_observed = observe_filter.why_not_observed(options["running_system"])
+    if not_observed:
+        module.exit_json(ansible_facts={"cilium_routes": observe_routes.not_observed(not_observed)})
     try:
         facts = observe_routes.observe(
             IpRoute(bounded_runner(options["timeout"])),

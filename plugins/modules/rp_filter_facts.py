@@ -57,6 +57,15 @@ options:
         answers; it answers root alone, as Cilium makes the socket.
     type: path
     default: /var/run/cilium/cilium.sock
+  running_system:
+    description:
+      - Whether the running system is observed. V(auto) leaves it alone in a chroot, where no systemd runs and where
+        C(/proc/sys/net) is read-only, as M(nodeward.cilium.rp_filter) does. A tree of files is judged by these alone
+        then, and none of the build host's values, interfaces, routes and counters is reported.
+      - V(always) observes it whatever it looks like, such as on a node without systemd.
+    type: str
+    choices: [auto, always]
+    default: auto
   timeout:
     description:
       - The longest that one called program (C(ip), C(systemctl), C(sysctl)) or the agent's answer may take, in seconds.
@@ -98,6 +107,28 @@ ansible_facts:
       returned: always
       type: dict
       contains:
+        schema_version:
+          description:
+            - The version of this fact. It is raised if a member changes its meaning or goes, or if one comes that is
+              judged. Facts without it are of an older version of this collection.
+          type: int
+          returned: always
+          sample: 1
+        running_system:
+          description: Whether the running system was observed, by O(running_system).
+          type: dict
+          returned: always
+          contains:
+            observed:
+              description: False where files alone were read; all that is of a running system is empty or null then.
+              type: bool
+              returned: always
+              sample: true
+            why:
+              description: Why it was not observed; null if it was.
+              type: str
+              returned: always
+              sample:
         all:
           description: The value for all devices. The kernel uses the larger of it and the device's own.
           type: dict
@@ -260,7 +291,7 @@ ansible_facts:
               after a boot until the agent has started, with C(effective) and C(sources). C(unknown) lists the writers
               that cannot be predicted.
           type: dict
-          returned: where the interfaces could be read
+          returned: where the interfaces could be read, and where the running system is not observed
         lines:
           description:
             - Every line for C(rp_filter) that a loader reads, whether it decides or not, each with C(path), C(line),
@@ -486,7 +517,10 @@ ansible_facts:
               returned: always
               sample: 12
             in_martian_src:
-              description: Refused for a martian source (C(/proc/net/stat/rt_cache)).
+              description:
+                - Sources that the kernel took for martian (C(/proc/net/stat/rt_cache)), of packets and of questions
+                  alike. Each question of M(nodeward.cilium.route_facts) that the kernel refuses counts as one, and
+                  nothing tells these apart, so that no finding is made of it.
               type: int
               returned: always
               sample: 0
@@ -519,6 +553,11 @@ ansible_facts:
               type: bool
               returned: always
               sample: true
+            needs_root:
+              description: Whether permissions were the reason, and root can read it.
+              type: bool
+              returned: always
+              sample: true
 """
 
 from ansible.module_utils.basic import AnsibleModule
@@ -538,6 +577,7 @@ def main():
             "overlay": {"type": "dict", "default": {}},
             "dropin_path": {"type": "path", "default": observe_filter.DROPIN},
             "agent_socket": {"type": "path", "default": cilium_agent.SOCKET},
+            "running_system": {"type": "str", "choices": ["auto", "always"], "default": "auto"},
             "timeout": {"type": "float", "default": 5},
         },
         supports_check_mode=True,
@@ -567,6 +607,7 @@ def main():
                 module.params["dropin_path"],
                 module.params["agent_socket"],
                 module.params["timeout"],
+                observe_filter.why_not_observed(module.params["running_system"]),
             )
         }
     )

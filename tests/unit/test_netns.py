@@ -17,7 +17,7 @@ def by_device(found):
 
 def test_folder_missing(tmp_path):
     found = netns.peers(str(tmp_path / "none"))
-    assert found == ([], [{"what": str(tmp_path / "none"), "why": "No such file or directory"}])
+    assert found == ([], [{"what": str(tmp_path / "none"), "why": "No such file or directory", "needs_root": False}])
 
 
 def test_folder_empty(tmp_path):
@@ -151,7 +151,8 @@ def test_unprivileged():
         return netns.peers()
 
     found = on_scratch_node(body)
-    assert found == ([], [{"what": "/run/netns", "why": "entering a network namespace needs root (become)"}])
+    why = "entering a network namespace needs root (become)"
+    assert found == ([], [{"what": "/run/netns", "why": why, "needs_root": True}])
 
 
 @needs_root

@@ -1,6 +1,8 @@
 """What is gathered of the filter, on a real cluster's dumps and on files of our own."""
 
 import json
+import os
+import types
 from pathlib import Path
 
 import pytest
@@ -214,3 +216,71 @@ def test_other_writers_are_those_of_this_systemd(tmp_path, monkeypatch, said, ve
     observe_filter.observe(IpRoute(replay("broken")), run_command)
     ((found, running, altnames, _rules),) = asked
     assert (found, running, altnames["eth0"]) == (version, {"ufw.service"}, [])
+
+
+def test_root_is_said_to_help_where_permissions_are_the_reason(tmp_path, monkeypatch):
+    def denied(path, *_arguments, **_options):
+        raise PermissionError(13, "Zugriff verweigert", path)  # whatever the words are
+
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(observe_filter.os, "open", denied)
+    _found, unread = dropin_with(tmp_path, COMPOSED)
+    assert [entry["needs_root"] for entry in unread] == [True]
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    _found, unread = dropin_with(tmp_path, None)
+    assert [entry["needs_root"] for entry in unread] == [False]
+
+
+def test_each_thing_unread_says_whether_it_needs_root(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(observe_filter.netfilter, "NFT", (str(tmp_path),))
+    facts = observe_filter.observe(IpRoute(replay("broken")), lambda argv, data=None: (1, "", "denied"))
+    assert facts["unread"] and all(isinstance(entry["needs_root"], bool) for entry in facts["unread"])
+    assert {entry["needs_root"] for entry in facts["unread"] if entry["what"] == "netfilter rules"} >= {True}
+
+
+IMAGE = "this is a chroot: /proc/sys is the build host's"
+
+
+def test_an_image_is_observed_by_its_files_alone():
+    asked = []
+
+    def run_command(argv, data=None):
+        asked.append(argv)
+        return 0, "systemd 257 (257.9)\nsysctl from procps-ng 4.0.4", ""
+
+    facts = observe_filter.observe(IpRoute(run_command), run_command, not_observed=IMAGE)
+    assert facts["running_system"] == {"observed": False, "why": IMAGE}
+    # The binaries are asked for their version; nothing is asked of the kernel, systemd or the agent.
+    assert {argv[1] for argv in asked} <= {"--version"}
+    assert facts["devices"] == {} and facts["netfilter"] == []
+    assert {facts[name]["running"] for name in ("all", "default")} == {None}
+    assert set(facts["counters"].values()) == {None}
+    assert facts["source_marks"] == {"all": None, "default": None, "devices": {}}
+    assert not facts["agent"]["answers"]
+    assert set(facts["horizons"]) == {"all", "default", "lxc*", "cilium_*"}
+
+
+def test_a_running_system_is_observed_as_such():
+    facts = observe_filter.observe(IpRoute(replay("broken")), lambda argv, data=None: (0, "", ""))
+    assert facts["running_system"] == {"observed": True, "why": None}
+    assert facts["schema_version"] == observe_filter.SCHEMA_VERSION
+
+
+@pytest.mark.parametrize(
+    "chroot, systemd, flags, why",
+    [
+        (False, True, 0, None),
+        (None, True, 0, None),
+        (True, True, 0, "chroot"),
+        (False, False, 0, "no systemd"),
+        (False, True, os.ST_RDONLY, "read-only"),
+    ],
+)
+def test_why_a_running_system_is_left_alone(monkeypatch, chroot, systemd, flags, why):
+    monkeypatch.setattr(observe_filter, "in_chroot", lambda: chroot)
+    monkeypatch.setattr(observe_filter.os.path, "isdir", lambda path: systemd)
+    monkeypatch.setattr(observe_filter.os, "statvfs", lambda path: types.SimpleNamespace(f_flag=flags))
+    said = observe_filter.why_not_observed()
+    assert said is None if why is None else why in said
+    assert observe_filter.why_not_observed("always") is None

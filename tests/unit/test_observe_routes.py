@@ -364,6 +364,7 @@ def test_a_real_node_by_its_routes(state, tmp_path):
             {
                 "what": "pods behind %s" % ", ".join(unknown),
                 "why": "no source tells their addresses",
+                "needs_root": False,
             }
         ]
     else:
@@ -514,6 +515,7 @@ class TestStateFolder:
         assert facts["unread"][0] == {
             "what": str(folder),
             "why": "no endpoint's ep_config.json in it (Cilium writes it since 1.16)",
+            "needs_root": False,
         }
         assert facts["endpoint_routes"]["agent"] is False
 

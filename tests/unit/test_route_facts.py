@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 from ansible.module_utils.testing import patch_module_args
-from ansible_collections.nodeward.cilium.plugins.module_utils import observe_routes
+from ansible_collections.nodeward.cilium.plugins.module_utils import observe_filter, observe_routes
 from ansible_collections.nodeward.cilium.plugins.module_utils.iproute import Answer, IpRoute
 from ansible_collections.nodeward.cilium.plugins.modules import route_facts
 from scratch_node import cilium_host, ip, needs_root, on_scratch_node, pod
@@ -18,7 +18,8 @@ COLLECTIONS = Path(route_facts.__file__).parents[5]
 
 
 def run(capsys, **arguments):
-    """What the module says, in this process."""
+    """What the module says, in this process, on whatever system this is."""
+    arguments = dict({"running_system": "always"}, **arguments)
     with patch_module_args(arguments), pytest.raises(SystemExit):
         route_facts.main()
     return json.loads(capsys.readouterr().out)
@@ -102,6 +103,13 @@ def test_ip_missing(capsys, monkeypatch):
     assert "cannot run 'no-ip'" in result["msg"]
 
 
+def test_an_image_is_asked_nothing(capsys, monkeypatch, options_seen):
+    monkeypatch.setattr(observe_filter, "why_not_observed", lambda observe_it: "no systemd runs here")
+    facts = run(capsys, running_system="auto")["ansible_facts"]["cilium_routes"]
+    assert facts["running_system"] == {"observed": False, "why": "no systemd runs here"}
+    assert facts["endpoints"] == [] and options_seen == {}
+
+
 def test_documentation_has_the_options(monkeypatch):
     taken = {}
 
@@ -134,6 +142,15 @@ def test_documentation_has_what_is_returned():
     assert set(facts["endpoints"]["contains"]["leaves"]["contains"]) == set(endpoint["leaves"])
 
 
+def test_an_image_has_no_pods_and_the_same_members():
+    why = "this is a chroot: /proc/sys is the build host's"
+    observed = observe_routes.observe(_StandIn(), agent_path="/none", netns_dir="/none", state_dir="/none")
+    facts = observe_routes.not_observed(why)
+    assert facts["running_system"] == {"observed": False, "why": why}
+    assert set(facts) == set(observed) and set(facts["endpoint_routes"]) == set(observed["endpoint_routes"])
+    assert facts["endpoints"] == facts["unread"] == [] and facts["source"] is None
+
+
 class _StandIn:
     """One endpoint with its route, whatever is asked."""
 
@@ -163,6 +180,9 @@ PLAYBOOK = """
   gather_facts: true
   vars:
     ansible_facts_modules: [nodeward.cilium.rp_filter_facts, nodeward.cilium.route_facts]
+  module_defaults:  # no systemd runs here
+    nodeward.cilium.rp_filter_facts: {running_system: always}
+    nodeward.cilium.route_facts: {running_system: always}
   tasks:
     - ansible.builtin.copy:
         content: "{{ ansible_facts | to_json }}"

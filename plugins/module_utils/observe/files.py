@@ -14,6 +14,11 @@ import stat
 MAX_BYTES = 1 << 20
 
 
+def root_helps(error):
+    """Whether an OSError says that root is needed, and this is not root."""
+    return error.errno in (errno.EACCES, errno.EPERM) and os.geteuid() != 0
+
+
 class Reader(object):
     """Reads each file once. What exists and cannot be read is noted in ``unread``.
 
@@ -92,6 +97,6 @@ class Reader(object):
 
     def _note(self, path, error):
         if error.errno not in (errno.ENOENT, errno.ENOTDIR):
-            entry = {"what": path, "why": error.strerror}
+            entry = {"what": path, "why": error.strerror, "needs_root": root_helps(error)}
             if entry not in self.unread:
                 self.unread.append(entry)
