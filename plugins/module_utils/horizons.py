@@ -182,9 +182,9 @@ def _interface(facts, pattern, name=None):
     standing = Standing(frozenset((0,)), None, [])
     state = facts["patterns"][pattern]
     configured = facts["devices"][name]["configured"] if name else state["configured"]
-    name = name or devices.to_come(pattern)
     for step in _on_add(facts, state):
-        standing = _step(standing, step, configured, name)
+        standing = _step(standing, step, configured, devices.to_come(pattern))
+    name = name or devices.to_come(pattern)
     standing = _write_all(standing, facts, [name], INTERFACE, configured)
     if is_hosts(facts, pattern) and has_agent(facts):
         # At its start it waits for udev's run (measured, Cilium 1.20). networkd and the others come before or after it.

@@ -231,8 +231,9 @@ class Combination:
         self.unsure |= {script, "/etc/systemd/system/tune.service"}
 
     def _service(self, program):
-        # The agent starts after the network.
-        text = "[Unit]\nBefore=network.target\n[Service]\nType=oneshot\nRemainAfterExit=yes\n"
+        # The agent starts after the network, and a unit of multi-user.target long after udev knows the interfaces.
+        text = "[Unit]\nWants=systemd-udev-settle.service\nAfter=systemd-udev-settle.service\n"
+        text += "Before=network.target\n[Service]\nType=oneshot\nRemainAfterExit=yes\n"
         text += f"ExecStart={program}\n[Install]\nWantedBy=multi-user.target\n"
         self.files["/etc/systemd/system/tune.service"] = text
         self.boot.append("systemctl enable tune.service")
