@@ -14,7 +14,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from ansible_collections.nodeward.cilium.plugins.module_utils import sysctl_d
+from ansible_collections.nodeward.cilium.plugins.module_utils import dropin, sysctl_d
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
@@ -288,3 +288,19 @@ def test_trees(loader, node):
     print(f"{node.suite}, {loader} {version}: {seen.trees} trees agree, {seen.decided} values decided by a line")
     assert seen.trees >= TREES
     assert seen.decided > seen.trees / 2, "the trees decide too little to tell anything"
+
+
+DROPIN = "/etc/sysctl.d/99-override_cilium_rp_filter.conf"
+ETH0 = "net.ipv4.conf.eth0.rp_filter = 1"
+
+
+@pytest.mark.parametrize("row", [
+    f"# note\u2028{ETH0}", f"# note\x85{ETH0}", f"# note\x0c{ETH0}", f"# note\x0b{ETH0}", f"; note\x1c{ETH0}",
+    f"--{ETH0}", f"---{ETH0}", f"-{ETH0}", f"- {ETH0}", ETH0, f"{ETH0} # strict", f"# note\r{ETH0}",
+    "-net.ipv4.conf.eth0.rp_filter", "net.ipv4.conf.eth0.rp_filter = on", f"\x0b{ETH0}", f"\u00a0{ETH0}",
+])
+def test_a_pin_is_what_the_loader_sets(row, node):
+    text = f"{dropin.HEADER}\n{row}\n"
+    tree = Generated([[DROPIN, "file", text.encode().decode("latin-1")]])
+    value = applied(tree, node, "systemd")[0]["rp_filter", "eth0"]
+    assert dropin.parse(text).pins == ({} if value == START else {"eth0": value})
