@@ -8,6 +8,7 @@ import json
 import re
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from audit_nodes import facts
@@ -296,5 +297,6 @@ def test_a_node_is_judged_by_what_it_was_hardened_with(fleet):
     fleet.run(options=options)
     (node,) = fleet.document()["nodes"]
     assert [each["subject"] for each in node["findings"] if each["id"] == "RPF016"] == [path]
-    assert [each["device"] for each in node["uplinks"]] == ["lo"]
+    # Without systemd this machine counts as an image, which is judged by its files alone.
+    assert [each["device"] for each in node["uplinks"]] == (["lo"] if Path("/run/systemd/system").is_dir() else [])
     assert list((fleet.folder / "remote").iterdir()) == []
