@@ -85,12 +85,18 @@ _value:
       description:
         - V(healthy) where every reply is accepted now and later; V(at_risk) where the next pod, boot, restart of
           systemd-sysctl or C(sysctl --system) will cut pods off, or where a writer makes that unknown.
-        - V(broken) where pods are cut off now; V(unknown) where that could not be seen; V(no_cilium) where there is no
-          Cilium; V(elsewhere) where the pod or address asked for is not here.
+        - V(broken) where pods, or nodes with endpoint routes, are cut off now; V(unknown) where that could not be
+          seen, or where the facts are of another version of this collection; V(no_cilium) where there is no Cilium;
+          V(elsewhere) where the pod or address asked for is not here.
       type: str
     summary:
       description: The same in a sentence.
       type: str
+    running_system:
+      description:
+        - As in the fact. If it was not observed, the files alone are judged, as they count from the next boot on. Null
+          if the facts are of another version of this collection, which are not judged.
+      type: dict
     endpoints:
       description: How many endpoints there are (C(total)), and how many of them C(accepted), C(dropped), C(unknown).
       type: dict
@@ -113,6 +119,13 @@ _value:
       description:
         - What a pod to come meets, as C(next) of a story; for C(restart) and C(sysctl_system), what the first of those
           meets that are there and that a line cuts off.
+      type: dict
+    between_nodes:
+      description:
+        - Whether packets from other nodes are dropped, which a filter on Cilium's host interfaces does if endpoint
+          routes are on; null if they are off, and with O(pod) and O(address).
+        - C(dropped) is so now, on C(interfaces), each with C(device), C(effective) and C(set_by) as of a story; C(next)
+          is as C(next) of a story.
       type: dict
     reload_on_add:
       description:
@@ -157,6 +170,7 @@ from ansible.errors import AnsibleFilterError
 from ansible_collections.nodeward.cilium.plugins.module_utils import devices
 from ansible_collections.nodeward.cilium.plugins.plugin_utils import (
     attribution,
+    between_nodes,
     facts_shape,
     horizons,
     remediation,
@@ -175,6 +189,12 @@ def diagnosis(rp_filter, routes, node="this node", pod="", address="", later=Non
     _check(rp_filter, "devices", "rp_filter_facts")
     _check(routes, "endpoints", "route_facts")
     _check_wanted(pod, address)
+    others = [facts_shape.other_version("rp_filter", rp_filter), facts_shape.other_version("cilium_routes", routes)]
+    if any(others):
+        return _not_judged(node, [other for other in others if other])
+    rp_filter, lacking = facts_shape.sound_rp_filter(rp_filter)
+    routes, more = facts_shape.sound_routes(routes)
+    lacking += more
     endpoints = routes["endpoints"]
     wanted = [endpoint for endpoint in endpoints if _is_wanted(endpoint, pod, address)]
     asked = bool(pod or address)
@@ -196,15 +216,18 @@ def diagnosis(rp_filter, routes, node="this node", pod="", address="", later=Non
         by_a_line = [each for each in present if each["dropped"] and each["lines"]]
         to_come[when] = next(iter(by_a_line), to_come[when])
     risks = [when for when, horizon in to_come.items() if horizon["dropped"] or horizons.is_unknown(horizon)]
-    state = _state(rp_filter, routes, wanted, asked, cut_off, stories, risks)
+    between = None if asked else between_nodes.judged(rp_filter, routes)
+    state = _state(rp_filter, routes, wanted, asked, cut_off, stories, risks, between, lacking)
     document = {
         "schema": SCHEMA,
         "node": node,
         "state": state,
         "summary": "",
+        "running_system": rp_filter["running_system"],
         "endpoints": dict(counts, total=len(endpoints)),
         "stories": stories,
         "next": to_come,
+        "between_nodes": between,
         "reload_on_add": rp_filter["reload_on_add"],
         "endpoint_routes": routes["endpoint_routes"],
         "cures": [],
@@ -213,13 +236,39 @@ def diagnosis(rp_filter, routes, node="this node", pod="", address="", later=Non
         "notes": _notes(rp_filter, routes),
         "warnings": _warnings(rp_filter, routes),
         "unseen": [
-            dict(entry, needs_root=facts_shape.needs_root(entry)) for entry in routes["unread"] + rp_filter["unread"]
-        ],
+            {key: entry[key] for key in ("what", "why", "needs_root")}
+            for entry in routes["unread"] + rp_filter["unread"]
+        ]
+        + [{"what": path, "why": "found %s" % instead, "needs_root": False} for path, _times, instead in lacking],
     }
-    if state in ("broken", "at_risk", UNKNOWN) and _filter_is_why(stories):
+    if state in ("broken", "at_risk", UNKNOWN) and (_filter_is_why(stories) or between and between["dropped"]):
         document["cures"] = remediation.remediations(node, rp_filter, document)
     document["summary"] = _summary(document, routes, pod or address, len(cut_off), risks)
     return document
+
+
+def _not_judged(node, others):
+    """Of facts of another version nothing can be said."""
+    none = {"effective": None, "dropped": None, "lines": [], "sources": [], "ends": None, "before": None, "unknown": []}
+    return {
+        "schema": SCHEMA,
+        "node": node,
+        "state": UNKNOWN,
+        "summary": "unknown: the facts were %s" % "; ".join("%s (%s)" % other for other in others),
+        "running_system": None,
+        "endpoints": dict.fromkeys((ACCEPTED, DROPPED, UNKNOWN, "total"), 0),
+        "stories": [],
+        "next": {when: dict(none) for when in horizons.TO_COME},
+        "between_nodes": None,
+        "reload_on_add": None,
+        "endpoint_routes": None,
+        "cures": [],
+        "watch": None,
+        "probes": [],
+        "notes": [],
+        "warnings": [],
+        "unseen": [],
+    }
 
 
 # ---- who is meant ----------------------------------------------------------------------------------------------------
@@ -352,21 +401,25 @@ def _decided_by(every, own):
 # ---- the whole -------------------------------------------------------------------------------------------------------
 
 
-def _state(rp_filter, routes, wanted, asked, cut_off, stories, risks):
+def _state(rp_filter, routes, wanted, asked, cut_off, stories, risks, between, lacking):
+    if not rp_filter["running_system"]["observed"]:
+        if asked:
+            return "elsewhere"
+        return UNKNOWN if lacking else "at_risk" if risks else "healthy"
     has_cilium = any(device["kind"] == "cilium" for device in rp_filter["devices"].values())
     if not has_cilium and not routes["endpoints"]:
         # With the devices unread nothing can be said.
         return UNKNOWN if not rp_filter["devices"] else "no_cilium"
     if asked and not wanted:
         return "elsewhere"
-    if cut_off:
+    if cut_off or between and between["dropped"]:
         return "broken"
     # A pod without IPv4 is no matter of the filter; everything else that is not known is.
     if any(story["verdict"] == UNKNOWN and (story["address"] or not story["ipv6"]) for story in stories):
         return UNKNOWN
-    if not wanted and routes["source"] is None:
+    if not wanted and routes["source"] is None or lacking:
         return UNKNOWN
-    return "at_risk" if risks else "healthy"
+    return "at_risk" if risks or between_nodes.risks(between) else "healthy"
 
 
 _WHEN = {
@@ -379,6 +432,9 @@ _WHEN = {
 
 def _summary(document, routes, wanted, cut_off, risks):
     state, total = document["state"], document["endpoints"]["total"]
+    between = document["between_nodes"]
+    if not document["running_system"]["observed"]:
+        return _summary_of_files(document, wanted, risks)
     if state == "no_cilium":
         return "there is no Cilium on this node: none of its devices, and no agent"
     if state == "elsewhere":
@@ -388,19 +444,42 @@ def _summary(document, routes, wanted, cut_off, risks):
     if state == "broken":
         if wanted:
             return "%s is cut off" % wanted
-        return "%d of %s %s cut off" % (cut_off, _count(total, "endpoint"), "is" if cut_off == 1 else "are")
+        clauses = []
+        if cut_off or not between:
+            cut = (cut_off, _count(total, "endpoint"), "is" if cut_off == 1 else "are")
+            clauses.append("%d of %s %s cut off" % cut)
+        if between and between["dropped"]:
+            names = _listed([each["device"] for each in between["interfaces"]])
+            clauses.append("packets from other nodes are dropped on %s (endpoint routes are on)" % names)
+        return "; ".join(clauses)
     if state == UNKNOWN:
         unclear = len([story for story in document["stories"] if story["verdict"] == UNKNOWN])
-        if not unclear:
+        if not unclear and not routes["endpoints"]:
             return "Cilium is here, but nothing tells of its endpoints"
+        if not unclear:
+            return "the facts are incomplete: %s" % _listed([each["what"] for each in document["unseen"]][-3:])
         return "it could not be seen whether %s %s cut off" % (_count(unclear, "pod"), "is" if unclear == 1 else "are")
     replies = "the kernel accepts the reply of %s" % (wanted or _everyone(document["endpoints"]))
     if state == "at_risk":
         now = replies + " now" if total else "Cilium is here and has no endpoint yet"
-        return "%s, but %s" % (now, _threats(document["next"], risks, "it" if wanted else "pods"))
+        threats = [_threats(document["next"], risks, "it" if wanted else "pods")] if risks else []
+        if between_nodes.risks(between):
+            threats.append(_threats(between["next"], between_nodes.risks(between), "traffic between nodes"))
+        return "%s, but %s" % (now, "; ".join(threats))
     if not total:
         return "Cilium is here and has no endpoint yet"
     return "healthy: %s now, after %s" % (replies, _listed(_WHEN.values()))
+
+
+def _summary_of_files(document, wanted, risks):
+    judged = "judged by its files alone (%s)" % document["running_system"]["why"]
+    if wanted:
+        return "%s: it has no pods, and so no %s" % (judged, wanted)
+    if document["state"] == UNKNOWN:
+        return "%s: the facts are incomplete" % judged
+    if risks:
+        return "%s: %s" % (judged, _threats(document["next"], risks, "pods"))
+    return "%s: once booted, no file filters pods' interfaces" % judged
 
 
 def _threats(to_come, risks, whom):

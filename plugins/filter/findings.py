@@ -162,7 +162,8 @@ _FILTERING = [1, 2]
 _NAMED = 5  # devices in a text; the rest is a number
 _MOST_NAMES = 20  # in a command
 _TEMPLATE = re.compile(r"\{[{%#]")
-_COUNTERS = ("ip_reverse_path_filter", "in_martian_src")
+# Not in_martian_src: our own questions to the kernel raise it as packets do.
+_COUNTERS = ("ip_reverse_path_filter",)
 _LOADER_NAMES = {"systemd_sysctl": "systemd-sysctl", "procps": "sysctl --system"}
 
 
@@ -179,6 +180,10 @@ def findings(rp_filter, routes=None, before=None):
             "nodeward.cilium.route_facts" % (routes,)
         )
     _check_before(before)
+    outdated = list(_of_the_version("rp_filter", rp_filter))
+    outdated += _of_the_version("cilium_routes", routes) if routes else []
+    if outdated:
+        return outdated
     facts, lacking = facts_shape.sound_rp_filter(rp_filter)
     known = None
     if routes:
@@ -195,12 +200,18 @@ def findings(rp_filter, routes=None, before=None):
     for entry in facts["unread"] + (known["unread"] if known and _has_cilium(facts, known) else []):
         rule_id = "RPF032" if entry.get("decides") else "RPF012"
         unread = finding.make(rule_id, entry["what"], "not read", finding.evidence(entry["why"]))
-        if not facts_shape.needs_root(entry):
+        if not entry["needs_root"]:
             unread["remedy"] = {"variable": "", "command": ""}
         found.append(unread)
     for path, times, instead in lacking:
         found.append(finding.make("RPF029", path, "lacking", finding.evidence("found %s" % instead, counter=times)))
     return sorted(found, key=_order)
+
+
+def _of_the_version(name, facts):
+    other = facts_shape.other_version(name, facts)
+    if other:
+        yield finding.make("RPF029", name, "%s: unknown" % other[0], finding.evidence(other[1]))
 
 
 def _check_before(before):
@@ -514,7 +525,7 @@ def _harmless_without_globs(name, facts):
     """Whether nothing hangs on this loader's globs: what filters Cilium's devices by a glob, it passes over as well."""
     if name == "procps":
         return bool(facts["dropin"] and facts["dropin"]["present"])
-    return bool(facts["reload_on_add"] and facts["reload_on_add"]["cleared_by"])
+    return bool(facts["reload_on_add"]) and not any(prediction.reloads(facts, pattern) for pattern in facts["patterns"])
 
 
 class FilterModule(object):

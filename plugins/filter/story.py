@@ -58,6 +58,7 @@ def story(diagnosis):
         lines += [""] + _endpoints(stories) + [""] + _aligned(chain, stories)
     if diagnosis["state"] == "at_risk" and not diagnosis["stories"]:
         lines += [""] + _aligned(_horizons(diagnosis["next"], "pods are cut off"), [])
+    lines += _between_nodes(diagnosis["between_nodes"])
     lines += _measured(diagnosis)
     for number, cure in enumerate(diagnosis["cures"], 1):
         lines += ["", "   Cure %d: %s" % (number, cure["title"])]
@@ -138,13 +139,29 @@ def _chain(each):
     if each["filter_is_why"] is False and "dropped" in (each["verdict"], leaves["verdict"]):
         rows.append(("cause", "the filter is not why; look at the routes, rules and addresses above"))
         return _anonymous(rows, each)
+    rows += _culprits(each)
+    return _anonymous(rows + _horizons(each["next"], "cut off"), each)
+
+
+def _between_nodes(between):
+    """The filtered host interfaces, and what comes, if that drops packets from other nodes at any time."""
+    if not between or not between["dropped"] and not any(state["dropped"] for state in between["next"].values()):
+        return []
+    rows = []
+    for each in between["interfaces"]:
+        rows.append(("filter", "%s on %s" % (MODES.get(each["effective"], each["effective"]), each["device"])))
+        rows += _culprits(each)
+    rows += _horizons(between["next"], "dropped")
+    return ["", "   Packets from other nodes, with endpoint routes:", ""] + _aligned(rows, [])
+
+
+def _culprits(each):
     for culprit in each["set_by"]:
         if culprit["path"]:
-            rows.append((CULPRIT + "set by", "%(path)s:%(line)d   %(text)s" % culprit))
-            rows.append(("", "by " + culprit["by"]))
+            yield CULPRIT + "set by", "%(path)s:%(line)d   %(text)s" % culprit
+            yield "", "by " + culprit["by"]
         else:
-            rows.append((CULPRIT + "set by", "%(key)s has %(value)s by %(by)s" % culprit))
-    return _anonymous(rows + _horizons(each["next"], "cut off"), each)
+            yield CULPRIT + "set by", "%(key)s has %(value)s by %(by)s" % culprit
 
 
 def _anonymous(rows, each):

@@ -120,6 +120,16 @@ def _ends(facts, subject, parts):
     return {"by": AGENT, "value": rest, "seconds": facts["agent"].get("reconciles_after")}
 
 
+def is_observed(facts):
+    """Whether the facts are of a running system; of an image only what its files make of the next boot is known."""
+    return (facts.get("running_system") or {}).get("observed", True)
+
+
+def reloads(facts, pattern):
+    """Whether udev runs systemd-sysctl for the next interface of a pattern, by its rules for that name."""
+    return any(step.get("runs") == "systemd_sysctl" for step in _on_add(facts, facts["patterns"][pattern]))
+
+
 def has_agent(facts):
     """Whether an agent counts as a writer: it was seen on this node."""
     return bool((facts.get("agent") or {}).get("seen"))
@@ -149,6 +159,8 @@ def _own(facts, subject, horizon):
 
 
 def _now(facts, subject):
+    if not is_observed(facts):
+        return _boot(facts, subject)  # of an image, the first that runs
     if subject in facts["patterns"]:
         present = [name for name in sorted(facts["devices"]) if _stands_for(facts, subject, name)]
         subject = max(present, key=lambda name: facts["devices"][name]["running"]) if present else subject

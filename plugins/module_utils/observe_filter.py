@@ -20,6 +20,7 @@ from ansible_collections.nodeward.cilium.plugins.module_utils import (
     cilium_agent,
     devices,
     dropin,
+    facts_version,
     horizons,
     netfilter,
     sysctl_d,
@@ -38,8 +39,6 @@ MOST_LINES = 50
 #: More pods than a node holds; reading each from /proc takes time.
 MOST_MARKED = 1024
 CONF = "/proc/sys/net/ipv4/conf"
-#: The version of the fact rp_filter; raised if a member changes its meaning or goes, or one that is judged comes.
-SCHEMA_VERSION = 1
 
 #: A loader as it is installed. ``version`` is an int for systemd, a tuple for procps, None where it said none.
 Loader = namedtuple("Loader", "path version")
@@ -89,10 +88,15 @@ def observe(
         unread.append({"what": "devices", "why": str(error), "decides": True})
     altnames = {link["ifname"]: link.get("altnames") or [] for link in (seen.links if seen else ())}
     found, scripts = writers.find(
-        reader, services, systemd.version if systemd else None, running_units(run_command) if runs else frozenset(), altnames, rules
+        reader,
+        services,
+        systemd.version if systemd else None,
+        running_units(run_command) if runs else frozenset(),
+        altnames,
+        rules,
     )
     facts = {
-        "schema_version": SCHEMA_VERSION,
+        "schema_version": facts_version.RP_FILTER,
         "running_system": {"observed": runs, "why": not_observed},
         "all": {"running": None, "configured": resolve("all")},
         "default": {"running": None, "configured": resolve("default")},

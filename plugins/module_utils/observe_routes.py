@@ -12,13 +12,17 @@ import json
 import os
 import stat
 
-from ansible_collections.nodeward.cilium.plugins.module_utils import cilium_agent, devices, netns, verdict
+from ansible_collections.nodeward.cilium.plugins.module_utils import (
+    cilium_agent,
+    devices,
+    facts_version,
+    netns,
+    verdict,
+)
 from ansible_collections.nodeward.cilium.plugins.module_utils.cilium_agent import AgentError
 from ansible_collections.nodeward.cilium.plugins.module_utils.iproute import IpRouteError, Question
 from ansible_collections.nodeward.cilium.plugins.module_utils.observe.files import root_helps
 
-#: The version of the fact cilium_routes; raised if a member changes its meaning or goes, or one that is judged comes.
-SCHEMA_VERSION = 1
 SOURCES = ("agent", "state", "netns", "routes")
 
 _NO_ROUTES = {"in_effect": None, "with_route": 0, "without_route": 0, "disagreement": None}
@@ -87,7 +91,7 @@ def _facts(running_system, config, **found):
         entry.setdefault("needs_root", False)
     return dict(
         found,
-        schema_version=SCHEMA_VERSION,
+        schema_version=facts_version.CILIUM_ROUTES,
         running_system=running_system,
         loosens_uplinks=config["loosens_uplinks"],
         agent_options=config["options"],

@@ -386,8 +386,8 @@ ansible_facts:
                   sample: the filter is strict (1) on lxc3c160d6c7aa0 and the route back leaves by cilium_host
         unread:
           description:
-            - What could not be read or asked, as C(what) (a path or part), C(why), and C(needs_root), whether permissions
-              were the reason and root can read it.
+            - What could not be read or asked, as C(what) (a path or part), C(why), and C(needs_root), whether
+              permissions were the reason and root can read it.
           type: list
           elements: dict
           returned: always

@@ -54,13 +54,20 @@ def _of_a_loader(rp_filter, name, value, configured):
         line = configured.get(loader)
         if line and line["value"] == value:
             rule = rp_filter["reload_on_add"]
-            if is_device and rule and not rule.get("cleared_by") and loader == "systemd_sysctl":
+            reloads = is_device and rule and _reloads(rp_filter, name)
+            if reloads and loader == "systemd_sysctl":
                 return _line(line), "systemd-sysctl, which udev runs for every new device (%s)" % place(rule)
             return _line(line), "systemd-sysctl, at boot and whenever its unit restarts"
     line = configured["procps"]
     if line and line["value"] == value:
         return _line(line), "procps, when someone called 'sysctl --system'"
     return None
+
+
+def _reloads(rp_filter, name):
+    """Whether udev runs systemd-sysctl for an interface of this name; rules may leave out some patterns."""
+    pattern = horizons.pattern_name(rp_filter, name)
+    return pattern is not None and horizons.reloads(rp_filter, pattern)
 
 
 def _line(line):

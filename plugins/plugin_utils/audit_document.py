@@ -30,7 +30,7 @@ STATES = ("fine", "at_risk", "dropping", "unknown")
 FAIL_ON = SEVERITIES + ("none",)
 HORIZONS = ("pod", "boot", "restart", "sysctl_system")
 _TO_COME = ("RPF002", "RPF003", "RPF004", "RPF034")
-UNREACHABLE, FAILED, NO_FACTS = "unreachable", "failed", "no facts"
+UNREACHABLE, FAILED, NO_FACTS, OTHER_VERSION = "unreachable", "failed", "no facts", "other version"
 MOST_PATHS = 5
 _NAMED = 5  # names in a sentence; the rest is a number
 _STATE_OF = {"healthy": "fine", "at_risk": "at_risk", "broken": "dropping", "unknown": "unknown"}
@@ -74,7 +74,12 @@ def moment(text):
 def not_judged(name, kind, message):
     """A node without facts: never a pass."""
     reason = "%s: %s" % (kind, " ".join(message.split()) or "no more is known")
-    told = {UNREACHABLE: "it was not reached", FAILED: "its facts could not be gathered", NO_FACTS: "it has no facts"}
+    told = {
+        UNREACHABLE: "it was not reached",
+        FAILED: "its facts could not be gathered",
+        NO_FACTS: "it has no facts",
+        OTHER_VERSION: "its facts were gathered by another version of the collection",
+    }
     return {
         "name": name,
         "state": "unknown",
@@ -98,6 +103,9 @@ def judged(name, rp_filter, routes, gathered_at, today, before=None):
     """A node by its facts. ``before`` are the counters of the baseline; facts that nobody understands judge nothing."""
     try:
         found = findings(rp_filter, routes, before)
+        others = facts_shape.other_version("rp_filter", rp_filter), facts_shape.other_version("cilium_routes", routes)
+        if any(others):
+            return not_judged(name, OTHER_VERSION, "; ".join("%s: %s" % other for other in others if other))
         # What does not have the shape of the facts is named by a finding, and judged no further.
         rp_filter, _lacking = facts_shape.sound_rp_filter(rp_filter)
         routes, _lacking = facts_shape.sound_routes(routes)

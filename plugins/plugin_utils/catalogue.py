@@ -326,9 +326,10 @@ _RULES = (
         "no growth",
         "",
         DIAGNOSE + " --extra-vars diagnose_watch=10",
-        "kernel: TcpExt IPReversePathFilter; /proc/net/stat/rt_cache: in_martian_src",
-        "A counter of the kernel grew. Spoofed packets that an uplink rightly drops count as well.",
-        "A counter is larger than in the facts of before. After a reboot it began at 0, so all of it is growth.",
+        "kernel: TcpExt IPReversePathFilter",
+        "The kernel's counter of packets that the filter dropped grew. Spoofed packets that an uplink rightly drops "
+        "count as well. `in_martian_src` is left out, since this collection's own questions to the kernel raise it.",
+        "The counter is larger than in the facts of before. After a reboot it began at 0, so all of it is growth.",
         "By how much it grew.",
     ),
     Rule(
@@ -443,7 +444,7 @@ _RULES = (
         "The facts lack a member, or hold in its place what nobody understands: they are of another version of the "
         "collection, or something cut them. Gather them anew.",
         "The facts are held against the shape that the modules document, and what every kernel has (devices, `all` and "
-        "`default` with a value) against nothing.",
+        "`default` with a value) against nothing. Facts whose `schema_version` is another are not judged any further.",
         "What is there instead.",
     ),
     Rule(

@@ -11,10 +11,14 @@ from __future__ import absolute_import, division, print_function
 
 __metaclass__ = type
 
-import re
+from ansible_collections.nodeward.cilium.plugins.module_utils import facts_version
 
 _NONE = type(None)
-_NEEDS_ROOT = re.compile(r"root|permission denied|not permitted", re.IGNORECASE)
+#: fact → its version, and the module that gathers it.
+_FACTS = {
+    "rp_filter": (facts_version.RP_FILTER, "rp_filter_facts"),
+    "cilium_routes": (facts_version.CILIUM_ROUTES, "route_facts"),
+}
 _TEXT, _NUMBER, _FLAG = (str,), (int,), (bool,)
 _MAYBE_TEXT, _MAYBE_NUMBER, _MAYBE_FLAG = (str, _NONE), (int, _NONE), (bool, _NONE)
 _ANY = (object,)
@@ -191,8 +195,13 @@ _marks = _members(src_valid_mark=_number, accept_local=_number)
 _verdict = _word("accepted", "dropped", "unknown")
 _NOT_CONFIGURED = {"running": None, "configured": {"systemd_sysctl": None, "procps": None}}
 
+_running_system = _members(observed=_flag, why=_maybe_text)
+_OBSERVED = {"observed": True, "why": None}
+
 #: member → (shape, what stands for it where it is lacking).
 _RP_FILTER = {
+    "schema_version": (_number, None),
+    "running_system": (_running_system, _OBSERVED),
     "all": (_reserved, _NOT_CONFIGURED),
     "default": (_reserved, _NOT_CONFIGURED),
     "devices": (
@@ -285,12 +294,14 @@ _RP_FILTER = {
         _members(ip_reverse_path_filter=_maybe(_natural), in_martian_src=_maybe(_natural), boot_id=_maybe_text),
         None,
     ),
-    "unread": (_list(_members(what=_text, why=_text, decides=_flag)), []),
+    "unread": (_list(_members(what=_text, why=_text, decides=_flag, needs_root=_flag)), []),
 }
 #: Facts of an older version do not have them; that is no fault.
 _NEWER = ("agent", "lines", "scripts", "host_routing", "ipv4", "proxy_rule")
 _NO_ROUTES = {"with_route": 0, "without_route": 0, "in_effect": None, "agent": None, "disagreement": None}
 _ROUTES = {
+    "schema_version": (_number, None),
+    "running_system": (_running_system, _OBSERVED),
     "source": (_maybe(_word("agent", "state", "netns", "routes")), None),
     "endpoint_routes": (
         _members(
@@ -319,7 +330,8 @@ _ROUTES = {
     "endpoints": (
         _list(
             _members(
-                optional=("namespace", "is_health"),
+                optional=("namespace", "is_health", "received"),
+                received=_maybe_number,
                 namespace=_maybe_text,
                 is_health=_maybe_flag,
                 address=_maybe_text,
@@ -337,7 +349,7 @@ _ROUTES = {
         ),
         [],
     ),
-    "unread": (_list(_members(what=_text, why=_text)), []),
+    "unread": (_list(_members(what=_text, why=_text, needs_root=_flag)), []),
 }
 
 
@@ -377,7 +389,8 @@ def sound_rp_filter(facts):
     sound, lacking = _Reader("rp_filter", _RP_FILTER).read(facts)
     named = {path for path, _times, _instead in lacking}
     # Every kernel has lo, and a value for each of these; where they could not be read, the facts say so.
-    if not any(entry["decides"] for entry in sound["unread"]):
+    # An image has none of it.
+    if sound["running_system"]["observed"] and not any(entry["decides"] for entry in sound["unread"]):
         lacking += [
             ("rp_filter.%s" % path, 1, "nothing")
             for path, value in (
@@ -391,9 +404,26 @@ def sound_rp_filter(facts):
     return sound, lacking
 
 
-def needs_root(unread):
-    """Whether root could read what is named in the facts' unread."""
-    return bool(_NEEDS_ROOT.search(unread["why"]))
+def other_version(name, facts):
+    """(what, why) of facts that another version of the collection gathered, None of those of this one.
+
+    What a member of such facts means, or lacks, is not known: they are not judged.
+
+    :arg name: rp_filter or cilium_routes.
+    """
+    expected, module = _FACTS[name]
+    found = facts.get("schema_version")
+    is_number = isinstance(found, int) and not isinstance(found, bool)
+    if is_number and found == expected:
+        return None
+    what = "gathered by a newer version" if is_number and found > expected else "gathered by an older version"
+    why = "%s has %s, and this version of the collection judges %d: gather it again with nodeward.cilium.%s" % (
+        name,
+        "no schema_version" if found is None else "schema_version %s" % _name(found),
+        expected,
+        module,
+    )
+    return what, why
 
 
 def sound_routes(facts):

@@ -147,14 +147,14 @@ def _of_named_devices(facts, routes, filters):
             if by_host_alone(routes):
                 yield from _of_host_devices_to_come(facts, name)
                 continue
-            if "restart" in own and not prediction.has_agent(facts):
+            if "restart" in own:
                 own["boot"] = own["restart"]  # it has the same name after a boot
             drops = _FILTERING
         else:
             drops = at_values.get(name, filters)
         for when, line in own.items():
             horizon = horizons.judged(facts, name, horizons.TO_COME[when], drops)
-            if when != "boot" and not _gives(horizon, line) or min(line["value"], 2) not in drops:
+            if not _gives(horizon, line) or min(line["value"], 2) not in drops:
                 continue
             key = (when, prediction.pattern_name(facts, name), line["path"], line["line"], line["key"])
             named.setdefault(key, (line, horizon["ends"] if when != "boot" else None, []))[2].append(name)

@@ -116,7 +116,7 @@ def test_junit_alone_tells_the_verdict(kind, fail_on):
 
 def test_junit_has_an_error_for_a_node_whose_facts_do_not_tell():
     def nothing_seen(known):
-        known["rp_filter"]["unread"].append({"what": "devices", "why": "no ip", "decides": True})
+        known["rp_filter"]["unread"].append({"what": "devices", "why": "no ip", "decides": True, "needs_root": False})
 
     known = document([node("node1", change=nothing_seen)], fail_on="none")
     suites, read = cases(known)

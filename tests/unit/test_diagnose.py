@@ -18,6 +18,7 @@ EXEMPT = {"value": 0, "path": "/etc/sysctl.d/99-override_cilium_rp_filter.conf",
 ALL = {"value": 1, "path": "/etc/sysctl.conf", "line": 3, "key": "net.ipv4.conf.all.rp_filter"}
 RULE = {"path": "/usr/lib/udev/rules.d/99-systemd.rules", "line": 72}
 UNREAD = {"what": "/run/x.sock", "why": "GET /v1/endpoint on /run/x.sock: no such socket; no Cilium agent runs here"}
+UNREAD["needs_root"] = False
 REASON = "the filter is loose (2) on %s, which has no IPv4 address, and the route back leaves by cilium_host"
 
 
@@ -29,6 +30,12 @@ def filter_facts(devices=None, line=GLOB, **changes):
     """Of a node where `line` decides the filter of every lxc device."""
     devices = {LXC: 2} if devices is None else devices
     facts = {
+        "schema_version": 1,
+        "running_system": {"observed": True, "why": None},
+        "dropin": {"path": EXEMPT["path"], "present": False, "format": None, "intact": None, "assignments": []},
+        "globs_without_dash": [],
+        "repeated_lines": [],
+        "source_marks": {"all": None, "default": None, "devices": {}},
         "all": {"running": 0, "configured": configured()},
         "default": {"running": 2, "configured": configured(line, line)},
         "devices": {
@@ -36,11 +43,14 @@ def filter_facts(devices=None, line=GLOB, **changes):
             for name, value in devices.items()
         },
         "patterns": {"lxc*": {"configured": configured(line, line)}, "cilium_*": {"configured": configured()}},
-        "loaders": {"systemd_sysctl": {"version": 257, "unit": "active"}, "procps": {"version": "4.0.4"}},
+        "loaders": {
+            "systemd_sysctl": {"version": 257, "globs": True, "unit": "active"},
+            "procps": {"version": "4.0.4", "globs": True},
+        },
         "reload_on_add": RULE,
         "netfilter": [],
         "other_writers": [],
-        "counters": {"ip_reverse_path_filter": 12, "in_martian_src": 0},
+        "counters": {"ip_reverse_path_filter": 12, "in_martian_src": 0, "boot_id": "boot-1"},
         "unread": [],
     }
     facts.update(changes)
@@ -70,8 +80,17 @@ def endpoint(number=113, device=LXC, verdict="dropped", **changes):
 def route_facts(*endpoints, **changes):
     in_effect = {"in_effect": False, "with_route": 0, "without_route": 1, "agent": None, "disagreement": None}
     facts = {
+        "schema_version": 1,
+        "running_system": {"observed": True, "why": None},
         "endpoint_routes": in_effect,
         "loosens_uplinks": None,
+        "agent_options": {
+            "l7_proxy": None,
+            "load_balancer_mode": None,
+            "egress_gateway": None,
+            "ipam": None,
+            "devices": None,
+        },
         "source": "agent",
         "endpoints": list(endpoints),
         "unread": [],
@@ -154,7 +173,8 @@ def test_with_endpoint_routes_the_filter_may_stay():
 
 
 def test_no_cilium():
-    document, lines = told(filter_facts({}) | {"devices": {"eth0": {"kind": "uplink"}}}, route_facts(source=None))
+    uplink = {"kind": "uplink", "running": 2, "effective": 2, "configured": configured()}
+    document, lines = told(filter_facts({}) | {"devices": {"eth0": uplink}}, route_facts(source=None))
     assert document["state"] == "no_cilium"
     assert lines == ["node1: there is no Cilium on this node: none of its devices, and no agent"]
 
@@ -206,7 +226,7 @@ class TestNoEndpointYet:
 
 
 def test_devices_that_could_not_be_read_are_not_no_cilium():
-    unread = [{"what": "devices", "why": "'ip' did not finish"}]
+    unread = [{"what": "devices", "why": "'ip' did not finish", "decides": True, "needs_root": False}]
     document, lines = told(filter_facts({}, unread=unread), route_facts(source=None))
     assert document["state"] == "unknown"
     assert lines[-2:] == ["   Not seen:", "     devices: 'ip' did not finish"]
@@ -214,8 +234,12 @@ def test_devices_that_could_not_be_read_are_not_no_cilium():
 
 def test_without_root():
     unread = [
-        {"what": "/run/cilium.sock", "why": "permission denied; the socket is for root only (become)"},
-        {"what": "/run/netns", "why": "entering a network namespace needs root (become)"},
+        {
+            "what": "/run/cilium.sock",
+            "why": "permission denied; the socket is for root only (become)",
+            "needs_root": True,
+        },
+        {"what": "/run/netns", "why": "entering a network namespace needs root (become)", "needs_root": True},
     ]
     document, lines = told(filter_facts(), route_facts(source=None, unread=unread))
     assert document["state"] == "unknown"
@@ -449,6 +473,7 @@ def test_probe(answered, before, after, expected):
 
 def test_what_else_matters_is_noted():
     rule = {"family": "inet", "table": "raw", "chain": "pre", "rule": "fib saddr . iif oif missing drop"}
+    rule.update(ipv6_only=False, only_on=None, not_on=[])
     routes = route_facts(endpoint())
     routes["endpoint_routes"]["disagreement"] = "the agent is configured for endpoint routes, but they are missing"
     _document, lines = told(filter_facts(netfilter=[rule]), routes)
@@ -709,3 +734,108 @@ def test_a_filter_that_is_on_and_not_the_cause_is_not_said_to_be_set_by_nobody()
     _document, lines = told(filter_facts({LXC: 2}), route_facts(endpoint(**martian)))
     assert not [line for line in lines if "nobody" in line or "set by" in line]
     assert any(line.startswith("   cause") and "the filter is not why" in line for line in lines)
+
+
+IMAGE = {"observed": False, "why": "this is a chroot: /proc/sys is the build host's"}
+
+
+def image(line):
+    """Facts of a file tree that does not run."""
+    facts = filter_facts({}, line, running_system=IMAGE)
+    for name in ("all", "default"):
+        facts[name] = dict(facts[name], running=None)
+    none = {"in_effect": None, "with_route": 0, "without_route": 0, "agent": None, "disagreement": None}
+    return facts, route_facts(source=None, running_system=IMAGE, endpoint_routes=none)
+
+
+def test_an_image_is_judged_by_its_files_alone():
+    document, lines = told(*image(GLOB))
+    assert document["state"] == "at_risk"
+    assert lines[0] == (
+        "node1: judged by its files alone (this is a chroot: /proc/sys is the build host's): the next pod, the next "
+        "boot, the next restart of systemd-sysctl and the next 'sysctl --system' will cut pods off"
+    )
+    assert "   next boot                  pods are cut off: loose (2) by /usr/lib/sysctl.d/50-default.conf:26" in lines
+    document, lines = told(*image(EXEMPT))
+    assert (document["state"], document["running_system"]) == ("healthy", IMAGE)
+    assert lines == [
+        "node1: judged by its files alone (%s): once booted, no file filters pods' interfaces" % IMAGE["why"]
+    ]
+    assert told(*image(GLOB), pod="a/b")[0]["state"] == "elsewhere"
+
+
+@pytest.mark.parametrize(
+    "version, word", [(None, "an older"), (0, "an older"), (99, "a newer"), ("1", "an older"), (True, "an older")]
+)
+@pytest.mark.parametrize("fact", ["rp_filter", "cilium_routes"])
+def test_facts_of_another_version_are_unknown(version, word, fact):
+    facts = {"rp_filter": filter_facts(), "cilium_routes": route_facts(endpoint())}
+    facts[fact]["schema_version"] = version
+    if version is None:
+        # As the first release gathered them: without members that are read today.
+        facts[fact] = {key: facts[fact][key] for key in ("devices", "endpoints") if key in facts[fact]}
+    document, lines = told(facts["rp_filter"], facts["cilium_routes"])
+    assert (document["state"], document["stories"], document["cures"]) == ("unknown", [], [])
+    assert lines[0].startswith("node1: unknown: the facts were gathered by %s version" % word) and fact in lines[0]
+
+
+def test_facts_that_lack_something_are_never_healthy():
+    facts = filter_facts({LXC: 0}, EXEMPT)
+    del facts["netfilter"]
+    document, lines = told(facts, route_facts(endpoint(verdict="accepted")))
+    assert document["state"] == "unknown"
+    assert lines[0] == "node1: the facts are incomplete: rp_filter.netfilter"
+
+
+class TestBetweenNodes:
+    """With endpoint routes a filter on Cilium's host interfaces drops packets from other nodes."""
+
+    ROUTED = {"in_effect": True, "with_route": 1, "without_route": 0, "agent": True, "disagreement": None}
+
+    def told(self, host=0, every=0, host_line=None, endpoint_routes=ROUTED):
+        facts = filter_facts({LXC: 0, "cilium_host": host}, EXEMPT)
+        facts["devices"]["cilium_host"].update(configured=configured(host_line, host_line), effective=max(host, every))
+        facts["all"] = {"running": every, "configured": configured(ALL, ALL) if every else configured()}
+        facts["devices"][LXC]["effective"] = every
+        accepted = endpoint(verdict="accepted", route_device=LXC, symmetric=True, dropped_at=[])
+        return told(facts, route_facts(accepted, endpoint_routes=endpoint_routes))
+
+    def test_a_filtered_host_interface_cuts_nodes_apart(self):
+        document, lines = self.told(host=2, host_line=GLOB)
+        assert document["state"] == "broken"
+        assert lines[0] == "node1: packets from other nodes are dropped on cilium_host (endpoint routes are on)"
+        assert (
+            ">> set by                     /usr/lib/sysctl.d/50-default.conf:26   net.ipv4.conf.*.rp_filter = 2"
+            in lines
+        )
+        assert document["cures"]
+
+    def test_so_does_all(self):
+        document, lines = self.told(every=1)
+        assert document["state"] == "broken" and "on cilium_host" in lines[0]
+        assert any(line.startswith(">> set by") and "/etc/sysctl.conf:3" in line for line in lines)
+
+    def test_a_line_for_it_threatens(self):
+        document, lines = self.told(host_line=dict(GLOB, key="net.ipv4.conf.cilium_host.rp_filter"))
+        assert document["state"] == "at_risk"
+        assert "the next boot" in lines[0] and "will cut traffic between nodes off" in lines[0]
+        assert document["between_nodes"]["next"]["boot"]["dropped"] is True
+
+    def test_without_endpoint_routes_it_drops_nothing(self):
+        off = {"in_effect": False, "with_route": 0, "without_route": 1, "agent": False, "disagreement": None}
+        document, _lines = self.told(host=2, host_line=GLOB, endpoint_routes=off)
+        assert (document["state"], document["between_nodes"]) == ("healthy", None)
+
+    def test_all_at_0_is_healthy(self):
+        document, lines = self.told()
+        assert (document["state"], len(lines)) == ("healthy", 1)
+
+
+def test_whether_root_is_needed_is_not_sought_in_words():
+    unread = [
+        {"what": "/etc/x", "why": "the root of the tree is gone", "needs_root": False},
+        {"what": "/etc/y", "why": "Keine Berechtigung", "needs_root": True},
+    ]
+    document, lines = told(filter_facts({LXC: 0}, EXEMPT), route_facts(endpoint(verdict="accepted"), unread=unread))
+    assert [entry["needs_root"] for entry in document["unseen"]] == [False, True]
+    assert lines[-2:] == ["   Not seen:", "     /etc/y: Keine Berechtigung"]

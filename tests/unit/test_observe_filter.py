@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.nodeward.cilium.plugins.module_utils import (
     dropin,
+    facts_version,
     observe_filter,
     plan,
     sysctl_d,
@@ -264,7 +265,7 @@ def test_an_image_is_observed_by_its_files_alone():
 def test_a_running_system_is_observed_as_such():
     facts = observe_filter.observe(IpRoute(replay("broken")), lambda argv, data=None: (0, "", ""))
     assert facts["running_system"] == {"observed": True, "why": None}
-    assert facts["schema_version"] == observe_filter.SCHEMA_VERSION
+    assert facts["schema_version"] == facts_version.RP_FILTER
 
 
 @pytest.mark.parametrize(

@@ -212,3 +212,13 @@ def test_tuned_applies_again_only_literal_lines_of_the_administrator(path, key, 
     tuned = writer("tuned", when=["boot"], unit="tuned.service", reapplied=True)
     off = {"value": 0, "path": path, "line": 2, "key": key}
     assert horizons.at(node(off, writers=[tuned]), "all", "boot")["effective"] == expected
+
+
+@pytest.mark.parametrize("horizon", ["interface", "boot", "restart", "sysctl_system"])
+@pytest.mark.parametrize("glob, value", [(GLOB, 2), (None, 0)])
+def test_an_image_is_predicted_from_its_next_boot(horizon, glob, value):
+    facts = dict(node(glob=glob), devices={}, running_system={"observed": False, "why": "this is a chroot"})
+    for name in ("all", "default"):
+        facts[name]["running"] = None
+    state = horizons.at(facts, "lxc*", horizon)
+    assert (state["effective"], state["unknown"]) == (value, [])
