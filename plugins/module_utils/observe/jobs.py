@@ -187,9 +187,10 @@ def init_d(node):
                 continue
             seen.add(node.reader.target(path))
             unit = name[: -len(".sh")] + ".service" if name.endswith(".sh") else name + ".service"
-            native = any(node.reader.exists(each + unit) or node.reader.is_masked(each + unit) for each in UNIT_FOLDERS)
+            if any(node.reader.exists(each + unit) or node.reader.is_masked(each + unit) for each in UNIT_FOLDERS):
+                continue  # systemd runs that unit instead, as on Debian for procps
             active = False
-            if name in started and node.reader.is_executable(path) and not native:
+            if name in started and node.reader.is_executable(path):
                 active = _generated(node, "systemd-sysv-generator", unit)
             found += node.file("init.d", path, unit=unit, when=["boot"], active=active)
     return found
