@@ -131,9 +131,12 @@ class Transaction(object):
             changes += self._udev_files() + self.restored + self._obsolete_backups()
             self.warnings += planned.warnings
         else:
+            if request.conflicts != "disable":  # no line goes away, so the plan is known before conflicts are judged
+                self._check(self._plan(seen), seen)
             planned, overriding, disabled = self._plan_past_conflicts(seen)
-            text = self._text(planned)
-            self._check_lockout(planned, seen)
+            if request.conflicts == "disable":
+                self._check(planned, seen)
+            text = request.content or dropin.compose(planned)
             changes = disabled + self._udev_files() + [Change(request.path, before_text, text)]
         changes = [change for change in changes if change.before != change.after]
         self.changed_values = plan.changes(planned, seen.running)
@@ -280,12 +283,11 @@ class Transaction(object):
                 lost[name] = line
         return lost
 
-    def _text(self, planned):
-        """What the drop-in shall hold: the role's text, checked against the plan, or our own."""
-        if self.request.content is None:
-            return dropin.compose(planned)
-        dropin.check_content(self.request.content, planned)
-        return self.request.content
+    def _check(self, planned, seen):
+        """Refuse a text of the role that is not the plan's, and a plan that locks the controller out."""
+        if self.request.content is not None:
+            dropin.check_content(self.request.content, planned)
+        self._check_lockout(planned, seen)
 
     def _would_break(self, planned, seen, endpoints):
         """Endpoints whose reply would be dropped once the drop-in is gone. Refuses unless that was consented to."""
