@@ -25,7 +25,7 @@ from ansible_collections.nodeward.cilium.plugins.plugin_utils import audit_schem
 from ansible_collections.nodeward.cilium.plugins.plugin_utils.catalogue import CATALOGUE, SEVERITIES, remedy, section
 
 SCHEMA = "nodeward.cilium/audit"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 STATES = ("fine", "at_risk", "dropping", "unknown")
 FAIL_ON = SEVERITIES + ("none",)
 HORIZONS = ("pod", "boot", "restart", "sysctl_system")
@@ -35,19 +35,39 @@ MOST_PATHS = 5
 _NAMED = 5  # names in a sentence; the rest is a number
 _STATE_OF = {"healthy": "fine", "at_risk": "at_risk", "broken": "dropping", "unknown": "unknown"}
 _MODES = {0: "off (0)", 1: "strict (1)", 2: "loose (2)"}
+#: The states of spoof protection: strict is met, loose is partially met, off is not met.
+MET, PARTIALLY_MET, NOT_MET, UNKNOWN = PROTECTIONS = ("met", "partially_met", "not_met", "unknown")
+# Read in: the benchmarks' audit steps; the check texts of V-257962 and V-281345, and of V-230549 in its later releases
+# (the first one took 1 alone).
+_REQUIREMENT = [
+    "The requirement: net.ipv4.conf.all.rp_filter = 1, by the CIS Benchmarks for Linux (Ensure reverse path filtering",
+    "is enabled) and by DISA's STIGs of RHEL 9 (RHEL-09-253035) and RHEL 10 (RHEL-10-800130). DISA's STIG of RHEL 8",
+    "(RHEL-08-040285) takes 1 or 2.",
+    "Its intent: the kernel checks the source address of every packet that enters the node.",
+]
 _LETTER = [
-    "The letter is met as well: all is on, and the kernel uses the larger of all and the device's own value. With",
-    "Cilium that is well only where its pods have routes by their own devices, and cuts nodes apart even then.",
+    "The letter is met as well: all is on, and the kernel uses the larger of all and the interface's own value. With",
+    "Cilium that works only where its pods have routes by their own interfaces, and cuts nodes apart even then.",
 ]
 _NOT_TO_THE_LETTER = [
-    "Why not to the letter: the kernel uses the larger of all and the device's own value, so all = 1 filters the",
-    "devices of Cilium too, by which the replies of pods arrive, and cuts the pods off.",
+    "Why not to the letter: the kernel uses the larger of all and the interface's own value, so all = 1 filters the",
+    "interfaces of Cilium too, by which the replies of pods arrive, and cuts the pods off.",
+]
+_VERDICTS = {
+    MET: "The intent is MET: each interface by which packets enter is strict (1):",
+    PARTIALLY_MET: "The intent is PARTIALLY MET: each interface by which packets enter is filtered, some loosely (2):",
+    NOT_MET: "The intent is NOT met:",
+    UNKNOWN: "It could NOT be seen whether the intent is met:",
+}
+_LOOSE = [
+    "What loose (2) does not stop: where a default route leads to all else, a spoofed source of any address that this",
+    "route covers, a pod's and another node's among them. Where a control asks for 1, loose does not satisfy it.",
 ]
 _UPLINK = "  uplink %s: %s now, %s after a boot%s, %s after a restart of systemd-sysctl, %s after sysctl --system"
 _MODES_TOLD = [
-    "What the modes do: strict (1) drops a packet whose source the node would answer by another device, such as one",
-    "with a pod's address; loose (2) drops only a source that the node could not answer at all. Where a default route",
-    "leads to all else, an uplink with that route takes foreign sources in either mode.",
+    "What the modes do: strict (1) drops a packet whose source the node would answer by another interface, such as one",
+    "with a pod's address. Loose (2) drops only a source that the node could not answer at all; where a default route",
+    "leads to all else, there is none. An uplink with that route takes foreign sources in either mode.",
 ]
 # ASCII: digits of other scripts are digits to Python, and sort after all dates.
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}\Z", re.ASCII)
@@ -86,6 +106,7 @@ def not_judged(name, kind, message):
         "summary": told[kind],
         "gathered": False,
         "gathered_at": None,
+        "running_system": None,
         "reason": reason,
         "endpoints": None,
         "horizons": None,
@@ -93,7 +114,7 @@ def not_judged(name, kind, message):
         "uplinks": [],
         "findings": [],
         "gone": [],
-        "attestation": {"met": None, "text": "Nothing can be said of %s: %s (%s)." % (name, told[kind], reason)},
+        "attestation": {"state": UNKNOWN, "text": "Nothing can be said of %s: %s (%s)." % (name, told[kind], reason)},
         "counters": None,
         "cures": [],
     }
@@ -117,15 +138,17 @@ def judged(name, rp_filter, routes, gathered_at, today, before=None):
             "summary": summary,
             "gathered": True,
             "gathered_at": gathered_at,
+            "running_system": rp_filter["running_system"],
             "reason": None,
-            "endpoints": _endpoints(diagnosed, routes),
+            # Of an image it is not known how many pods it will have.
+            "endpoints": _endpoints(diagnosed, routes) if rp_filter["running_system"]["observed"] else None,
             "horizons": _horizons(diagnosed, rp_filter, routes),
             "paths": _paths(diagnosed, rp_filter, routes),
             "uplinks": _uplinks(rp_filter),
             "findings": [_of_the_node(name, each) for each in found],
             "gone": [],
             "attestation": _attestation(name, rp_filter, gathered_at or today, _hidden(found)),
-            "counters": rp_filter["counters"],
+            "counters": _counters(rp_filter["counters"]),
             "cures": [{key: cure[key] for key in ("title", "commands", "variables")} for cure in diagnosed["cures"]],
         }
     except AnsibleFilterError as error:
@@ -182,6 +205,11 @@ def _endpoints(diagnosed, routes):
     counts = {key: diagnosed["endpoints"][key] for key in ("total", "accepted", "dropped", "unknown")}
     cut_off = sum("dropped" in (each["verdict"], each["leaves"]["verdict"]) for each in routes["endpoints"])
     return dict(counts, cut_off=cut_off)
+
+
+def _counters(counters):
+    """Those that packets alone raise."""
+    return counters and {key: counters[key] for key in ("ip_reverse_path_filter", "boot_id")}
 
 
 def _horizon(horizon):
@@ -286,45 +314,56 @@ def _uplink(name, device, to_come):
 def _attestation(name, rp_filter, moment, hidden):
     """Whether every uplink is filtered, now and later, and Cilium's devices alone are exempt, as a text."""
     uplinks = _uplinks(rp_filter)
-    exempt, bare = _exempt(rp_filter)
-    every = rp_filter["all"]
-    unknown = not uplinks or hidden or every["running"] is None or any(None in _later(each) for each in uplinks)
-    failing = [each["device"] for each in uplinks if 0 in _later(each) + [each["effective"]]]
-    met = False if failing or bare else None if unknown else True
-    text = [
-        "Reverse-path filter of %s, as of %s" % (name, moment),
-        "",
-        "The requirement: CIS Benchmarks and STIGs require net.ipv4.conf.all.rp_filter = 1 (some take 2 as well).",
-        "Its intent: the kernel checks the source address of every packet that enters the node.",
-    ]
+    exempt, bare, loose = _exempt(rp_filter)
+    every, system = rp_filter["all"], rp_filter["running_system"]
+    weakest = {each["device"]: _weakest(_later(each) + [each["effective"]]) for each in uplinks}
+    state = _protection(weakest, bare, loose, hidden or every["running"] is None)
+    text = ["Reverse-path filter of %s, as of %s" % (name, moment), ""] + _REQUIREMENT
     text += _LETTER if every["running"] else _NOT_TO_THE_LETTER
-    text += [
-        "Here all is %s%s." % (_mode(every["running"]), _by(every["configured"]["systemd_sysctl"])),
-        "",
-        {
-            True: "The intent is MET on every device by which packets enter:",
-            False: "The intent is NOT met:",
-            None: "It could NOT be seen whether the intent is met:",
-        }[met],
-    ]
+    if system["observed"]:
+        text.append("Here all is %s%s." % (_mode(every["running"]), _by(every["configured"]["systemd_sysctl"])))
+    text += ["", _VERDICTS[state]]
     for each in uplinks:
-        boot, restart, system = (
+        boot, restart, system_ = (
             "not known, since another program may set it," if value is None else _mode(value) for value in _later(each)
         )
         lines = "".join(" (%s:%d)" % (line["path"], line["line"]) for line in each["lines"])
-        told = (each["device"], _mode(each["effective"]), boot, lines, restart, system)
-        fails = "  <-- NOT protected" if each["device"] in failing else ""
-        text.append(_UPLINK % told + fails)
+        told = (each["device"], _mode(each["effective"]), boot, lines, restart, system_)
+        text.append(_UPLINK % told + _MARKS.get(weakest[each["device"]], ""))
     text += ["  not read: %s (%s)" % (each["subject"], each["evidence"]["text"]) for each in hidden[:_NAMED]]
-    if not uplinks:
-        text.append("  no uplink is known: no device has a global IPv4 address or a default route")
-    text += ["  other device %s: off (0) now  <-- NOT protected, and not of Cilium" % device for device in bare]
-    text += ["", "Exempt, as devices of Cilium: %s." % (_names(exempt) or "none")]
-    for pattern, state in sorted(rp_filter["patterns"].items()):
-        line = state["configured"]["systemd_sysctl"]
+    if not system["observed"]:
+        text.append("  not a running system (%s): its interfaces are not known" % system["why"])
+    elif not uplinks:
+        text.append("  no uplink is known: no interface has a global IPv4 address or a default route")
+    text += ["  other interface %s: off (0) now%s, and not of Cilium" % (device, _MARKS[0]) for device in bare]
+    text += ["  other interface %s: loose (2) now%s" % (device, _MARKS[2]) for device in loose]
+    text += ["", "Exempt, as interfaces of Cilium: %s." % (_names(exempt) or "none")]
+    for pattern, known in sorted(rp_filter["patterns"].items()):
+        line = known["configured"]["systemd_sysctl"]
         if line and line["value"] == 0:
             text.append("  %s by %s:%d" % (pattern, line["path"], line["line"]))
-    return {"met": met, "text": "\n".join(text + _MODES_TOLD)}
+    text += _MODES_TOLD + (_LOOSE if state == PARTIALLY_MET else [])
+    return {"state": state, "text": "\n".join(text)}
+
+
+_MARKS = {0: "  <-- NOT protected", 2: "  <-- protected in part"}
+
+
+def _weakest(values):
+    """Of an interface's values off, else None if one is not known, else loose before strict."""
+    if 0 in values:
+        return 0
+    return None if None in values else min((min(value, 2) for value in values), key=(2, 1).index)
+
+
+def _protection(weakest, bare, loose, hidden):
+    """The state of spoof protection, by the weakest value of each uplink, and by interfaces that are neither."""
+    values = list(weakest.values())
+    if 0 in values or bare:
+        return NOT_MET
+    if not values or hidden or None in values:
+        return UNKNOWN
+    return PARTIALLY_MET if 2 in values or loose else MET
 
 
 def _later(uplink):
@@ -333,10 +372,15 @@ def _later(uplink):
 
 
 def _exempt(rp_filter):
-    """Devices that are not filtered: Cilium's, and others that are no uplink."""
-    off = [(name, device) for name, device in sorted(rp_filter["devices"].items()) if not device["effective"]]
-    cilium = [name for name, device in off if device["kind"] == "cilium"]
-    return cilium, [name for name, device in off if device["kind"] == "other" and takes_packets(name, device)]
+    """(Cilium's interfaces that are not filtered, others of no uplink that are not, and those that are loose)."""
+    found = {"cilium": [], 0: [], 2: []}
+    for name, device in sorted(rp_filter["devices"].items()):
+        effective = min(device["effective"], 2)
+        if device["kind"] == "cilium" and not effective:
+            found["cilium"].append(name)
+        elif device["kind"] == "other" and effective in found and takes_packets(name, device):
+            found[effective].append(name)
+    return found["cilium"], found[0], found[2]
 
 
 def _names(names):
@@ -605,14 +649,14 @@ class Sums(object):
         self.nodes_with = dict.fromkeys(SEVERITIES, 0)  # the severity or a worse one
         self.unknown = []
         self.waived = 0
-        self.spoof_protection = {"met": 0, "not_met": 0, "unknown": 0}
+        self.spoof_protection = dict.fromkeys(PROTECTIONS, 0)
 
     def add(self, node):
         self.names.add(node["name"])
         self.states[node["state"]] += 1
         if node["state"] == "unknown":
             self.unknown.append(node["name"])
-        self.spoof_protection[{True: "met", False: "not_met", None: "unknown"}[node["attestation"]["met"]]] += 1
+        self.spoof_protection[node["attestation"]["state"]] += 1
         found = set()
         for finding in node["findings"]:
             if finding["waived"]:
@@ -689,6 +733,7 @@ def rules():
         rule_id: {
             "severity": rule.severity,
             "title": rule.title,
+            "holds": rule.holds,
             "why": rule.why,
             "remedy": remedy(rule),
             "reference": rule.reference,

@@ -26,6 +26,7 @@ from ansible_collections.nodeward.cilium.plugins.plugin_utils.audit_page import 
 
 SEVERITIES = ("high", "medium", "low")
 STATES = ("fine", "at_risk", "dropping", "unknown")
+PROTECTIONS = ("met", "partially_met", "not_met", "unknown")
 INFORMATION = "https://github.com/nodeward/cilium"
 
 
@@ -70,8 +71,9 @@ def _attribute(text):
 
 
 def as_junit(document):
-    """A suite for each node, a case for each rule. What fails the audit fails a case; what else is found skips it.
+    """A suite for each node, a case for each rule, named by what holds if the rule finds nothing.
 
+    What fails the audit fails a case; what else is found skips it.
     So whoever reads it alone comes to the verdict of the document.
     """
     totals, fails = Counter(), _failing(document["options"]["fail_on"])
@@ -132,7 +134,7 @@ def _suite(node, document, fails):
     if node["gathered"]:
         found = _by_rule(node)
         for rule_id, rule in document["rules"].items():
-            case = "<testcase classname=%s name=%s" % (name, _attribute("%s %s" % (rule_id, rule["title"])))
+            case = "<testcase classname=%s name=%s" % (name, _attribute("%s %s" % (rule_id, rule["holds"])))
             yield case + _outcome(found.get(rule_id), rule, fails)
     yield "</testsuite>\n"
 
@@ -412,7 +414,7 @@ def _waived_samples(node):
 
 
 def _attested_samples(node):
-    return [] if node["attestation"]["met"] is None else [({}, int(node["attestation"]["met"]))]
+    return [({"intent": state}, int(node["attestation"]["state"] == state)) for state in PROTECTIONS]
 
 
 def _facts_samples(node):
@@ -425,7 +427,7 @@ _NODE_FAMILIES = (
     ("node_findings_waived", "Findings of each node that are waived.", _waived_samples),
     (
         "node_spoof_protection",
-        "Whether the intent of all.rp_filter=1 is met; not there where unknown.",
+        "Whether the intent of all.rp_filter=1 is met: 1 for the state of each node, 0 for the others.",
         _attested_samples,
     ),
     ("node_facts_timestamp_seconds", "When the facts of each node were gathered.", _facts_samples),

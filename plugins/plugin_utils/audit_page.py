@@ -191,7 +191,12 @@ def about(document, oldest=None):
 
 def protection(totals):
     """On how many nodes the uplinks are filtered; where not, that is what one looks for."""
-    words = (("met", "met on %s"), ("not_met", "<strong>not met on %s</strong>"), ("unknown", "not known of %s"))
+    words = (
+        ("met", "met on %s"),
+        ("partially_met", "partially met on %s"),
+        ("not_met", "<strong>not met on %s</strong>"),
+        ("unknown", "not known of %s"),
+    )
     told = [(word, totals[key]) for key, word in words if totals[key]]
     return ", ".join(
         word % (number(count) if place else counted(count, "node")) for place, (word, count) in enumerate(told)
@@ -327,7 +332,9 @@ def compact_node(node, ids, pool):
         "findings": [_finding(each, ids, pool) for each in full],
         "cut": [[ids.index(each), names, unnamed] for each, (names, unnamed) in cut.items()],
         "gone": [[each["id"], each["severity"], each["subject"]] for each in node["gone"]],
-        "attestation": [node["attestation"]["met"], node["attestation"]["text"]],
+        "attestation": [node["attestation"]["state"], node["attestation"]["text"]],
+        # Of a tree of files that does not run, why it counts as one.
+        "by_files": (node["running_system"] or {}).get("why"),
         "counters": node["counters"],
         "cures": [pool.add(each) for each in node["cures"]],
     }

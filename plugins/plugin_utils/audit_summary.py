@@ -44,9 +44,15 @@ def summary(document):
     if rest:
         lines.append("   and %d more with findings" % rest)
     lines.append(
-        "Spoof protection, the intent of all.rp_filter = 1: met on %(met)d, not met on %(not_met)d, not known of "
-        "%(unknown)d" % totals["spoof_protection"]
+        "Spoof protection, the intent of all.rp_filter = 1: met on %(met)d (strict), partially met on "
+        "%(partially_met)d (loose), not met on %(not_met)d, not known of %(unknown)d" % totals["spoof_protection"]
     )
+    systems = ((node["name"], node["running_system"]) for node in document["nodes"])
+    by_files = [(name, system["why"]) for name, system in systems if system and not system["observed"]]
+    for name, why in by_files[:MOST_NODES]:
+        lines.append("%s: judged by its files alone: %s" % (visible(name), visible(why)))
+    if len(by_files) > MOST_NODES:
+        lines.append("   and %d more judged by their files alone" % (len(by_files) - MOST_NODES))
     found = ", ".join("%d %s" % (totals["findings"][severity], severity) for severity in _SEVERITIES)
     lines.append("Findings: %s; %d waived" % (found, totals["waived"]))
     lines += [

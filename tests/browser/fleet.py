@@ -145,8 +145,9 @@ def node(name, state, summary, **more):
         "uplinks": [uplink],
         "findings": [],
         "gone": [],
-        "attestation": {"met": True, "text": text % (name, DROP_IN["path"])},
-        "counters": {"ip_reverse_path_filter": 0, "in_martian_src": 0, "boot_id": None},
+        "running_system": {"observed": True, "why": None},
+        "attestation": {"state": "partially_met", "text": text % (name, DROP_IN["path"])},
+        "counters": {"ip_reverse_path_filter": 0, "boot_id": None},
         "cures": [],
         **more,
     }
@@ -247,7 +248,7 @@ def dropping(name, devices=3):
         paths=[way(name, number, True) for number in range(min(devices, 5))],
         horizons=dict.fromkeys(HORIZONS, FILTERED),
         endpoints={"total": devices, "accepted": 0, "dropped": devices, "unknown": 0, "cut_off": devices},
-        counters={"ip_reverse_path_filter": 41200 + devices, "in_martian_src": 3, "boot_id": None},
+        counters={"ip_reverse_path_filter": 41200 + devices, "boot_id": None},
     )
 
 
@@ -261,7 +262,8 @@ def unreachable(name):
         endpoints=None,
         horizons=None,
         uplinks=[],
-        attestation={"met": None, "text": "Nothing can be said of it."},
+        running_system=None,
+        attestation={"state": "unknown", "text": "Nothing can be said of it."},
         counters=None,
         reason="unreachable: Failed to connect to the host via ssh: ssh: connect to host %s port 22: No route to host"
         % name,

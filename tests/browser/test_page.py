@@ -107,7 +107,7 @@ def test_opens_with_the_answer(opened):
     assert "2026-11-24 10:00 UTC" in about
     assert "5 new, 1 gone, 11 unchanged" in about
     assert "1 waiver expired" in about
-    assert "Spoof protection met on 3 nodes, not met on 2, not known of 2" in about
+    assert "Spoof protection met on 2 nodes, partially met on 1, not met on 2, not known of 2" in about
     assert page.title().startswith("Failed: 2 of 7 nodes")
     assert "The audit's document (audit.json) holds all of it, uncut." in page.locator("footer").inner_text()
 
@@ -219,12 +219,12 @@ def test_nodes_without_spoof_protection_are_filtered_and_sorted(opened):
     assert by_name["node3"] == by_name["edge-7"] == "not met"
     assert by_name["node-down"] == "not known"
     column(page, "Spoof").click()
-    assert words.all_inner_texts() == ["not met"] * 2 + ["not known"] * 2 + ["met"] * 3
+    assert words.all_inner_texts() == ["not met"] * 2 + ["not known"] * 2 + ["partially met"] + ["met"] * 2
     column(page, "Spoof").click()
     assert words.all_inner_texts()[0] == "met"
     assert "sort=-protection" in page.url
     buttons = page.locator(".protections button")
-    assert buttons.all_inner_texts() == ["not met", "not known", "met"]
+    assert buttons.all_inner_texts() == ["not met", "not known", "partially met", "met"]
     buttons.first.click()
     assert page.url.endswith("#protection=not&sort=-protection")
     assert buttons.first.get_attribute("aria-pressed") == "true"
@@ -235,6 +235,34 @@ def test_nodes_without_spoof_protection_are_filtered_and_sorted(opened):
     page.locator(".under button", has_text="Clear filters").click()
     assert len(names(page)) == 7
     assert names(opened(address="#protection=unknown&q=down")) == ["node-down"]
+    assert names(opened(address="#protection=partly")) == ["node2"]
+
+
+def test_ids_of_findings_lead_to_the_nodes_that_have_them(opened):
+    page = opened(address="#node=node1")
+    link = page.locator(".finding-group h3 a.id", has_text="RPF001").first
+    link.click()
+    assert page.url.endswith("#id=RPF001")
+    assert "node1" in names(page)
+    assert page.locator("#list").is_visible()
+    page = opened()
+    page.locator(".waivers a.id", has_text="RPF007").click()
+    assert page.url.endswith("#id=RPF007")
+    assert sorted(names(page)) == ["edge-7", "node3"]
+
+
+def test_a_tree_of_files_is_shown_as_one(opened):
+    document = fleet.sample()
+    why = "this is a chroot: /proc/sys is the build host's"
+    for node in document["nodes"]:
+        if node["name"] == "node2":
+            node.update(
+                running_system={"observed": False, "why": why}, endpoints=None, uplinks=[], paths=[], counters=None
+            )
+    page = opened(document=document, address="#node=node2")
+    text = page.locator("#node").inner_text()
+    assert "Judged by its files alone: " + why in text
+    assert "not applicable" in text.lower() and "it does not run" in text
 
 
 def test_cards_tell_spoof_protection(opened):
@@ -855,7 +883,7 @@ def test_uplinks_are_called_what_they_are(opened):
     ]
     page = opened(fleet.document([well]), "#node=node-1")
     rows = page.locator("section.uplinks tbody tr")
-    off, strict, loose = "off (0): no protection", "strict (1): protected", "loose (2): protected, loosely"
+    off, strict, loose = "off (0): no protection", "strict (1): protected", "loose (2): protected in part"
     cells = [row.locator("td").all_inner_texts() for row in rows.all()]
     assert [[now, boot, later] for now, boot, _by, _restart, later in cells] == [
         [off, strict, loose],
@@ -869,6 +897,7 @@ def test_uplinks_are_called_what_they_are(opened):
     ("node", "state", "told"),
     [
         ("node1", "fine", "The intent of the control is met"),
+        ("node2", "at_risk", "The intent of the control is partially met: some interfaces are loose"),
         ("node3", "dropping", "The intent of the control is not met"),
         ("node-down", "unknown", "Not known whether the intent of the control is met"),
     ],

@@ -8,6 +8,7 @@ import json
 import jsonschema
 import pytest
 from ansible_collections.nodeward.cilium.plugins.plugin_utils import audit_document as audit
+from ansible_collections.nodeward.cilium.plugins.plugin_utils import audit_summary
 from ansible_collections.nodeward.cilium.plugins.plugin_utils.audit_formats import FORMATS
 from ansible_collections.nodeward.cilium.plugins.plugin_utils.audit_page import page
 from audit_nodes import FACTS, MOMENT, SCHEMA, TODAY, document, facts, node, three
@@ -146,7 +147,7 @@ def test_what_could_not_be_read_is_no_pass():
     assert made["summary"].startswith(
         "What may decide the filter could not be read: /etc/sysctl.d/99-zz-cis.conf; of the rest: healthy"
     )
-    assert made["attestation"]["met"] is None
+    assert made["attestation"]["state"] == "unknown"
     assert "  not read: /etc/sysctl.d/99-zz-cis.conf (Permission denied)" in made["attestation"]["text"].splitlines()
     assert not document([made], fail_on="none")["verdict"]["passed"]
     # What is dropped now is dropped all the same.
@@ -182,7 +183,7 @@ def test_at_most_five_ways_the_dropped_ones_first():
 def test_facts_that_nobody_understands_judge_nothing(change):
     made = node("node1", change=change)
     assert made["state"] == "unknown"
-    assert made["attestation"]["met"] is None
+    assert made["attestation"]["state"] == "unknown"
     if made["gathered"]:
         assert "RPF029" in {each["id"] for each in made["findings"]}
         assert made["summary"].startswith("The facts are incomplete: ")
@@ -196,12 +197,84 @@ def test_facts_that_nobody_understands_judge_nothing(change):
 
 def test_the_intent_is_met_by_lines_that_are_named():
     told = node()["attestation"]
-    assert told["met"] is True
-    assert "The intent is MET" in told["text"]
+    assert told["state"] == "partially_met"
+    assert "The intent is PARTIALLY MET" in told["text"]
     assert "uplink eth0: loose (2) now, loose (2) after a boot (" in told["text"]
-    assert "), loose (2) after a restart of systemd-sysctl, loose (2) after sysctl --system\n" in told["text"]
-    assert "Exempt, as devices of Cilium: cilium_host, cilium_net, lxc3c160d6c7aa0." in told["text"]
+    after = "loose (2) after a restart of systemd-sysctl, loose (2) after sysctl --system  <-- protected in part\n"
+    assert "), " + after in told["text"]
+    assert "Exempt, as interfaces of Cilium: cilium_host, cilium_net, lxc3c160d6c7aa0." in told["text"]
     assert "/etc/sysctl.d/99-override_cilium_rp_filter.conf:17" in told["text"]
+
+
+def strict(known):
+    """Make the uplink strict, now and later, and interfaces of other programs with it."""
+    for name, device in known["rp_filter"]["devices"].items():
+        if device["kind"] == "uplink":
+            line = dict(device["configured"]["systemd_sysctl"], value=1)
+            device.update(running=1, effective=1, configured={"systemd_sysctl": line, "procps": line})
+        elif device["kind"] == "other" and name != "lo":
+            device.update(running=1, effective=1)
+
+
+def test_strict_is_met_loose_is_partially_met_and_off_is_not_met():
+    def loose_after_a_boot(known):
+        strict(known)
+        configured = known["rp_filter"]["devices"]["eth0"]["configured"]
+        configured["systemd_sysctl"] = dict(configured["systemd_sysctl"], value=2)
+
+    met = node(change=strict)["attestation"]
+    assert met["state"] == "met" and "The intent is MET: each interface" in met["text"]
+    assert "RHEL-08-040285) takes 1 or 2" in met["text"] and "What loose (2) does not stop" not in met["text"]
+    in_part = node(change=loose_after_a_boot)["attestation"]
+    assert in_part["state"] == "partially_met"
+    assert "strict (1) now, loose (2) after a boot" in in_part["text"]
+    assert "What loose (2) does not stop" in in_part["text"] and "loose does not satisfy it" in in_part["text"]
+
+
+def test_each_state_of_spoof_protection_is_counted():
+    def off(known):
+        known["rp_filter"]["devices"]["eth0"].update(running=0, effective=0)
+
+    nodes = [node("a", change=strict), node("b"), node("c", change=off), audit.not_judged("d", audit.FAILED, "?")]
+    totals = document(nodes)["totals"]["spoof_protection"]
+    assert totals == {"met": 1, "partially_met": 1, "not_met": 1, "unknown": 1}
+
+
+def image(known):
+    """Facts of a tree of files that does not run."""
+    system = {"observed": False, "why": "this is a chroot: /proc/sys is the build host's"}
+    known["rp_filter"].update(running_system=system, devices={}, counters=dict.fromkeys(known["rp_filter"]["counters"]))
+    for name in ("all", "default"):
+        known["rp_filter"][name]["running"] = None
+    routes = {"in_effect": None, "with_route": 0, "without_route": 0, "agent": None, "disagreement": None}
+    known["cilium_routes"].update(running_system=system, endpoints=[], source=None, unread=[], endpoint_routes=routes)
+
+
+@pytest.mark.parametrize("kind, state", [("healthy", "fine"), ("broken", "at_risk")])
+def test_an_image_is_judged_by_its_files_alone(kind, state):
+    made = node(kind=kind, change=image)
+    assert made["state"] == state and "judged by its files alone (this is a chroot" in made["summary"]
+    assert made["running_system"]["observed"] is False
+    assert (made["endpoints"], made["uplinks"], made["paths"]) == (None, [], [])
+    assert not {"RPF001", "RPF006", "RPF007", "RPF029", "RPF030"} & findings_of(made)
+    assert made["attestation"]["state"] == "unknown"
+    assert "not a running system (this is a chroot" in made["attestation"]["text"]
+    VALIDATOR.validate(document([made]))
+    assert "node1: judged by its files alone: this is a chroot: /proc/sys is the build host's" in audit_summary.summary(
+        document([made])
+    )
+
+
+@pytest.mark.parametrize("fact", ["rp_filter", "cilium_routes"])
+def test_a_node_whose_facts_another_version_gathered_is_unknown(fact):
+    made = node(change=lambda known: known[fact].pop("schema_version"))
+    assert (made["state"], made["gathered"]) == ("unknown", False)
+    assert made["reason"].startswith("other version: gathered by an older version: %s has no schema_version" % fact)
+    VALIDATOR.validate(document([made]))
+
+
+def test_only_what_packets_raise_is_counted():
+    assert set(node()["counters"]) == {"ip_reverse_path_filter", "boot_id"}
 
 
 def test_a_node_on_which_all_is_on_meets_the_letter():
@@ -217,18 +290,21 @@ def test_a_node_on_which_all_is_on_meets_the_letter():
 
 
 @pytest.mark.parametrize("change, met", [
-    (lambda device: device.update(kind="other", link_kind="dummy"), True),
-    (lambda device: device.update(kind="other", link_kind="veth"), False),
-    (lambda device: device.update(kind="cilium"), True),
+    (lambda device: device.update(kind="other", link_kind="dummy"), "met"),
+    (lambda device: device.update(kind="other", link_kind="veth"), "not_met"),
+    (lambda device: device.update(kind="other", link_kind="veth", effective=2), "partially_met"),
+    (lambda device: device.update(kind="other", link_kind="veth", effective=1), "met"),
+    (lambda device: device.update(kind="cilium"), "met"),
 ])  # fmt: skip
 def test_only_devices_by_which_packets_come_in_must_be_filtered(change, met):
     def bare(known):
         device = json.loads(json.dumps(known["rp_filter"]["devices"]["eth0"]))
         device.update(running=0, effective=0)
         change(device)
+        strict(known)
         known["rp_filter"]["devices"]["bare0"] = device
 
-    assert node(change=bare)["attestation"]["met"] is met
+    assert node(change=bare)["attestation"]["state"] == met
 
 
 def test_sysctl_system_may_strip_an_uplink_too():
@@ -238,7 +314,7 @@ def test_sysctl_system_may_strip_an_uplink_too():
         }  # fmt: skip
 
     made = node(change=later)
-    assert made["attestation"]["met"] is False
+    assert made["attestation"]["state"] == "not_met"
     assert "off (0) after sysctl --system  <-- NOT protected" in made["attestation"]["text"]
     assert made["uplinks"][0]["sysctl_system"] == 0
     assert "RPF030" in findings_of(made)
@@ -250,7 +326,7 @@ def test_the_intent_is_not_met_where_a_device_lost_its_filter(kind):
         known["rp_filter"]["devices"]["eth0"].update(kind=kind, running=0, effective=0)
 
     told = node(change=off)["attestation"]
-    assert told["met"] is False
+    assert told["state"] == "not_met"
     assert "eth0: off (0) now" in told["text"] and "<-- NOT protected" in told["text"]
 
 
@@ -260,7 +336,7 @@ def test_an_uplink_that_a_boot_strips_of_its_filter_does_not_meet_it():
         known["rp_filter"]["devices"]["eth0"]["configured"]["systemd_sysctl"] = line
 
     told = node(change=later)["attestation"]
-    assert told["met"] is False
+    assert told["state"] == "not_met"
     [line] = [line for line in told["text"].splitlines() if "uplink eth0" in line]
     assert "loose (2) now, off (0) after a boot (" in line
     assert "(/etc/sysctl.d/zz.conf:1)" in line and line.endswith("<-- NOT protected")
@@ -279,23 +355,23 @@ def writes(by, names, sets):
 
 @pytest.mark.parametrize("writer, boot, met", [
     # The kernel uses the larger of both, and eth0 is pinned at 2.
-    (("ufw", ["all"], 0), 2, True),
-    (("ufw", ["all"], 1), 2, True),
+    (("ufw", ["all"], 0), 2, "partially_met"),
+    (("ufw", ["all"], 1), 2, "partially_met"),
     # It writes after systemd-sysctl.
-    (("tuned", ["eth0"], 1), 1, True),
-    (("tuned", ["eth1"], 0), 2, True),
-    (("networkmanager", None, 2), 2, True),
-    (("tuned", ["eth0"], 0), 0, False),
-    (("tuned", ["eth0"], None), None, None),
-    (("networkd", ["e*"], 0), 0, False),
-    (("networkd", ["all"], 0), 2, True),
-    (("networkmanager", None, None), None, None),
-    (("ufw", ["default"], 0), 2, True),
+    (("tuned", ["eth0"], 1), 1, "partially_met"),
+    (("tuned", ["eth1"], 0), 2, "partially_met"),
+    (("networkmanager", None, 2), 2, "partially_met"),
+    (("tuned", ["eth0"], 0), 0, "not_met"),
+    (("tuned", ["eth0"], None), None, "unknown"),
+    (("networkd", ["e*"], 0), 0, "not_met"),
+    (("networkd", ["all"], 0), 2, "partially_met"),
+    (("networkmanager", None, None), None, "unknown"),
+    (("ufw", ["default"], 0), 2, "partially_met"),
 ])  # fmt: skip
 def test_the_intent_is_not_met_for_sure_where_another_program_may_take_the_filter_off(writer, boot, met):
     made = node(change=writes(*writer))
     assert made["uplinks"][0]["boot"] == boot
-    assert made["attestation"]["met"] is met
+    assert made["attestation"]["state"] == met
     [line] = [line for line in made["attestation"]["text"].splitlines() if "uplink eth0" in line]
     assert ("not known, since another program may set it, after a boot" in line) is (boot is None)
     if writer[2] is not None and boot is None:
@@ -428,7 +504,7 @@ def test_no_cure_is_told_that_another_program_undoes(writer, cures):
 
 def test_without_any_uplink_it_cannot_be_said():
     told = node(change=lambda known: known["rp_filter"]["devices"].pop("eth0"))["attestation"]
-    assert told["met"] is None
+    assert told["state"] == "unknown"
     assert "no uplink is known" in told["text"]
 
 
@@ -585,14 +661,14 @@ def test_counters_are_compared_with_those_of_the_baseline(boot, grown):
 @pytest.mark.parametrize("text, told", [
     ("", "is no JSON"), ("[]", "is no JSON"), ("{", "is no JSON"), ("{}", "expected an audit's document"),
     ('{"schema": "other"}', "found 'other'"),
-    ('{"schema": "nodeward.cilium/audit", "schema_version": 2}', "is of schema_version 2"),
-    ('{"schema": "nodeward.cilium/audit", "schema_version": 1, "generated": "now"}', "generated: expected a time"),
-    ('{"schema": "nodeward.cilium/audit", "schema_version": 1, "generated": "２０２６-11-24T10:00:00Z"}',
+    ('{"schema": "nodeward.cilium/audit", "schema_version": 3}', "is of schema_version 3"),
+    ('{"schema": "nodeward.cilium/audit", "schema_version": 2, "generated": "now"}', "generated: expected a time"),
+    ('{"schema": "nodeward.cilium/audit", "schema_version": 2, "generated": "２０２６-11-24T10:00:00Z"}',
      "generated: expected a time"),
-    ('{"schema": "nodeward.cilium/audit", "schema_version": 1, "generated": "2026-02-30T10:00:00Z"}',
+    ('{"schema": "nodeward.cilium/audit", "schema_version": 2, "generated": "2026-02-30T10:00:00Z"}',
      "generated: expected a time"),
-    ('{"schema": "nodeward.cilium/audit", "schema_version": 1, "generated": "%s"}' % MOMENT, "has no nodes"),
-    ('{"schema": "nodeward.cilium/audit", "schema_version": 1, "generated": "%s", "nodes": [1]}' % MOMENT,
+    ('{"schema": "nodeward.cilium/audit", "schema_version": 2, "generated": "%s"}' % MOMENT, "has no nodes"),
+    ('{"schema": "nodeward.cilium/audit", "schema_version": 2, "generated": "%s", "nodes": [1]}' % MOMENT,
      "collection: expected a value, found nothing"),
 ])  # fmt: skip
 def test_another_file_is_no_baseline(text, told):
@@ -690,12 +766,12 @@ def test_whatever_a_node_says_the_document_fits_its_schema(mutations):
 @pytest.mark.parametrize("odd", [NAN, INFINITE, 1.5, "0", True])
 def test_a_number_that_is_none_is_not_taken(odd):
     def changed(known):
-        known["rp_filter"]["counters"]["in_martian_src"] = odd
+        known["rp_filter"]["counters"]["ip_reverse_path_filter"] = odd
         known["rp_filter"]["devices"]["eth0"]["effective"] = odd
 
     made = node(change=changed)
     assert made["state"] == "unknown"
-    assert made["attestation"]["met"] is None
+    assert made["attestation"]["state"] == "unknown"
     assert made["counters"] is None
 
 

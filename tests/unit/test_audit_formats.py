@@ -91,9 +91,21 @@ def test_junit_is_read_by_a_consumer():
     assert suites.errors == 1
 
 
+def test_junit_names_a_case_by_what_holds():
+    known = three()
+    suites = junitparser.JUnitXml.fromstring(made("junit", known).encode())
+    by_node = {suite.name: {case.name: case for case in suite} for suite in suites}
+    holds = "RPF001 Cilium's interfaces are exempt"
+    assert by_node["healthy"][holds].is_passed
+    # The same name, so that a consumer sees one test that fails or passes; the failure says what is wrong.
+    (failure,) = by_node["broken"][holds].result
+    assert failure.message.startswith("A device of Cilium is filtered now: ")
+    assert not any(rule["title"] in name for name in by_node["healthy"] for rule in known["rules"].values())
+
+
 def test_junit_fails_what_is_found_and_skips_what_is_waived():
     _suites, read = cases(BOTH)
-    [failed] = read["broken", "RPF001 A device of Cilium is filtered now"].result
+    [failed] = read["broken", "RPF001 Cilium's interfaces are exempt"].result
     assert failed.type == "high"
     assert "/usr/lib/sysctl.d/50-default.conf:3" in failed.text
     [skipped] = next(case for key, case in read.items() if key[0] == "broken" and "RPF003" in key[1]).result
@@ -252,8 +264,10 @@ def test_openmetrics_is_read_by_both_parsers(parse):
         == high
     )
     assert read["nodeward_cilium_audit_timestamp_seconds", ()] == 1795514400
-    assert read["nodeward_cilium_node_spoof_protection", (("node", "healthy"),)] == 1
-    assert ("nodeward_cilium_node_spoof_protection", (("node", "lost"),)) not in read
+    for name, state in (("healthy", "partially_met"), ("lost", "unknown")):
+        for intent in ("met", "partially_met", "not_met", "unknown"):
+            sample = ("nodeward_cilium_node_spoof_protection", (("intent", intent), ("node", name)))
+            assert read[sample] == (intent == state)
 
 
 def test_openmetrics_counts_rules_without_what_is_waived():
@@ -265,7 +279,7 @@ def test_openmetrics_counts_rules_without_what_is_waived():
     }
     assert of_rule["RPF003", "high"] == 0 < of_rule["RPF001", "high"]
     assert sum(of_rule.values()) == sum(BOTH["totals"]["findings"].values())
-    for intent, count in (("met", 2), ("not_met", 0), ("unknown", 1)):
+    for intent, count in (("met", 0), ("partially_met", 2), ("not_met", 0), ("unknown", 1)):
         assert read["nodeward_cilium_audit_spoof_protection", (("intent", intent),)] == count
 
 

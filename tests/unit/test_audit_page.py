@@ -324,17 +324,18 @@ def test_the_age_of_kept_facts_is_told():
 
 
 @pytest.mark.parametrize(
-    ("met", "not_met", "unknown", "told"),
+    ("met", "partially_met", "not_met", "unknown", "told"),
     [
-        (0, 0, 0, ""),
-        (2000, 0, 0, "met on 2,000 nodes"),
-        (0, 1, 0, "<strong>not met on 1 node</strong>"),
-        (3, 2, 1, "met on 3 nodes, <strong>not met on 2</strong>, not known of 1"),
-        (0, 0, 4, "not known of 4 nodes"),
+        (0, 0, 0, 0, ""),
+        (2000, 0, 0, 0, "met on 2,000 nodes"),
+        (0, 0, 1, 0, "<strong>not met on 1 node</strong>"),
+        (0, 1, 0, 0, "partially met on 1 node"),
+        (3, 4, 2, 1, "met on 3 nodes, partially met on 4, <strong>not met on 2</strong>, not known of 1"),
+        (0, 0, 0, 4, "not known of 4 nodes"),
     ],
 )
-def test_on_how_many_nodes_spoof_protection_is_met(met, not_met, unknown, told):
-    totals = {"met": met, "not_met": not_met, "unknown": unknown}
+def test_on_how_many_nodes_spoof_protection_is_met(met, partially_met, not_met, unknown, told):
+    totals = {"met": met, "partially_met": partially_met, "not_met": not_met, "unknown": unknown}
     assert audit_page.protection(totals) == told
     about = audit_page.about(changed(totals={**SAMPLE["totals"], "spoof_protection": totals}))
     assert ("Spoof protection %s<" % told in about) == bool(told)

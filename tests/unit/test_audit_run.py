@@ -25,7 +25,10 @@ def test_the_answer_comes_first_and_the_verdict_last():
     ]
     where = "(/usr/lib/sysctl.d/50-default.conf:3)"
     assert "     high   RPF001 lxc3c160d6c7aa0: A device of Cilium is filtered now " + where in lines
-    assert "Spoof protection, the intent of all.rp_filter = 1: met on 2, not met on 0, not known of 1" in lines
+    assert (
+        "Spoof protection, the intent of all.rp_filter = 1: met on 0 (strict), partially met on 2 (loose), "
+        "not met on 0, not known of 1" in lines
+    )
     assert summary(document([node()]))[-1] == "PASSED (audit_fail_on: high)"
 
 

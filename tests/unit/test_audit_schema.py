@@ -91,9 +91,13 @@ def test_it_takes_what_a_complete_validator_takes(path, odd):
      "node 'broken': gathered_at: expected a time in UTC, found '2026-02-30T10:00:00Z'"),
     (("nodes", 2, "state"), "fine", "node 'lost': state: expected \"unknown\", found 'fine'. Of a node whose facts are "
      "not there nothing is known but why. It was changed, or another"),
-    (("nodes", 2, "attestation", "met"), True, "node 'lost': attestation.met: expected null, found True. Of a node"),
+    (
+        ("nodes", 2, "attestation", "state"),
+        "met",
+        "node 'lost': attestation.state: expected \"unknown\", found 'met'. Of a node",
+    ),
     (("nodes", 2, "gathered"), True, "node 'lost': reason: expected null, found 'unreachable: no route to host'. A "
-     "node whose facts are there has endpoints and horizons, and no reason why not. It"),
+     "node whose facts are there has horizons, and no reason why not. It"),
     (("nodes", 1, "gathered"), False, "node 'healthy': state: expected \"unknown\", found 'fine'. Of a node whose"),
     (("nodes", 1, "horizons"), None, "node 'healthy': horizons: expected object, found None. A node whose facts are"),
 ])  # fmt: skip

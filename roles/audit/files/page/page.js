@@ -6,8 +6,8 @@ const audit = JSON.parse(document.getElementById('audit').textContent);
 const STATES = ['dropping', 'at_risk', 'unknown', 'fine'];
 const STATE_WORDS = {dropping: 'dropping', at_risk: 'at risk', unknown: 'unknown', fine: 'fine'};
 const SEVERITIES = ['high', 'medium', 'low'];
-const PROTECTIONS = ['not', 'unknown', 'met'];
-const PROTECTION_WORDS = {not: 'not met', unknown: 'not known', met: 'met'};
+const PROTECTIONS = ['not', 'unknown', 'partly', 'met'];
+const PROTECTION_WORDS = {not: 'not met', unknown: 'not known', partly: 'partially met', met: 'met'};
 const CHANGES = [null, 'new', 'unchanged'];
 const MODES = {0: 'off (0)', 1: 'strict (1)', 2: 'loose (2)'};
 const HORIZONS = [['now', 'Now'], ['pod', 'Next pod'], ['boot', 'Next boot'], ['restart', 'Restart of systemd-sysctl'],
@@ -126,7 +126,7 @@ const nodes = audit.nodes.map((node, index) => ({
   ...node,
   index,
   state: STATES[node.state],
-  protection: {true: 'met', false: 'not', null: 'unknown'}[node.attestation[0]],
+  protection: {met: 'met', partially_met: 'partly', not_met: 'not', unknown: 'unknown'}[node.attestation[0]],
   counts: (node.counts || []).map(([rule, severity, ...sums]) => ({
     rule, severity, sums, counting: sums[0] + sums[1], waived: sums[2] + sums[3], fresh: sums[1], freshWaived: sums[3],
   })),
@@ -331,6 +331,11 @@ function sorted(some) {
   return some.slice().sort((one, other) => sign * (key(one) - key(other)) || one.rank - other.rank);
 }
 
+/** The nodes on which a rule found something. */
+const linkToRule = (id) => addressOf({...view, ...NOTHING, node: null, way: 1, rule: audit.ids.indexOf(id)});
+const ruleId = (id) => (occurring.includes(audit.ids.indexOf(id))
+  ? element('a', {class: 'id', href: linkToRule(id), title: 'All nodes with this finding'}, id) : element('span', {class: 'id'}, id));
+
 // --- the list ---
 
 const linkTo = (node) => addressOf({...view, node: node.name, way: 1});
@@ -440,7 +445,7 @@ function buildWaivers() {
   return element('section', {'aria-labelledby': 'waivers'},
     element('h2', {id: 'waivers'}, 'Waivers'),
     element('ul', {class: 'waivers'}, audit.waivers.map((waiver) => element('li', {},
-      element('p', {class: 'head'}, element('span', {class: 'id'}, waiver.id), ' on ', foreign(waiver.hosts, 'code'), ' ',
+      element('p', {class: 'head'}, ruleId(waiver.id), ' on ', foreign(waiver.hosts, 'code'), ' ',
         ...waiverState(waiver)),
       element('p', {}, foreign(waiver.justification)),
       element('p', {class: 'note'}, waiver.expires ? `${waiver.expired ? 'Held' : 'Holds'} until ${waiver.expires}` : 'Holds for ever')))));
@@ -511,7 +516,7 @@ function buildMatrix() {
   const row = element('tr', {},
     columnHead('name', 'Node', null, 'node', false),
     columnHead('state', 'State', 'Worst first', 'state-column', false),
-    columnHead('protection', ['Spoof', element('br'), 'protection'], "Whether every uplink is filtered, now and later, and only Cilium's devices are exempt", null, false),
+    columnHead('protection', ['Spoof', element('br'), 'protection'], "Met where every interface by which packets enter is strict, now and later; partially met where some are loose", null, false),
     columnHead('pods', ['Pods', element('br'), 'cut off'], 'Endpoints whose packets are dropped, of all', 'number', true),
     audit.baseline && columnHead('new', ['New', element('br'), 'and gone'], 'Findings that the baseline has not, and those that it had', 'number', true),
     occurring.map((rule) => {
@@ -571,6 +576,7 @@ const knowsPods = (node) => Boolean(node.endpoints) && (node.state !== 'unknown'
 const hasNoPods = (node) => knowsPods(node) && node.endpoints[0] === 0;
 
 function pods(node) {
+  if (node.by_files) return element('span', {class: 'nil'}, 'not applicable');
   if (!knowsPods(node)) return element('span', {class: 'nil'}, 'unknown');
   const [total, , , , cutOff] = node.endpoints;
   if (!total) return element('span', {class: 'nil'}, 'none');
@@ -599,7 +605,7 @@ function row(node) {
 function card(node) {
   const told = occurring.filter((rule) => node.byRule.has(rule)).map((rule) => {
     const {counting, waived, severity} = node.byRule.get(rule);
-    return element('li', {}, letterMark(SEVERITIES[severity]), ' ', element('span', {class: 'id'}, audit.ids[rule]), ' ',
+    return element('li', {}, letterMark(SEVERITIES[severity]), ' ', ruleId(audit.ids[rule]), ' ',
       counting ? element('b', {}, count(counting)) : null,
       waived ? element('span', {class: 'amount excused'}, count(waived), element('span', {}, ' waived')) : null);
   });
@@ -701,16 +707,15 @@ function buildNode(node) {
         age ? element('li', {}, `Facts gathered ${moment(node.gathered_at)}`) : null,
         node.counters && node.counters.ip_reverse_path_filter !== null
           ? element('li', {}, `${counted(node.counters.ip_reverse_path_filter, 'packet')} dropped by the filter since boot`) : null,
-        node.counters && node.counters.in_martian_src
-          ? element('li', {}, `${counted(node.counters.in_martian_src, 'packet')} refused for a martian source`) : null)),
+        node.by_files ? element('li', {}, 'Judged by its files alone: ', foreign(node.by_files)) : null)),
     held('The packet\'s way', 'way', ...buildWay(node)),
-    node.horizons !== undefined ? held('Now, and what comes next', 'horizons', buildHorizons(pooled(node.horizons), hasNoPods(node))) : null,
+    node.horizons !== undefined ? held('Now, and what comes next', 'horizons', buildHorizons(pooled(node.horizons), hasNoPods(node), node.by_files)) : null,
     node.cures ? held('Ways out', 'cures', ...buildCures(node)) : null,
     held(node.findings ? `Findings: ${count(total(node))}` : 'Findings', 'node-findings', ...buildFindings(node)),
     node.endpoints ? held('Endpoints', 'endpoints', ...buildEndpoints(node)) : null,
-    node.horizons !== undefined ? held('Uplinks', 'uplinks', buildUplinks(pooled(node.uplinks))) : null,
+    node.horizons !== undefined ? held('Uplinks', 'uplinks', buildUplinks(pooled(node.uplinks), node.by_files)) : null,
     node.gone ? held('Gone since the baseline', 'gone', element('ul', {class: 'gone-list'}, node.gone.map(([id, severity, subject]) =>
-      element('li', {}, element('span', {class: 'id'}, id), ' ', severityMark(severity), ' ', foreign(subject, 'code'))))) : null,
+      element('li', {}, ruleId(id), ' ', severityMark(severity), ' ', foreign(subject, 'code'))))) : null,
     held('For the auditor: CIS and STIG', 'attestation', ...buildAttestation(node)),
   ].filter(Boolean);
 }
@@ -740,8 +745,12 @@ function lineList(lines, nothing) {
     placed(line), foreign(`${line.key} = ${line.value}`, 'span', 'line'))));
 }
 
-function buildHorizons(horizons, isEmpty) {
+function buildHorizons(horizons, isEmpty, byFiles) {
   return element('ol', {class: 'horizon-list'}, HORIZONS.map(([key, word]) => {
+    if (key === 'now' && byFiles) {
+      return element('li', {}, element('h3', {}, word), element('p', {class: 'outcome'}, 'not applicable'),
+        element('p', {class: 'note'}, 'It does not run; what its files make of it is below.'));
+    }
     if (key === 'now' && isEmpty) {
       return element('li', {}, element('h3', {}, word), element('p', {class: 'outcome'}, 'no pod is here'),
         element('p', {class: 'note'}, 'The first one meets what stands under "Next pod".'));
@@ -807,10 +816,10 @@ const stateWord = (state, word) => element('span', {class: `state ${state}`}, ic
 const verdictMark = (verdict) => stateWord(...VERDICTS[verdict]);
 
 const strength = (value) => (value === null ? 'not known'
-  : `${mode(value)}: ${{0: 'no protection', 1: 'protected'}[value] || 'protected, loosely'}`);
+  : `${mode(value)}: ${{0: 'no protection', 1: 'protected'}[value] || 'protected in part'}`);
 
-function buildUplinks(uplinks) {
-  if (!uplinks.length) return element('p', {class: 'empty'}, 'No uplink was found.');
+function buildUplinks(uplinks, byFiles) {
+  if (!uplinks.length) return element('p', {class: 'empty'}, byFiles ? 'Not applicable: it does not run.' : 'No uplink was found.');
   return stacking('Uplinks, as a table', ['Uplink', 'Now', 'After the next boot', 'By',
     'After a restart of systemd-sysctl', 'After sysctl --system'], uplinks.map((uplink) => [
     foreign(uplink.device, 'span', 'mono'),
@@ -876,7 +885,7 @@ function buildFinding(node, rule, findings) {
   const [, others, unnamed] = (node.cut || []).find((each) => each[0] === rule) || [0, [], 0];
   const left = others.length + unnamed;
   return element('article', {class: `finding-group ${severity}`, 'aria-labelledby': `about-${audit.ids[rule]}`},
-    element('h3', {id: `about-${audit.ids[rule]}`}, severityMark(severity), element('span', {class: 'id'}, audit.ids[rule]), ' ',
+    element('h3', {id: `about-${audit.ids[rule]}`}, severityMark(severity), ruleId(audit.ids[rule]), ' ',
       foreign(known.title)),
     element('p', {class: 'why'}, foreign(sentence(known.why))),
     element('div', {class: 'told'},
@@ -903,9 +912,11 @@ function buildCures(node) {
 }
 
 function buildAttestation(node) {
-  const [met, text] = node.attestation;
-  const [state, words] = {true: ['fine', 'The intent of the control is met'], false: ['dropping', 'The intent of the control is not met'],
-    null: ['unknown', 'Not known whether the intent of the control is met']}[met];
+  const [protection, text] = node.attestation;
+  const [state, words] = {met: ['fine', 'The intent of the control is met'],
+    partially_met: ['at_risk', 'The intent of the control is partially met: some interfaces are loose'],
+    not_met: ['dropping', 'The intent of the control is not met'],
+    unknown: ['unknown', 'Not known whether the intent of the control is met']}[protection];
   return [element('p', {class: `state ${state}`}, icon(state), words), copyable(text, 'the text for the auditor', true)];
 }
 
@@ -917,6 +928,7 @@ function buildWay(node) {
   const paths = node.paths || [];
   if (!paths.length) {
     const why = node.horizons === undefined ? 'No drawing: no facts of this node are there.'
+      : node.by_files ? 'No drawing: it does not run, and has no pods.'
       : hasNoPods(node) ? 'No drawing: there is no pod on this node whose packet could be followed.'
         : 'No drawing: which pods are on this node could not be seen.';
     return [element('p', {class: 'empty'}, why)];
