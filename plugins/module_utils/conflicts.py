@@ -282,6 +282,20 @@ def disable(text, numbers):
     return "\n".join(rows)
 
 
+def disabled_lines(before, after):
+    """The numbers of the lines of a text that ``disable`` commented out or dropped."""
+    left = after.split("\n")
+    numbers = []
+    for number, row in enumerate(before.split("\n"), 1):
+        if left and left[0] == row:
+            left.pop(0)
+            continue
+        numbers.append(number)
+        if left and left[0] == MARK + row:
+            left.pop(0)
+    return numbers
+
+
 def _meaning(row):
     """What a line assigns, however it is spelled."""
     key, _separator, value = row.partition("=")

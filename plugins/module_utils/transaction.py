@@ -261,17 +261,23 @@ class Transaction(object):
             self.warnings = warned + planned.warnings
             text = self.request.content or dropin.compose(planned)
             overriding, changes = self._conflicts(planned, text, seen)
-            lost = self._lost(overriding if changes else [], planned, seen)
+            lost = self._lost(changes, planned, seen)
             if lost == self.disabled_lines:
                 return planned, overriding, changes
             self.disabled_lines = lost
             seen = seen._replace(disabled=lost.get)
 
-    def _lost(self, disabled, planned, seen):
+    def _lost(self, changes, planned, seen):
         """name → the strongest DecidingLine that this run takes away; for ``*`` that of interfaces to come."""
         tree = sysctl_d.read_tree("/")
         loaders = list(self._loaders(tree).values())
-        places = {(conflict.path, conflict.line) for conflict in disabled}
+        places = {
+            (entry.path, number)
+            for change in changes
+            for entry in tree.files()
+            if entry.target == change.path
+            for number in conflicts.disabled_lines(change.before, change.after)
+        }
         if not self.standing.ours:  # what the file at our path holds is replaced
             assignments = [assignment for loader in loaders for assignment in loader.assignments()]
             places |= {(line.path, line.line) for line in assignments if line.path == self.request.path}

@@ -39,6 +39,25 @@ BOTH = ["sysctl --system", "systemd-sysctl"]
 ALL = "net.ipv4.conf.all.rp_filter"
 
 
+@pytest.mark.parametrize(
+    ("text", "numbers"),
+    [
+        ("a=1\nb=1\nc=1\n", [2]),
+        ("a=1\nb=1\nb=1\n", [2, 3]),
+        ("b=1\nb = 1\nc=1", [1, 2]),
+        ("b=1", [1]),
+        ("a=1\n\n" + conflicts.MARK + "b=1\nb=1\nc=1\n", [4]),
+    ],
+)
+def test_the_lines_that_were_disabled_are_found_again(text, numbers):
+    after = text
+    while any(row.startswith("b") for row in after.split("\n")):
+        after = conflicts.disable(
+            after, [number for number, row in enumerate(after.split("\n"), 1) if row.startswith("b")][-1:]
+        )
+    assert conflicts.disabled_lines(text, after) == numbers
+
+
 def test_nothing_beats_it(tmp_path):
     assert (
         found(tmp_path, {"/usr/lib/sysctl.d/50-default.conf": "net.ipv4.conf.*.rp_filter = 2\n" + ALL + " = 1\n"}) == []

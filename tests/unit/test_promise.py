@@ -395,7 +395,9 @@ class Before:
         if line.path == PATH:
             return not self.hardened
         after = node.text(line.path).decode().split("\n")
-        return after[line.line - 1] != self.text.get(line.path, after)[line.line - 1]
+        before = self.text.get(line.path, after)
+        row = before[line.line - 1]  # a line that is disabled already is dropped where it is repeated
+        return after.count(row) < before.count(row)
 
     def through_all(self, node, name, own):
         by_all = self.lost(node, "all")
