@@ -344,3 +344,12 @@ def test_the_order_is_that_of_the_start(tmp_path):
         ("b.service", False),
         ("a.service", False),
     ]
+
+
+def test_a_transient_service_counts_only_if_a_timer_starts_it(tmp_path):
+    path = "run/systemd/transient/once.service"
+    content = {path: service("/usr/sbin/sysctl -w net.ipv4.conf.all.rp_filter=1")}
+    assert plant(tmp_path / "once", content).writers() == []
+    content["run/systemd/transient/once.timer"] = "[Timer]\nOnCalendar=hourly\n"
+    (writer,) = plant(tmp_path / "timed", content).writers()
+    assert (writer["by"], writer["when"]) == ("timer", ["periodic"])

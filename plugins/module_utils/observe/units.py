@@ -15,6 +15,7 @@ from ansible_collections.nodeward.cilium.plugins.module_utils.observe import com
 from ansible_collections.nodeward.cilium.plugins.module_utils.observe.unit_files import VENDOR_FOLDERS, UnitFiles
 
 SYSCTL_UNIT = "systemd-sysctl.service"
+TRANSIENT_FOLDER = "/run/systemd/transient"
 CREDENTIAL = "sysctl.extra"
 # systemd.exec(5): what the service manager itself received, then the stores.
 CREDENTIAL_FOLDERS = ("/run/credentials/@system", "/etc/credstore", "/run/credstore", "/usr/lib/credstore")
@@ -277,6 +278,8 @@ class Units(object):
             unit = self.files.load(name)
             if name == SYSCTL_UNIT or unit is None or unit.masked or _generated(unit):
                 continue
+            if os.path.dirname(unit.path) == TRANSIENT_FOLDER and not self.files.triggers(name):
+                continue  # systemd-run(1): it is gone at the next boot, and no timer starts it again
             writes = [write for key in EXEC_ORDER for write in self._unit_writes(unit, key)]
             if writes:
                 found.append((unit, [dict(write, **self._runs(unit, cmdline)) for write in writes]))
