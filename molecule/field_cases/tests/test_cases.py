@@ -16,7 +16,7 @@ from ansible_collections.nodeward.cilium.plugins.filter.diagnosis import diagnos
 from ansible_collections.nodeward.cilium.plugins.filter.findings import findings
 from ansible_collections.nodeward.cilium.plugins.filter.story import story
 
-CASES = yaml.safe_load((Path(__file__).parents[1] / "cases.yml").read_text())["cases"]
+CASES = yaml.safe_load((Path(__file__).with_name("cases.yml")).read_text())["cases"]
 LAID = {case["id"]: case for case in CASES if "not_laid" not in case}
 PLUGINS = Path(os.environ["ANSIBLE_COLLECTIONS_PATH"], "ansible_collections/nodeward/cilium/plugins")
 POD = "lxc3c160d6c7aa0"
