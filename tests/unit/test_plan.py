@@ -560,7 +560,8 @@ def test_no_step_is_weaker_either_where_values_have_drifted(before, now, tree, u
     standing = dropin.parse(dropin.compose(plan.present(OPTIONS, observed(before, tree=tree))))
     never_written = {device for device in never_written & set(now) if now[device] == now.get("default")}
     seen = observed(now, tree=tree, standing=standing)
-    never_weaker(run(Kernel(now, never_written), plan.present(OPTIONS._replace(uplinks=uplinks, allow_absent=True), seen).writes))
+    options = OPTIONS._replace(uplinks=uplinks, allow_absent=True)
+    never_weaker(run(Kernel(now, never_written), plan.present(options, seen).writes))
     kernel = Kernel(now, never_written)
     never_weaker(run(kernel, plan.absent(seen, True).writes))
     for device, kind in seen.kinds.items():
