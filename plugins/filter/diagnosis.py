@@ -50,6 +50,10 @@ options:
     type: list
     elements: dict
     default: []
+  probing:
+    description: Whether connections were to be tried, so that the diagnosis says why if there are none.
+    type: bool
+    default: false
 """
 
 EXAMPLES = r"""
@@ -149,6 +153,9 @@ _value:
       description: As given.
       type: list
       elements: dict
+    not_probed:
+      description: Why no connection was tried although that was asked for; null otherwise.
+      type: str
     notes:
       description: What else matters, as sentences.
       type: list
@@ -184,14 +191,17 @@ UNKNOWN = "unknown"
 HEALTH_DEVICE = "lxc_health"
 
 
-def diagnosis(rp_filter, routes, node="this node", pod="", address="", later=None, probes=None):
+def diagnosis(rp_filter, routes, node="this node", pod="", address="", later=None, probes=None, probing=False):
     """The document that RETURN describes."""
     _check(rp_filter, "devices", "rp_filter_facts")
     _check(routes, "endpoints", "route_facts")
     _check_wanted(pod, address)
     others = [facts_shape.other_version("rp_filter", rp_filter), facts_shape.other_version("cilium_routes", routes)]
     if any(others):
-        return _not_judged(node, [other for other in others if other])
+        return dict(
+            _not_judged(node, [other for other in others if other]),
+            not_probed="the facts were not judged" if probing else None,
+        )
     rp_filter, lacking = facts_shape.sound_rp_filter(rp_filter)
     routes, more = facts_shape.sound_routes(routes)
     lacking += more
@@ -233,6 +243,7 @@ def diagnosis(rp_filter, routes, node="this node", pod="", address="", later=Non
         "cures": [],
         "watch": _watch(rp_filter, later, routes) if later else None,
         "probes": list(probes or []),
+        "not_probed": _why_not_probed(state, stories) if probing and not probes else None,
         "notes": _notes(rp_filter, routes),
         "warnings": _warnings(rp_filter, routes),
         "unseen": [
@@ -265,6 +276,7 @@ def _not_judged(node, others):
         "cures": [],
         "watch": None,
         "probes": [],
+        "not_probed": None,
         "notes": [],
         "warnings": [],
         "unseen": [],
@@ -535,6 +547,14 @@ def _watch(before, later, routes):
         "dropped": None if None in counters else counters[1] - counters[0],
         "devices": devices,
     }
+
+
+def _why_not_probed(state, stories):
+    if state == "no_cilium":
+        return "there is no Cilium on this node"
+    if stories:
+        return "the addresses of the pods above are not known"
+    return "no pod is cut off; name one with diagnose_pod or diagnose_address to probe it"
 
 
 def _warnings(rp_filter, routes):

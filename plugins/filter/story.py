@@ -249,6 +249,8 @@ def _measured(diagnosis):
     for probe in diagnosis["probes"]:
         connected = "connected" if probe["answered"] else "no connection"
         lines.append("   Probe of %s port %s: %s; %s." % (probe["address"], probe["port"], connected, _counted(probe)))
+    if diagnosis["not_probed"]:
+        lines.append("   No probe: %s." % diagnosis["not_probed"])
     return [""] + lines if lines else []
 
 

@@ -32,6 +32,11 @@ options:
   dropin_path:
     description: As in M(nodeward.cilium.rp_filter_facts).
     type: path
+  running_system:
+    description: As in M(nodeward.cilium.rp_filter_facts).
+    type: str
+    choices: [auto, always]
+    default: auto
 attributes:
   check_mode:
     description: Can run in check mode.

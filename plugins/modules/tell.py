@@ -13,6 +13,8 @@ short_description: Print lines as they are
 version_added: 0.1.0
 description:
   - Prints lines to the terminal as they are, where M(ansible.builtin.debug) shows them quoted and as JSON.
+  - Under a stdout callback for machines, such as P(ansible.posix.json#callback), it prints nothing. The lines are in
+    the task's result in any case.
   - Runs on the controller alone and touches no node.
 options:
   lines:
@@ -24,6 +26,10 @@ options:
     description: Lines that begin with this are shown in Ansible's colour for errors, where it uses colours.
     type: str
     default: '>>'
+  result:
+    description: More members of the task's result, such as the data of which the lines tell.
+    type: dict
+    default: {}
 attributes:
   check_mode:
     description: Can run in check mode.
@@ -43,4 +49,10 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+lines:
+  description: The lines.
+  returned: always
+  type: list
+  elements: str
+  sample: ["node1: nothing to do"]
 """
