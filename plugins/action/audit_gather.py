@@ -18,7 +18,10 @@ from ansible_collections.nodeward.cilium.plugins.plugin_utils import audit_run
 #: The facts modules, the one fact that each may give, and the options that it takes of ours.
 #: Nothing else that a node returns is taken: Ansible makes variables of facts, which would beat those of the inventory.
 MODULES = {
-    "nodeward.cilium.rp_filter_facts": ("rp_filter", ("timeout", "exempt", "uplink_devices", "dropin_path", "running_system")),
+    "nodeward.cilium.rp_filter_facts": (
+        "rp_filter",
+        ("timeout", "exempt", "uplink_devices", "dropin_path", "running_system"),
+    ),
     "nodeward.cilium.route_facts": ("cilium_routes", ("timeout", "running_system")),
 }
 SPEC = {
