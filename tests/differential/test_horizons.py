@@ -112,7 +112,8 @@ class Combination:
     # ---- systemd-sysctl.service
 
     def _units(self):
-        return (self.masked, self.disabled, self.condition, self.file_before, self.other_files, self.sysctl_after)
+        ways = (self.masked, self.disabled, self.condition, self.file_before, self.other_files, self.sysctl_after)
+        return ways if self.suite == "bullseye" else (*ways, self.credential)
 
     def masked(self):
         self.files[UNIT] = NULL
@@ -137,6 +138,10 @@ class Combination:
     def sysctl_after(self):
         name, value = self.rng.choice(["all", "default", "eth0"]), self.rng.choice([0, 1, 2])
         self.files[f"{UNIT}.d/after.conf"] = f"[Service]\nExecStartPost=-/sbin/sysctl -q -w {RPF % name}={value}\n"
+
+    def credential(self):
+        line = f"{RPF % self.rng.choice(['all', 'eth0', '*'])}={self.rng.choice([0, 1, 2])}"
+        self.files[f"{UNIT}.d/extra.conf"] = f"[Service]\nSetCredential=sysctl.extra:{line}\n"
 
     # ---- udev
 
