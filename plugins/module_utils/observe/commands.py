@@ -44,6 +44,8 @@ _ABOUT = re.compile(
     r"|\b(?:systemd-sysctl|procps)(?:\.service)?[ \t]+(?:force-)?re(?:start|load)"
 )
 
+#: A list of the filter's files, of which a loop may write each.
+_LISTED = re.compile(r"\b(?:for[ \t]+%s[ \t]+in|find|ls|read|select)\b[^;\n]*rp_filter" % NAME)
 _LITERAL = re.compile(r"(?:[A-Za-z0-9_./:,@%+=-]+|\x01)\Z")
 _SHELL = r"(?:sh|bash|dash|ash|ksh)"
 _SHEBANG = re.compile(r"#![ \t]*(?:/\S*/|/usr/bin/env[ \t]+)%s(?:[ \t]+(-[euvx]+))?[ \t]*\Z" % _SHELL)
@@ -60,6 +62,7 @@ _PASSING = _READERS + _CHANGE_FILES + (
     "hostname",
 )  # fmt: skip
 _PASSING_IP = ("link", "addr", "address", "route", "rule", "neigh")
+_COMPOSE = ("xargs", "parallel", "eval")  # they add words to those that stand here
 _WAITING = ("less", "more", "tail")
 _WRAPPERS = (
     "sudo", "doas", "env", "exec", "nice", "nohup", "command", "builtin", "setsid", "busybox", "ionice", "timeout", ".",
@@ -130,6 +133,7 @@ class _Reading(object):
         self.certain = True
         self.files_changed = False
         self.loop = None
+        self.listed = False  # whether a target that is not known may be one of the filter's files
         self.writes = []
         self.programs = []
         self.assigned = set()
@@ -174,6 +178,7 @@ class _Reading(object):
             }
             for line in self.hidden:
                 self.unknown(line)
+            self.listed = bool(_LISTED.search(text))
             self.rows(text, here)
 
     def straight(self, text):
@@ -205,7 +210,7 @@ class _Reading(object):
         self.row("".join(parts), first)
 
     def row(self, row, line):
-        if self.loop is None and "/" not in row and not _ABOUT.search(row):
+        if self.loop is None and not self.listed and "/" not in row and not _ABOUT.search(row):
             return
         # A substitution gives its place something that is not known; what is in it is a command as well.
         row = re.sub(r"\$\(|`", "\x02(", row)
@@ -224,7 +229,7 @@ class _Reading(object):
     def piece(self, piece, line):
         """One command of a line of which nothing is certain."""
         about = _ABOUT.search(piece)
-        if not about and "/" not in piece:
+        if not about and "/" not in piece and not (self.listed and re.search(r">|\btee\b", piece)):
             return
         for text in (piece, re.sub("['\"]", "", piece)):  # a quote may begin or end in another piece
             try:
@@ -346,6 +351,8 @@ class _Reading(object):
                 value = _printed(words) if operator[0] in "1>" else None
                 # dash takes a glob here literally, bash refuses one with several matches.
                 self.path(target, value, line, sure and not target.glob)
+            elif self.listed and UNKNOWN in target.text:
+                self.unknown(line)
             elif not target.text.startswith(("/var/log/", "/dev/", "/proc/", "/sys/")):
                 self.files_changed = True
         return outputs
@@ -364,6 +371,8 @@ class _Reading(object):
                 # Here a shell replaces a glob by the names of all interfaces, all and default.
                 literal = not re.search(r"[*?\[\\]", word.text) or (word.glob and word.raw == word.text)
                 self.path(word, piped, line, certain and literal)
+            elif self.listed and UNKNOWN in word.text:
+                self.unknown(line)
 
     def shell(self, arguments, line, certain):
         texts = [word.text for word in arguments]
@@ -401,11 +410,20 @@ class _Reading(object):
                 self.unknown(line)
         # Another network namespace has values of its own.
         elif head not in _READERS and texts[:3] != ["ip", "netns", "exec"] and _ABOUT.search(text):
-            self.unknown(line)
+            self.handed_on(head, words, line)
         ours = re.match(r"(?:/usr)?/s?bin/[^/]+\Z|[^/]+\Z", words[0].text)
         if head == "ip":
             return _MAY_FAIL if texts[1:2] and texts[1] in _PASSING_IP and ours else _ENDS
         return _MAY_FAIL if head in _PASSING and head not in _WAITING and ours else _ENDS
+
+    def handed_on(self, head, words, line):
+        """A command of which nothing is known but that it is handed sysctl with its arguments, or names rp_filter."""
+        at = [number for number, word in enumerate(words) if os.path.basename(word.text) == "sysctl"]
+        count = len(self.writes)
+        if at and head not in _COMPOSE:
+            self.append(*sysctl_commands.sysctl(words[at[0] + 1 :], line, False, False))
+        if not at or head in _COMPOSE or len(self.writes) == count and "rp_filter" in " ".join(w.text for w in words):
+            self.unknown(line)
 
     def program(self, path):
         known = os.path.basename(path) in _PASSING + ("systemctl", "service") or path in self.programs

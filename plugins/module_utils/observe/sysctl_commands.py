@@ -49,6 +49,8 @@ def sysctl(arguments, line, certain, certain_files):
     :arg certain_files: whether the files that it may read are as they are now.
     """
     load, system, rest, reads = None, False, [], False
+    if any(_is_elsewhere(pattern) for pattern in _patterns([argument.text for argument in arguments])):
+        return []
     for argument in arguments:
         text = argument.text
         short = re.match(r"-([wqenNb]*)([pf])(.*)\Z", text)
@@ -73,6 +75,19 @@ def sysctl(arguments, line, certain, certain_files):
     if not load + rest:
         return [Write(None, None, None, bool(certain_files), None, "/etc/sysctl.conf", "procps", (), line)]
     return [write for word in load + rest for write in _load(word, "procps", (), line, certain_files)]
+
+
+def _patterns(texts):
+    """The regular expressions that limit the keys (procps: --pattern, -r)."""
+    followed = [after for text, after in zip(texts, texts[1:]) if text in ("--pattern", "-r")]
+    return followed + [text[len("--pattern=") :] for text in texts if text.startswith("--pattern=")]
+
+
+def _is_elsewhere(pattern):
+    """Whether a pattern matches no key of net: it is bound to another first part, as nfs-common's ``^sunrpc``."""
+    outside = re.sub(r"\([^()]*\)", "", pattern)
+    first = re.match(r"\^([a-z]+)(?![a-z*?+{])", outside)
+    return bool(first) and not re.search(r"[|()\\]", outside) and first.group(1) != "net"[: len(first.group(1))]
 
 
 def _key(text, line, certain, reads):
