@@ -28,6 +28,8 @@ _LOADER_NAMES = {"systemd_sysctl": "systemd-sysctl", "unit": "systemd-sysctl", "
 # tuned, plugin_sysctl.py: what reapply_sysctl applies again.
 _REAPPLIED_FOLDERS = ("/run/sysctl.d/", "/etc/sysctl.d/")
 _WILD = frozenset("*?[{")
+#: Below /run, and there again at each boot.
+_MADE_AT_BOOT = ("/run/systemd/generator", "/run/credentials/@system/")
 _NONE = {"systemd_sysctl": None, "procps": None, "unit": None}
 
 #: What a key may have: ``values`` that are possible, ``source`` of the last write that is certain (None: as the kernel
@@ -153,7 +155,7 @@ def _own(facts, subject, horizon):
             return _interface(facts, subject)
         return _by_next_interface(_now(facts, subject), facts, subject)
     if horizon == BOOT:
-        return _boot(facts, subject)
+        return _lasting(_boot(facts, subject))
     start = _interface(facts, subject) if subject in facts["patterns"] else _now(facts, subject)
     return _rerun(facts, subject, horizon, start)
 
@@ -213,7 +215,7 @@ def _by_next_interface(standing, facts, subject):
     configured = facts[subject]["configured"]
     for pattern in sorted(facts["patterns"]):
         for step in facts["patterns"][pattern].get("on_add") or ():
-            if subject in (step["names"] or [subject]) and step["runs"] != "systemd_sysctl":
+            if subject in (step["names"] or [subject]):
                 standing = _step(standing, step, configured, subject)
     return _write_all(standing, facts, [subject], INTERFACE, configured)
 
@@ -239,7 +241,7 @@ def _step(standing, step, configured, name):
 def _boot(facts, subject, until_agent=False):
     """What stands after a boot: the kernel's 0, the unit, udev, the network's configurators, units, then the agent."""
     if subject in facts["patterns"]:
-        return _interface(facts, subject)
+        return _interface_by_boot(facts, subject)
     known = facts[subject] if subject in devices.RESERVED else facts["devices"].get(subject)
     if known is None:
         return Standing(frozenset((0,)), None, [])
@@ -247,7 +249,7 @@ def _boot(facts, subject, until_agent=False):
         # It is made again by then, one of the host with the same name.
         pattern = pattern_name(facts, subject)
         same = subject if fnmatch.fnmatchcase(subject, devices.HOST_DEVICES) else None
-        return _interface(facts, pattern, same) if pattern else Standing(ANY, None, [])
+        return _interface_by_boot(facts, pattern, same) if pattern else Standing(ANY, None, [])
     configured = known["configured"]
     standing = Standing(frozenset((0,)), None, [])
     if subject not in devices.RESERVED:
@@ -274,6 +276,27 @@ def _boot(facts, subject, until_agent=False):
     return _periodic(standing, facts, [subject], configured)
 
 
+def _interface_by_boot(facts, pattern, name=None):
+    """The next interface after a boot: what runs at boot may still run, or run late, when pods have interfaces."""
+    standing = _interface(facts, pattern, name)
+    if is_hosts(facts, pattern) and has_agent(facts) and facts["agent"].get("reconciles_after"):
+        return standing
+    configured = facts["devices"][name]["configured"] if name else facts["patterns"][pattern]["configured"]
+    name = name or devices.to_come(pattern)
+    for writer in _writers(facts, [name], BOOT):
+        if INTERFACE not in events(writer):
+            standing = _written(standing, dict(writer, certain=False), writer["by"], configured, name)
+    return standing
+
+
+def _lasting(standing):
+    """At boot a file below /run is gone, unless whoever wrote it writes it again: then no value is sure."""
+    path = standing.source and standing.source["path"] or ""
+    if path.startswith("/run/") and not path.startswith(_MADE_AT_BOOT):
+        return Standing(ANY, None, standing.unknown + [standing.source])
+    return standing
+
+
 def _rerun(facts, subject, horizon, standing):
     """A loader run on the running node."""
     if subject in facts["patterns"]:
@@ -292,6 +315,8 @@ def _unit(standing, facts, configured, boots):
     """A start of systemd-sysctl.service, as its unit files have it."""
     unit = (facts["loaders"]["systemd_sysctl"] or {}).get("unit_file") or {}
     state = unit.get("state", "runs")
+    if boots and state == "masked" and (unit.get("path") or "").startswith("/run/"):
+        return _maybe(_loader(standing, configured, "unit"), standing.values, _place("unit", unit))
     if state in ("masked", "skipped") or boots and state == "disabled":
         return standing
     if state == "unknown":
@@ -348,7 +373,7 @@ def _writers(facts, names, event, early=False):
     return [
         writer
         for writer in facts["other_writers"]
-        if writer["by"] != "udev"
+        if (writer["by"] != "udev" or events(writer) == [BOOT])  # of an interface the steps are known
         and writer.get("active") is not False
         and event in events(writer)
         and (event != BOOT or bool(writer.get("before_loader")) == early)

@@ -193,6 +193,52 @@ def test_a_hook_for_interfaces_that_writes_all_counts_for_the_next_interface():
     assert (state["effective"], state["possible"]) == (None, [0, 1])
 
 
+def test_a_full_run_of_the_loader_for_each_interface_applies_the_lines_for_all():
+    facts = with_steps(agent=AGENT)
+    facts["patterns"]["lxc*"]["on_add"] = [dict(step(runs="systemd_sysctl"), names=None, sets=None)]
+    facts["all"]["configured"] = configured(CIS)
+    for horizon in ("interface", "boot"):
+        state = horizons.at(facts, "all", horizon)
+        assert (state["effective"], state["ends"]["seconds"]) == (1, 600)
+    facts["patterns"]["lxc*"]["on_add"][0]["names"] = [devices.to_come("lxc*")]
+    assert horizons.at(facts, "all", "interface")["effective"] == 0
+
+
+@pytest.mark.parametrize("agent, pod, host", [
+    (None, [0, 2], [0, 2]), (AGENT, [0, 2], [0]), (dict(AGENT, reconciles_after=None), [0, 2], [0, 2])
+])  # fmt: skip
+def test_what_runs_at_boot_may_run_when_pods_have_interfaces(agent, pod, host):
+    """As a timer with OnBootSec=2min, or a unit that sleeps."""
+    late = writer("unit", names=["lxc*", "cilium_*"], sets=2, when=["boot"], unit="late.service")
+    facts = node(agent=agent, writers=[late])
+    assert horizons.at(facts, "lxc*", "boot")["possible"] == pod
+    assert horizons.at(facts, "cilium_host", "boot")["possible"] == host
+    assert horizons.at(facts, "lxc*", "interface")["effective"] == 0
+    assert horizons.at(node(writers=[writer("udev", when=["boot"], certain=False)]), "all", "boot")["possible"] == [
+        0,
+        1,
+    ]
+
+
+def test_a_line_below_run_decides_until_the_boot_alone():
+    line = dict(GLOB, value=0, path="/run/sysctl.d/99-x.conf", line=1)
+    for facts, subject in ((node(glob=line), "lxc*"), (node(line), "all"), (node(glob=line), "eth0")):
+        assert horizons.at(facts, subject, "restart")["effective"] == 0
+        state = horizons.at(facts, subject, "boot")
+        assert (state["possible"], state["unknown"][0]["path"]) == ([0, 1, 2], "/run/sysctl.d/99-x.conf")
+    credential = dict(line, path="/run/credentials/@system/sysctl.extra")
+    assert horizons.at(node(credential), "all", "boot")["effective"] == 0
+    facts = node(CIS)
+    mask = {
+        "state": "masked",
+        "path": "/run/systemd/system/systemd-sysctl.service",
+        "line": None,
+        "text": "-> /dev/null",
+    }
+    facts["loaders"]["systemd_sysctl"]["unit_file"] = mask
+    assert horizons.at(facts, "all", "boot")["possible"] == [0, 1]
+
+
 def test_a_unit_before_the_loader_is_overridden_by_a_line():
     early = writer("unit", when=["boot"], unit="early.service", before_loader=True)
     assert horizons.at(node(writers=[early]), "all", "boot")["effective"] == 1
