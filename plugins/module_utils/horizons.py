@@ -305,7 +305,11 @@ def _rerun(facts, subject, horizon, standing):
         known = facts[subject] if subject in devices.RESERVED else facts["devices"].get(subject)
         configured = known["configured"] if known else pattern_of(facts, subject)["configured"]
     if horizon == RESTART:
-        return _unit(standing, facts, configured, boots=False)
+        standing = _unit(standing, facts, configured, boots=False)
+        name = devices.to_come(subject) if subject in facts["patterns"] else subject
+        for writer in _writers(facts, [name], RESTART):
+            standing = _written(standing, dict(writer, certain=False), writer["by"], configured, name)
+        return standing
     if facts["loaders"]["procps"] is None:
         return standing
     return _loader(standing, configured, "procps")

@@ -440,7 +440,9 @@ ansible_facts:
               type: str
               returned: always
             when:
-              description: The events at which it writes - V(boot), V(interface) (a new one), V(periodic).
+              description:
+                - The events at which it writes - V(boot), V(interface) (a new one), V(periodic), V(restart) (of
+                  systemd-sysctl.service).
               type: list
               elements: str
               returned: always

@@ -220,6 +220,13 @@ def test_what_runs_at_boot_may_run_when_pods_have_interfaces(agent, pod, host):
     ]
 
 
+def test_a_unit_that_restarts_with_the_loader_counts_then():
+    bound = writer("unit", when=["boot", "restart"], unit="bound.service")
+    state = horizons.at(node(writers=[bound]), "lxc1", "restart")
+    assert (state["possible"], state["unknown"][0]["by"]) == ([0, 1], "bound.service")
+    assert horizons.at(node(writers=[bound]), "lxc*", "sysctl_system")["effective"] == 0
+
+
 def test_a_line_below_run_decides_until_the_boot_alone():
     line = dict(GLOB, value=0, path="/run/sysctl.d/99-x.conf", line=1)
     for facts, subject in ((node(glob=line), "lxc*"), (node(line), "all"), (node(glob=line), "eth0")):

@@ -353,3 +353,16 @@ def test_a_transient_service_counts_only_if_a_timer_starts_it(tmp_path):
     content["run/systemd/transient/once.timer"] = "[Timer]\nOnCalendar=hourly\n"
     (writer,) = plant(tmp_path / "timed", content).writers()
     assert (writer["by"], writer["when"]) == ("timer", ["periodic"])
+
+
+@pytest.mark.parametrize(("unit", "kind", "when"), [
+    ("PartOf=systemd-sysctl.service", "RemainAfterExit=yes", ["boot", "restart"]),
+    ("Requires=systemd-sysctl.service", "RemainAfterExit=yes", ["boot", "restart"]),
+    ("Wants=systemd-sysctl.service", "RemainAfterExit=yes", ["boot"]),
+    ("PartOf=systemd-sysctl.service", "", ["boot"]),  # it is inactive once it has run
+    ("PartOf=systemd-sysctl.service\nBefore=systemd-sysctl.service", "RemainAfterExit=yes", ["boot"]),
+])  # fmt: skip
+def test_a_service_that_restarts_with_the_loader(unit, kind, when, tmp_path):
+    text = "[Unit]\n%s\n[Service]\nType=oneshot\n%s\nExecStart=%s\n" % (unit, kind, WRITES)
+    (writer,) = plant(tmp_path, {ETC + "bound.service": text}).writers()
+    assert writer["when"] == when

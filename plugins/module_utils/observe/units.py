@@ -357,6 +357,9 @@ class Units(object):
                 when.add("periodic")
                 if timer.all("Timer", *_AFTER_BOOT):
                     when.add("boot")
+        when = when or {"boot"}
+        if _restarts_with_loader(unit):
+            when.add("restart")
         if unit.name.endswith("@.service"):
             active = None  # a rule, a script or a person may start an instance
         dependencies = unit.last("Unit", "DefaultDependencies")
@@ -364,12 +367,20 @@ class Units(object):
         return {
             "by": "timer" if timers and "periodic" in when else "unit",
             "unit": unit.name,
-            "when": sorted(when or {"boot"}),
+            "when": sorted(when),
             "active": active,
             "narrowed": False,
             "not_on": [],
             "before_loader": own_order and SYSCTL_UNIT in unit.words("Unit", "Before"),
         }
+
+
+def _restarts_with_loader(unit):
+    """Whether a restart of systemd-sysctl.service restarts it as well, after it (systemd.unit(5); 257, measured)."""
+    kind, remains = unit.last("Service", "Type"), unit.last("Service", "RemainAfterExit")
+    stays = not kind or kind.value != "oneshot" or remains and remains.value.lower() in ("yes", "true", "1", "on")
+    bound = SYSCTL_UNIT in unit.words("Unit", "PartOf", "Requires", "BindsTo", "Requisite")
+    return bool(stays and bound and SYSCTL_UNIT not in unit.words("Unit", "Before"))
 
 
 def _described(state, place, steps, credential):
