@@ -246,6 +246,34 @@ def test_hooks_of_ifupdown_need_a_name_and_a_mode_that_run_parts_takes(tmp_path)
     ]
 
 
+@pytest.mark.parametrize(("interfaces", "names"), [
+    ("", ["*"]), ("auto lo\niface lo inet loopback\n", ["lo"]),
+    ("iface eth0 inet dhcp\niface eth1 inet dhcp\n", ["eth0", "eth1"]),
+    ("mapping eth0\n script /x\niface home inet dhcp\n", ["*"]),
+])  # fmt: skip
+def test_hooks_of_ifupdown_run_for_the_interfaces_that_have_a_stanza(tmp_path, interfaces, names):
+    hook = "/etc/network/if-up.d/a"
+    files = {
+        hook: "#!/bin/sh\necho 1 > /proc/sys/net/ipv4/conf/$IFACE/rp_filter\n",
+        "/etc/network/interfaces": interfaces,
+    }
+    (writer,) = network.ifupdown(node(tmp_path, files, [hook]))
+    assert writer["names"] == names
+    by_another = "/etc/NetworkManager/dispatcher.d/01-ifupdown"
+    (writer,) = network.ifupdown(node(tmp_path, {by_another: "#!/bin/sh\n"}, [hook, by_another]))
+    assert writer["names"] == ["*"]
+
+
+@pytest.mark.parametrize(
+    ("option", "names"), [("", []), (" ip-rp-filter 2\n", [["eth1"]]), (" ip_rp_filter 0\n", [["eth1"]])]
+)
+def test_the_hook_of_the_package_vlan_writes_if_a_stanza_says_so(tmp_path, option, names):
+    hook = "/etc/network/if-up.d/ip"
+    text = '#!/bin/sh\nif [ -n "$IF_IP_RP_FILTER" ]; then\n echo 1 > /proc/sys/net/ipv4/conf/$IFACE/rp_filter\nfi\n'
+    files = {hook: text, "/etc/network/interfaces": "iface eth0 inet dhcp\niface eth1 inet dhcp\n" + option}
+    assert [each["names"] for each in network.ifupdown(node(tmp_path, files, [hook]))] == names
+
+
 def test_hooks_of_dhclient_are_sourced_and_those_of_ppp_are_executed(tmp_path):
     files = {
         "/etc/dhcp/dhclient-exit-hooks.d/rp": "echo 2 > /proc/sys/net/ipv4/conf/all/rp_filter\n",

@@ -57,6 +57,10 @@ PPP_HOOKS = ("/etc/ppp/ip-pre-up.d", "/etc/ppp/ip-up.d")
 PPP_FILES = ("/etc/ppp/ip-pre-up", "/etc/ppp/ip-up", "/etc/ppp/ip-up.local")
 SYSTEM_PROGRAMS = ("/usr/sbin/", "/sbin/", "/usr/bin/", "/bin/")
 WICKED_FOLDER = "/etc/sysconfig/network"
+#: What the hook of the package vlan asks for: the option ip-rp-filter of a stanza.
+_OF_OPTION = '-n "$IF_IP_RP_FILTER"'
+#: It runs the hooks of ifupdown for the interfaces of NetworkManager.
+_IFUPDOWN_BY_NETWORK_MANAGER = "/etc/NetworkManager/dispatcher.d/01-ifupdown"
 MAX_SOURCED = 100  # files that /etc/network/interfaces names
 
 _RUN_PARTS = re.compile(r"[A-Za-z0-9_-]+\Z")  # run-parts(8) of Debian
@@ -255,11 +259,29 @@ def ifupdown(node):
             event = scripts.Event(("$IFACE",), names=[here], certain=starts)
             known = {"unit": "networking.service", "when": _ALWAYS if starts else ["interface"], "active": active}
             found += node.commands("ifupdown", path, rest, number, event, **known)
-    event = scripts.Event(("$IFACE",))
+    named, filtered = _stanzas(node, rows)
     for folder in IFUPDOWN_HOOKS:
-        paths = ["%s/%s" % (folder, name) for name in node.reader.names(folder) if _RUN_PARTS.match(name)]
-        found += _hooks(node, "ifupdown", paths, event, active, unit="networking.service")
+        for name in node.reader.names(folder):
+            path = "%s/%s" % (folder, name)
+            of_option = _OF_OPTION in (node.script(path) or "") if _RUN_PARTS.match(name) else False
+            if not _RUN_PARTS.match(name) or of_option and not filtered:
+                continue
+            event = scripts.Event(("$IFACE",), names=filtered if of_option else named)
+            found += _hooks(node, "ifupdown", [path], event, active, unit="networking.service")
     return found
+
+
+def _stanzas(node, rows):
+    """(Names of the interfaces for which the hooks run, None if they may be others; those with ``ip-rp-filter``)."""
+    named, filtered, known = [], [], not node.reader.is_executable(_IFUPDOWN_BY_NETWORK_MANAGER)
+    for _path, _number, line in rows:
+        words = line.split()
+        known = known and words[0] != "mapping" and not (words[0].startswith(("auto", "allow-")) and "=" in line)
+        if words[0] == "iface" and len(words) > 1 and words[1] not in named:
+            named.append(words[1])
+        elif words[0].replace("-", "_") == "ip_rp_filter":
+            filtered += named[-1:]
+    return (named if known and named else None), filtered
 
 
 def _interfaces_file(node, path, rows, sourced):
