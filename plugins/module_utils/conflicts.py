@@ -119,7 +119,8 @@ def _of_writers(planned, kinds, writers):
     conflicts, harmless = [], []
     for writer in writers:
         at_boot = writer["when"] == ["boot"]
-        if writer["runs"] or (at_boot and writer.get("before_loader")):
+        by_udev = writer["by"] == "udev"
+        if writer["runs"] or (writer.get("before_loader") and (at_boot or by_udev)):
             continue  # the files of sysctl.d have the last word
         # tuned applies them after its own lines, but passes over a key with a dash (tuned, plugin_sysctl.py).
         reapplied = devices.RESERVED if at_boot and writer.get("reapplied") else ()
@@ -190,8 +191,6 @@ def _writes(writer, item, kinds):
         return "*" in names and (writer["by"] not in _FOR_AN_INTERFACE or "*" in writer["text"])
     if item.part != dropin.EXEMPT:
         return (names is None or devices.matches(item.name, names)) and not devices.matches(item.name, not_on)
-    if writer["when"] == ["boot"]:
-        return False  # Cilium has no interface then
     candidates = {devices.to_come(item.name)} | {device for device, kind in kinds.items() if kind == devices.CILIUM}
     candidates.update(devices.to_come(name) for name in names or ())
     return any(
@@ -325,10 +324,15 @@ def describe(conflict):
     return "%s '%s' (%s) %s" % (where, printable(conflict.text), printable(runs), sets)
 
 
+def is_ended_by_udev_rule(conflict):
+    """Whether the collection's own rule of udev (udev=always) takes back what this writer does."""
+    return conflict.by == "udev" and bool(_RUN.search(conflict.text))
+
+
 def remediation(conflict):
     """What to change, and where, so that a writer other than a line of sysctl.d does not override the drop-in."""
     where = "%s:%d" % (printable(conflict.path), conflict.line)
-    if conflict.by == "udev" and _RUN.search(conflict.text):
+    if is_ended_by_udev_rule(conflict):
         # It clears every RUN but that of an earlier rule that is final itself.
         return "at %s, %s, or set udev=always" % (where, _REMEDIES["udev"])
     if conflict.by in _REMEDIES:

@@ -198,6 +198,7 @@ def _interface(facts, pattern, name=None):
     configured = facts["devices"][name]["configured"] if name else state["configured"]
     for step in _on_add(facts, state):
         standing = _step(standing, step, configured, devices.to_come(pattern))
+    standing = _of_some(standing, facts, pattern, configured) if name is None else standing
     name = name or devices.to_come(pattern)
     standing = _write_all(standing, facts, [name], INTERFACE, configured)
     if is_hosts(facts, pattern) and has_agent(facts):
@@ -206,6 +207,18 @@ def _interface(facts, pattern, name=None):
         for writer in _writers(facts, [name], INTERFACE):
             standing = _written(standing, dict(writer, certain=False), writer["by"], configured, name)
     return _periodic(standing, facts, [name], configured)
+
+
+def _of_some(standing, facts, pattern, configured):
+    """What is written for some of a pattern's interfaces alone, as for lxc[0-7]*: the next one may be one of them."""
+    name = devices.to_come(pattern)
+    for writer in facts["other_writers"]:
+        some = [devices.to_come(each) for each in writer["names"] or () if frozenset(each) & _WILD]
+        some = [each for each in some if devices.matches(each, [pattern]) and may_write(writer, each)]
+        runs = INTERFACE in events(writer) and writer.get("active") is not False and not writer.get("before_loader")
+        if some and runs and not may_write(writer, name):
+            standing = _written(standing, dict(writer, certain=False), writer["by"], configured)
+    return standing
 
 
 def _by_next_interface(standing, facts, subject):

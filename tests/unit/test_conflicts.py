@@ -235,6 +235,8 @@ RUN = {"names": ["*"], "sets": 1, "value": "1", "path": "/etc/udev/rules.d/99-zz
             writer("networkmanager-dispatcher", **SCRIPT),
             {ALL, LXC, HOST, PIN, DEFAULT, "net.ipv4.conf.lxcbr0.rp_filter"},
         ),
+        # It may run late, when pods have interfaces.
+        (writer("unit", when=["boot"], names=["lxc*"], sets=1, value="1"), {LXC}),
         (
             writer("unit", when=["boot"], names=["*"], sets=0, value="0"),
             {PIN, DEFAULT, "net.ipv4.conf.lxcbr0.rp_filter"},
@@ -258,7 +260,7 @@ def test_a_writer_that_overrides_a_planned_key(found, expected):
         writer("unit", before_loader=True, **TUNED),
         writer("unit", runs="procps", names=None),
         writer("cron", runs="systemd_sysctl", names=None, when=["periodic"]),
-        writer("unit", when=["boot"], names=["lxc*"], sets=1, value="1"),  # no pod has an interface then
+        writer("udev", when=["boot", "interface"], names=["lxc*"], sets=1, value="1", before_loader=True),
         writer("networkd", value="sometimes"),  # networkd ignores it
         writer("cron", names=["all"], sets=0, value="0", certain=False, when=["periodic"]),
     ],

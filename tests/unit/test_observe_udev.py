@@ -68,6 +68,19 @@ def test_a_rule_that_sorts_after_the_vendors(tmp_path):
     assert (writer["when"], writer["certain"], writer["active"]) == (["boot", "interface"], True, True)
 
 
+@pytest.mark.parametrize(("name", "action", "before"), [
+    ("zz-x.rules", 'SYSCTL{net/ipv4/conf/$name/rp_filter}="1"', True),  # written while the rules are read
+    ("50-x.rules", 'RUN+="/sbin/sysctl -q -w net.ipv4.conf.%k.rp_filter=1"', True),
+    ("zz-x.rules", 'RUN+="/sbin/sysctl -q -w net.ipv4.conf.%k.rp_filter=1"', False),
+    ("50-x.rules", 'RUN+="/sbin/sysctl -q -w net.ipv4.conf.all.rp_filter=1"', False),  # the run is for the interface
+])  # fmt: skip
+def test_a_rule_whose_write_the_loader_replaces(tmp_path, name, action, before):
+    (writer,) = rules(tmp_path, {LIB + "99-systemd.rules": VENDOR, ETC + name: adding(action)}).writers()
+    assert writer.get("before_loader", False) is before
+    (writer,) = rules(tmp_path / "without", {ETC + name: adding(action)}).writers()
+    assert not writer.get("before_loader")
+
+
 @pytest.mark.parametrize("later", ["99-zz.rules", "99-zzz.rules", "zz-x.rules", "50-x.rules"])
 @pytest.mark.parametrize("operator", ["+=", "="])
 def test_the_collections_rule_is_final(tmp_path, later, operator):

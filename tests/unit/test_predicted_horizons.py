@@ -227,6 +227,15 @@ def test_a_unit_that_restarts_with_the_loader_counts_then():
     assert horizons.at(node(writers=[bound]), "lxc*", "sysctl_system")["effective"] == 0
 
 
+def test_what_is_written_for_some_interfaces_of_a_pattern_may_reach_the_next_one():
+    rule = writer("udev", names=["lxcn*"], sets=2, when=["boot", "interface"])
+    for horizon in ("interface", "boot"):
+        assert horizons.at(node(writers=[rule]), "lxc*", horizon)["possible"] == [0, 2]
+        assert horizons.at(node(writers=[rule]), "cilium_*", horizon)["effective"] == 0
+    for harmless in (dict(rule, not_on=["lxc*"]), dict(rule, names=["lxcbr0"]), dict(rule, before_loader=True)):
+        assert horizons.at(node(writers=[harmless]), "lxc*", "interface")["effective"] == 0
+
+
 def test_a_line_below_run_decides_until_the_boot_alone():
     line = dict(GLOB, value=0, path="/run/sysctl.d/99-x.conf", line=1)
     for facts, subject in ((node(glob=line), "lxc*"), (node(line), "all"), (node(glob=line), "eth0")):

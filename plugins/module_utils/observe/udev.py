@@ -229,14 +229,16 @@ class Rules(object):
 
     def _writers_of(self, token, line, path, events):
         """The writers that one token of a rule makes."""
-        hits, certain = {}, {}
+        hits, certain, overridden = {}, {}, {}
         # A rule for bridges alone is met by no plain interface.
         for kind in range(len(events[0][1])):
             for glob, of_kinds in events:
-                for action in of_kinds[kind].actions:
+                actions = of_kinds[kind].actions
+                for number, action in enumerate(actions):
                     if action.token is token:
                         hits[glob] = self._steps(action, of_kinds[kind].name)
                         certain[glob] = action.certain
+                        overridden[glob] = self._loads(actions[number + 1 :], of_kinds[kind].name)
             if hits:
                 break
         if not hits:
@@ -260,8 +262,19 @@ class Rules(object):
                 "certain": bool(step["certain"] and all(certain.values())),
                 "when": ["boot", "interface"],
             }
+            # The vendor's rule leaves lo out, which no line of the drop-in is for.
+            if step["names"] == [name] and all(overridden[each] for each in overridden if each != "lo"):
+                known["before_loader"] = True
             found.append(_writer(step, **known))
         return found
+
+    def _loads(self, actions, name):
+        """Whether one of these runs systemd-sysctl for the interface, for sure."""
+        return any(
+            step["runs"] == "systemd_sysctl" and step["certain"] and (step["names"] is None or name in step["names"])
+            for action in actions
+            for step in self._steps(action, name)
+        )
 
     def _of_other_event(self, token, line, path):
         """A rule for another subsystem (a module that is loaded) or action (a renamed interface)."""
