@@ -153,7 +153,13 @@ from ansible.errors import AnsibleFilterError
 from ansible_collections.nodeward.cilium.plugins.module_utils import devices, sysctl_d, values
 from ansible_collections.nodeward.cilium.plugins.module_utils import dropin as dropin_format
 from ansible_collections.nodeward.cilium.plugins.module_utils import horizons as prediction
-from ansible_collections.nodeward.cilium.plugins.plugin_utils import facts_shape, finding, horizons, source_marks
+from ansible_collections.nodeward.cilium.plugins.plugin_utils import (
+    facts_shape,
+    finding,
+    horizons,
+    overriding,
+    source_marks,
+)
 from ansible_collections.nodeward.cilium.plugins.plugin_utils import findings_to_come as coming
 from ansible_collections.nodeward.cilium.plugins.plugin_utils.catalogue import DIAGNOSE, HARDEN
 
@@ -205,7 +211,23 @@ def findings(rp_filter, routes=None, before=None):
         found.append(unread)
     for path, times, instead in lacking:
         found.append(finding.make("RPF029", path, "lacking", finding.evidence("found %s" % instead, counter=times)))
-    return sorted(found, key=_order)
+    return sorted(_with_options(found, facts), key=_order)
+
+
+def _with_options(found, facts):
+    """The findings, with commands that harden does not refuse on this node."""
+    options = overriding.harden_options(facts)
+    is_overridden = overriding.is_overridden(facts)
+    for each in found:
+        command, variable = each["remedy"]["command"], each["remedy"]["variable"]
+        if command == HARDEN and is_overridden:
+            # No option of harden ends that; diagnose names the place to change.
+            command, variable = DIAGNOSE, ""
+        elif command.startswith(HARDEN):
+            lacking = {name: value for name, value in options.items() if name not in command}
+            command = " ".join([command, *overriding.as_arguments(lacking, "--extra-vars")])
+            variable = variable if variable in options else min(lacking, default=variable)
+        yield dict(each, remedy={"variable": variable, "command": command})
 
 
 def _of_the_version(name, facts):
@@ -355,7 +377,9 @@ def _of_the_dropin(facts):
         yield finding.make("RPF016", path, "no file", finding.evidence("%s is not there" % path, path))
     elif dropin["format"] is None:
         text = "%s has no header of nodeward.cilium.rp_filter" % path
-        yield finding.make("RPF017", path, "somebody else's file", finding.evidence(text, path))
+        found = finding.make("RPF017", path, "somebody else's file", finding.evidence(text, path))
+        # harden takes its place and keeps the file; only its own lines can be restored.
+        yield dict(found, remedy={"variable": "rp_filter_dropin_path", "command": HARDEN})
     elif dropin["intact"] is False:
         yield finding.make(
             "RPF017", path, "other lines", finding.evidence("the digest in %s does not fit its lines" % path, path)

@@ -63,12 +63,17 @@ def story(diagnosis):
     for number, cure in enumerate(diagnosis["cures"], 1):
         lines += ["", "   Cure %d: %s" % (number, cure["title"])]
         lines += ["     $ " + command for command in cure["commands"]]
-        lines += ['     %s: "%s"   (%s)' % (name, value, cure["of"]) for name, value in cure["variables"].items()]
+        lines += ["     %s: %s   (%s)" % (name, _yaml(value), cure["of"]) for name, value in cure["variables"].items()]
     if diagnosis["state"] not in ("healthy", "no_cilium", "elsewhere") and diagnosis["notes"]:
         lines += [""] + ["   Note: " + note for note in diagnosis["notes"]]
     if diagnosis["warnings"]:
         lines += [""] + ["   Warning: " + warning for warning in diagnosis["warnings"]]
     return [_harmless(line) for line in lines + _unseen(diagnosis)]
+
+
+def _yaml(value):
+    """A variable's value as an inventory has it; a mapping stands there as JSON, which is YAML."""
+    return value if value.startswith("{") else '"%s"' % value
 
 
 def _harmless(line):

@@ -645,7 +645,7 @@ def test_a_running_value_of_another_writer_is_named_and_its_way_out_comes_first(
     titles = [cure["title"] for cure in document["cures"]]
     assert titles[0].startswith(TUNED["path"] + ":6 ")
     assert "reapply_sysctl=1" in titles[0]
-    assert titles[1].startswith("exempt Cilium's devices")
+    assert titles[1].startswith("after that, exempt Cilium's devices")
     assert len(titles) == 2, "with `all` on, endpoint routes cut nodes apart"
     assert any(line.startswith(">> set by") and TUNED["path"] + ":6" in line for line in lines)
 

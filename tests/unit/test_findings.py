@@ -430,13 +430,17 @@ def test_a_finding_carries_what_its_rule_says(rule_id):
         + """ --extra-vars '{"rp_filter_uplink_devices": ["eth0", "docker0"], """
         + """"rp_filter_uplinks": {"docker0": "loose"}}'""",
     }
+    variables = {"RPF028": "rp_filter_conflicts"}  # a later file decides there
+    own["RPF015"] = catalogue.CATALOGUE["RPF015"].command
+    own["RPF015"] += """ --extra-vars '{"rp_filter_uplinks": {"eth0": "strict"}}'"""  # that line is stricter
+    own["RPF028"] = catalogue.HARDEN + " --extra-vars rp_filter_conflicts=disable"
     for uplink in ("RPF007", "RPF020", "RPF027"):
         own[uplink] = rule.command.replace("DEVICE", "eth0")
     # Root reads what was denied.
     if found["evidence"]["text"] == "Permission denied":
         del own[rule_id]
     assert found["remedy"] == {
-        "variable": rule.variable if own.get(rule_id) != "" else "",
+        "variable": variables.get(rule_id, rule.variable) if own.get(rule_id) != "" else "",
         "command": own.get(rule_id, rule.command),
     }
     assert found["reference"] == rule.reference

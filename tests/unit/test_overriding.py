@@ -1,0 +1,91 @@
+"""The commands of findings and of the diagnosis have what harden needs on that node."""
+
+import shlex
+
+import pytest
+from ansible_collections.nodeward.cilium.plugins.plugin_utils import overriding, remediation
+from ansible_collections.nodeward.cilium.plugins.plugin_utils.catalogue import DIAGNOSE, HARDEN
+from test_findings import BY_FILTER, DROPIN, HEALTHY, LATER, WRITER, both, changed, judge, ours
+
+ALL_LATER = {("all", "configured"): both({**LATER, "key": "net.ipv4.conf.all.rp_filter"})}
+EDITED = {("dropin", "intact"): False}
+UDEV = {
+    **WRITER,
+    "by": "udev",
+    "path": "/etc/udev/rules.d/99-zz.rules",
+    "names": ["*"],
+    "when": ["interface"],
+    "text": "RUN+=\"/bin/sh -c 'echo 1 > /proc/sys/net/ipv4/conf/%k/rp_filter'\"",
+}
+NETWORKD = {
+    **WRITER,
+    "by": "networkd",
+    "path": "/etc/systemd/network/zz.network",
+    "names": ["*"],
+    "when": ["interface"],
+}
+
+
+def stricter(path):
+    return {("devices", "eth0", "configured"): both({**ours("eth0", 3, 1), "path": path})}
+
+
+@pytest.mark.parametrize("changes, options", [
+    ({}, {}),
+    (ALL_LATER, {"rp_filter_conflicts": "disable"}),
+    (EDITED, {"rp_filter_edited": "restore"}),
+    ({**EDITED, **ALL_LATER}, {"rp_filter_conflicts": "disable", "rp_filter_edited": "restore"}),
+    ({**EDITED, ("dropin", "format"): None}, {}),
+    ({("other_writers",): [UDEV]}, {"rp_filter_udev": "always"}),
+    ({("other_writers",): [NETWORKD]}, {}),
+    ({("other_writers",): [UDEV, NETWORKD]}, {}),
+    (stricter("/etc/sysctl.d/zz.conf"), {"rp_filter_conflicts": "disable", "rp_filter_uplinks": {"eth0": "strict"}}),
+    (stricter("/etc/sysctl.d/10-a.conf"), {}),
+    # It runs strict, and harden keeps that.
+    ({**stricter("/etc/sysctl.d/zz.conf"), ("devices", "eth0", "effective"): 1}, {}),
+])  # fmt: skip
+def test_what_harden_has_to_be_given(changes, options):
+    assert overriding.harden_options(changed(HEALTHY, changes)) == options
+
+
+@pytest.mark.parametrize("changes, command", [
+    ({}, HARDEN),
+    (ALL_LATER, HARDEN + " --extra-vars rp_filter_conflicts=disable"),
+    (EDITED, HARDEN + " --extra-vars rp_filter_edited=restore"),
+    ({("other_writers",): [UDEV]}, HARDEN + " --extra-vars rp_filter_udev=always"),
+    ({("other_writers",): [NETWORKD]}, DIAGNOSE),
+])  # fmt: skip
+def test_a_finding_prints_what_harden_does_not_refuse(changes, command):
+    (found,) = [each for each in judge({**BY_FILTER, **changes}) if each["id"] == "RPF001"]
+    assert found["remedy"]["command"] == command
+    assert (found["remedy"]["variable"] or "none") in command + " none rp_filter_state"
+
+
+def test_an_edited_drop_in_is_restored_and_a_foreign_file_replaced():
+    (found,) = [each for each in judge(EDITED) if each["id"] == "RPF017"]
+    assert found["remedy"] == {
+        "variable": "rp_filter_edited",
+        "command": HARDEN + " --extra-vars rp_filter_edited=restore",
+    }
+    (found,) = [each for each in judge({**EDITED, ("dropin", "format"): None}) if each["id"] == "RPF017"]
+    assert found["subject"] == DROPIN and found["remedy"]["command"] == HARDEN
+
+
+def test_arguments_are_quoted_for_a_shell():
+    options = {"rp_filter_uplinks": {"eth0; reboot": "strict"}, "rp_filter_conflicts": "disable"}
+    arguments = overriding.as_arguments(options, "-e")
+    assert arguments[0] == "-e rp_filter_conflicts=disable"
+    assert shlex.split(arguments[1]) == ["-e", '{"rp_filter_uplinks": {"eth0; reboot": "strict"}}']
+
+
+def test_the_diagnosis_names_the_role_s_variable_and_the_order():
+    def titles(writer):
+        facts = changed(HEALTHY, {("other_writers",): [writer]})
+        document = {"stories": [], "state": "broken", "next": {}}
+        return [(each["title"], each["commands"]) for each in remediation.remediations("node1", facts, document)]
+
+    (by_udev, _none), (exempting, commands), _routing = titles(UDEV)
+    assert "or set rp_filter_udev=always" in by_udev and not exempting.startswith("after that")
+    assert all("-e rp_filter_udev=always" in command for command in commands)
+    (_of_networkd, _none), (exempting, _commands), _routing = titles(NETWORKD)
+    assert exempting.startswith("after that, ")
