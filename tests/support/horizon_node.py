@@ -18,7 +18,7 @@ CONF = Path("/proc/sys/net/ipv4/conf")
 NET = Path("/sys/class/net")
 LINKS = Path("/run/systemd/netif/links")
 LAID = Path("/var/lib/lab/laid")
-PATIENCE = 120  # seconds until a wait is given up: no result depends on it
+PATIENCE = 600  # seconds until a wait is given up: no result depends on it
 UPLINK = [
     "ip netns add outside",
     "ip link set up0 netns outside",
