@@ -366,3 +366,14 @@ def test_a_service_that_restarts_with_the_loader(unit, kind, when, tmp_path):
     text = "[Unit]\n%s\n[Service]\nType=oneshot\n%s\nExecStart=%s\n" % (unit, kind, WRITES)
     (writer,) = plant(tmp_path, {ETC + "bound.service": text}).writers()
     assert writer["when"] == when
+
+
+@pytest.mark.parametrize(("commands", "written"), [
+    ('/bin/bash -c "for i in /proc/sys/net/ipv4/conf/*/rp_filter ; do echo 0 > $i; done"', [None]),
+    ("/bin/sh -c 'true ; sysctl -w net.ipv4.conf.all.rp_filter=1'", [["all"]]),
+    ("/bin/true ; /sbin/sysctl -w net.ipv4.conf.all.rp_filter=1", [["all"]]),
+    ("/bin/echo 'a ; /sbin/sysctl -w net.ipv4.conf.all.rp_filter=1'", []),
+])  # fmt: skip
+def test_a_semicolon_in_quotes_ends_no_command(commands, written, tmp_path):
+    found = plant(tmp_path, {ETC + "loop.service": service(commands)}).writers()
+    assert [writer["names"] for writer in found] == written

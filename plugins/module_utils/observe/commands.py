@@ -149,7 +149,7 @@ class _Reading(object):
         try:
             words = list(lexer)
         except ValueError:
-            self.certain = False
+            self.certain, self.listed = False, bool(_LISTED.search(text))
             self.row(text, 1)
             return
         while words:

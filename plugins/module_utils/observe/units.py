@@ -96,6 +96,7 @@ _PERIODIC = ("OnCalendar", "OnUnitActiveSec", "OnUnitInactiveSec")
 _AFTER_BOOT = ("OnBootSec", "OnStartupSec", "OnActiveSec")
 _CONF_KEY = re.compile(r"net/ipv4/conf/([^/]+)/rp_filter\Z")
 _SPECIFIER = re.compile(r"%(.)")
+_PIECE = re.compile(r"\"(?:\\.|[^\"\\])*\"|'(?:\\.|[^'\\])*'|(?P<end>\s;(?=\s|\Z))|.", re.DOTALL)
 
 
 class Units(object):
@@ -189,7 +190,7 @@ class Units(object):
 
     def _commands(self, setting, unit):
         """(text without its prefixes, optional) of each command of an Exec line."""
-        for command in re.split(r"\s;(?=\s|$)", self._specified(setting.value, unit)):
+        for command in _apart(self._specified(setting.value, unit)):
             prefixes, text = re.match(r"\s*([-@:+!|]*)(.*)", command, re.DOTALL).groups()
             if "@" in prefixes:  # the second word is only the name that the program is shown under
                 text = re.sub(r"\A(\S+)\s+\S+", r"\1", text)
@@ -373,6 +374,17 @@ class Units(object):
             "not_on": [],
             "before_loader": own_order and SYSCTL_UNIT in unit.words("Unit", "Before"),
         }
+
+
+def _apart(text):
+    """The commands of an Exec line: a word ";" ends one, and in quotes it is a part of a word (systemd.service(5))."""
+    found = [[]]
+    for piece in _PIECE.finditer(text):
+        if piece.group("end"):
+            found.append([])
+        else:
+            found[-1].append(piece.group())
+    return ["".join(parts) for parts in found]
 
 
 def _restarts_with_loader(unit):
