@@ -432,7 +432,7 @@ ansible_facts:
               description:
                 - What runs it - V(udev), V(networkd), V(networkmanager), V(networkmanager-dispatcher), V(ifupdown),
                   V(networkd-dispatcher), V(wicked), V(netplan), V(dhclient), V(ppp), V(unit), V(timer), V(cron),
-                  V(rc.local), V(init.d), V(tuned) or V(ufw).
+                  V(rc.local), V(init.d), V(tmpfiles) (C(tmpfiles.d)), V(wg-quick), V(cloud-init), V(tuned) or V(ufw).
               type: str
               returned: always
             unit:

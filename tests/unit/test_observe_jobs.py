@@ -20,6 +20,56 @@ def test_ufw_reads_its_own_file_or_the_one_that_is_configured(tmp_path):
     assert places(jobs.ufw(found)) == [("ufw", "/etc/mine.conf", 2, "1")]
 
 
+def test_ufw_without_a_configured_file_sets_nothing(tmp_path):
+    files = {
+        "/etc/default/ufw": "#IPT_SYSCTL=/etc/ufw/sysctl.conf\n",
+        "/etc/ufw/sysctl.conf": "net/ipv4/conf/all/rp_filter=1\n",
+    }
+    assert jobs.ufw(node(tmp_path, files)) == []
+
+
+def test_lines_of_tmpfiles_that_write_are_not_certain(tmp_path):
+    path = "/proc/sys/net/ipv4/conf/%s/rp_filter"
+    lines = [
+        "# x",
+        "w %s - - - - 2" % path % "all",
+        "w+! %s - - - - 1" % path % "eth*",
+        "f %s - - - - 1" % path % "all",
+    ]
+    files = {
+        "/usr/lib/tmpfiles.d/a.conf": "w %s - - - - 1\n" % path % "all",
+        "/etc/tmpfiles.d/a.conf": "\n".join(lines),
+        "/etc/tmpfiles.d/b.txt": "w %s - - - - 1\n" % path % "all",
+    }
+    found = jobs.tmpfiles(node(tmp_path, files))
+    assert [(each["path"], each["line"], each["names"], each["sets"]) for each in found] == [
+        ("/etc/tmpfiles.d/a.conf", 2, ["all"], 2),
+        ("/etc/tmpfiles.d/a.conf", 3, ["eth*"], 1),
+    ]
+    assert {(each["by"], each["certain"], each["active"], tuple(each["when"])) for each in found} == {
+        ("tmpfiles", False, True, ("boot",))
+    }
+
+
+def test_the_commands_of_wg_quick(tmp_path):
+    text = "[Interface]\nPostUp = sysctl -w net.ipv4.conf.%i.rp_filter=2\nPostDown = sysctl -w net.ipv4.conf.all.rp_filter=1"
+    files = {"/etc/wireguard/wg0.conf": text, "/etc/wireguard/wg1.conf.bak": text}
+    (writer,) = jobs.wireguard(node(tmp_path, files, enabled=["wg-quick@wg0.service"]))
+    assert (writer["line"], writer["names"], writer["sets"], writer["unit"]) == (2, ["wg0"], 2, "wg-quick@wg0.service")
+    assert (writer["by"], writer["active"], writer["when"]) == ("wg-quick", True, ["boot"])
+    (writer,) = jobs.wireguard(node(tmp_path, files))
+    assert writer["active"] is False
+
+
+def test_scripts_that_cloud_init_runs_at_each_boot(tmp_path):
+    path = "/var/lib/cloud/scripts/per-boot/a.sh"
+    files = {path: "#!/bin/sh\nsysctl -w net.ipv4.conf.all.rp_filter=1\n"}
+    for modes, active in (([path], True), ([], False)):
+        (tmp_path / path[1:]).unlink(missing_ok=True)
+        (writer,) = jobs.cloud_init(node(tmp_path, files, modes, enabled=["cloud-final.service"]))
+        assert (writer["by"], writer["names"], writer["active"]) == ("cloud-init", ["all"], active)
+
+
 @pytest.mark.parametrize("conf, enabled, active", [
     ("ENABLED=yes\n", ["ufw.service"], True), ("ENABLED=no\n", ["ufw.service"], False), ("ENABLED=yes\n", [], False),
 ])  # fmt: skip

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, nodeward.cilium contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What sets rp_filter at boot or from time to time: ufw, tuned, init scripts, rc.local and cron."""
+"""What sets rp_filter at boot or from time to time: ufw, tuned, tmpfiles.d, init scripts, rc.local, cron and others."""
 
 from __future__ import absolute_import, division, print_function
 
@@ -25,9 +25,64 @@ RC_LOCAL = ("/etc/rc.local", "/etc/rc.d/rc.local")
 GENERATORS = ("/usr/lib/systemd/system-generators/", "/lib/systemd/system-generators/")
 UNIT_FOLDERS = ("/etc/systemd/system/", "/run/systemd/system/", "/usr/lib/systemd/system/", "/lib/systemd/system/")
 
+#: tmpfiles.d(5): strongest first; the same name in a weaker folder is masked.
+TMPFILES_FOLDERS = ("/etc/tmpfiles.d", "/run/tmpfiles.d", "/usr/local/lib/tmpfiles.d", "/usr/lib/tmpfiles.d")
+CLOUD_INIT_FOLDER = "/var/lib/cloud/scripts/per-boot"
+
+_TMPFILES_WRITE = re.compile(
+    r"\s*[\"']?w[-+!=~^]*[\"']?\s+[\"']?/+proc/+sys/+net/+ipv4/+conf/+(?P<name>[^/\s]+)/+rp_filter[\"']?"
+    r"(?:\s+\S+){4}\s+(?P<value>\S.*)"
+)
 _CRON_LINE = re.compile(r"\s*(?:(?P<nick>@\w+)|(?:\S+\s+){4}\S+)\s+(?P<rest>\S.*)")
 _RUN_PARTS = re.compile(r"[A-Za-z0-9_-]+\Z")
 _PROFILE = re.compile(r"[A-Za-z0-9_.-]+\Z")
+
+
+def tmpfiles(node):
+    """tmpfiles.d(5): its lines of type ``w`` write to a file that exists.
+
+    systemd-tmpfiles-setup.service and systemd-sysctl.service have no order between them, so none of it is certain.
+    """
+    chosen = {}
+    for folder in TMPFILES_FOLDERS:
+        for name in node.reader.names(folder):
+            if name.endswith(".conf"):
+                chosen.setdefault(name, "%s/%s" % (folder, name))
+    found = []
+    for name in sorted(chosen):
+        for number, line in node.reader.lines(chosen[name]):
+            match = _TMPFILES_WRITE.match(line)
+            if match:
+                value = match.group("value").strip().strip("\"'")
+                sets = sysctl_d.kernel_integer(value)
+                known = {"names": [match.group("name")], "value": value, "sets": sets, "when": ["boot"], "active": True}
+                found.append(scripts.writer("tmpfiles", chosen[name], number, line, certain=False, **known))
+    return found
+
+
+def wireguard(node):
+    """wg-quick(8) runs the PreUp and PostUp lines of an interface, where %i is its name."""
+    found = []
+    for name in node.reader.names("/etc/wireguard"):
+        interface, dot, ending = name.rpartition(".")
+        unit = "wg-quick@%s.service" % interface
+        for number, line in node.reader.lines("/etc/wireguard/" + name) if dot and ending == "conf" else ():
+            run = re.match(r"\s*(?:PreUp|PostUp)\s*=\s*(\S.*)", line, re.IGNORECASE)
+            if run:
+                known = {"unit": unit, "when": ["boot"], "active": node.active(unit)}
+                command = run.group(1).replace("%i", interface)
+                found += node.commands("wg-quick", "/etc/wireguard/" + name, command, number, **known)
+    return found
+
+
+def cloud_init(node):
+    """cloud-init runs these scripts at each boot, late."""
+    found = []
+    for name in node.reader.names(CLOUD_INIT_FOLDER):
+        path = "%s/%s" % (CLOUD_INIT_FOLDER, name)
+        active = node.active("cloud-final.service") if node.reader.is_executable(path) else False
+        found += node.file("cloud-init", path, unit="cloud-final.service", when=["boot"], active=active)
+    return found
 
 
 def ufw(node):
@@ -37,14 +92,15 @@ def ufw(node):
         named = re.match(r"\s*ENABLED\s*=\s*[\"']?(\w+)", line)
         if named:
             enabled = named.group(1).lower() == "yes"
-    path = "/etc/ufw/sysctl.conf"
-    for _number, line in node.reader.lines("/etc/default/ufw"):
+    settings = node.reader.lines("/etc/default/ufw")
+    path = "" if settings else "/etc/ufw/sysctl.conf"  # without IPT_SYSCTL it applies no file
+    for _number, line in settings:
         named = re.match(r"\s*IPT_SYSCTL\s*=\s*[\"']?([^\"'\s]+)", line)
         if named:
             path = named.group(1)
     active = node.active("ufw.service") if enabled else False
     found = []
-    for number, line in node.reader.lines(path):
+    for number, line in node.reader.lines(path) if path else ():
         assigned = _assignment(line)
         if assigned:
             known = {"unit": "ufw.service", "when": ["boot"], "active": active}

@@ -41,6 +41,7 @@ NETWORK_MANAGER_FOLDERS = (
 DISPATCHER_FOLDERS = (
     ("/etc/NetworkManager/dispatcher.d", "/usr/lib/NetworkManager/dispatcher.d"),
     ("/etc/NetworkManager/dispatcher.d/pre-up.d", "/usr/lib/NetworkManager/dispatcher.d/pre-up.d"),
+    ("/etc/NetworkManager/dispatcher.d/no-wait.d", "/usr/lib/NetworkManager/dispatcher.d/no-wait.d"),
 )
 DISPATCHER_UNITS = ("NetworkManager.service",)
 #: networkd-dispatcher(8): the folders of the states that an interface passes through when it comes up.

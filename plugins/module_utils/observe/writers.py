@@ -32,12 +32,17 @@ def find(reader, units, systemd_version=None, running=frozenset(), altnames=None
     node = scripts.Node(reader, units, running)
     found = (rules or udev.Rules(reader)).writers()
     # ufw.service starts before the network, the daemons of the network before the units of multi-user.target.
-    found += jobs.ufw(node) + network.networkd(node, systemd_version, altnames) + network.network_manager(node)
+    found += (
+        jobs.tmpfiles(node)
+        + jobs.ufw(node)
+        + network.networkd(node, systemd_version, altnames)
+        + network.network_manager(node)
+    )
     found += network.wicked(node) + network.netplan(node) + network.ifupdown(node)
     found += network.hooks_of_clients(node) + network.dispatchers(node)
     services = _as_running(units.writers(), running)
     found += [each for each in services if "boot" in each["when"] or not each["when"]]
-    found += jobs.tuned(node) + jobs.init_d(node) + jobs.rc_local(node)
+    found += jobs.tuned(node) + jobs.init_d(node) + jobs.rc_local(node) + jobs.wireguard(node) + jobs.cloud_init(node)
     crontabs = jobs.cron(node)
     found += [each for each in crontabs if "boot" in each["when"]]
     found += [each for each in services if each["when"] and "boot" not in each["when"]]
