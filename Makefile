@@ -2,7 +2,7 @@
 # make test      everything: lint, unit tests, comparisons with the real loaders and kernel, the page, scenarios on real nodes
 # make lint, make unit, make comparisons, make scenarios [SCENARIOS="default uplink"]
 # make browser-tests  the report's page in a real browser
-# make differential [TREES=20000] [TOPOLOGIES=5000] [HORIZONS=1000] [SEED=…]  many more comparisons
+# make differential [TREES=20000] [TOPOLOGIES=5000] [HORIZONS=1000] [PROMISES=50000] [SEED=…]  many more comparisons
 # make bench     what the facts cost on a large node, as ratios
 # make setup     only what these need; then '. build/env' and plain 'molecule test' works
 # make clean     removes build/ and the lab's nodes, images and clusters; a control plane built once stays in the cache:
@@ -94,7 +94,9 @@ browser-tests: python javascript browser
 differential: export TREES ?= 2000
 differential: export TOPOLOGIES ?= 500
 differential: export HORIZONS ?= 300
+differential: export PROMISES ?= 20000
 differential: comparisons
+	@$(activated) $(step) 'Protection on generated nodes' pytest --capture=no tests/unit/test_promise.py
 
 bench: python browser
 	@$(activated) for script in tests/bench/*; do $(step) "Bench: $${script##*/}" "$$script"; done
