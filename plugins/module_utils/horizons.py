@@ -91,6 +91,8 @@ def _sources(parts, effective):
     found = []
     for part in parts:
         value = max(part.values)
+        if part.source and len(part.values) > len(effective.values) == 1:
+            value = part.source["value"] or 0  # the larger one is another's
         if part.source and (value == largest or value) and part.source not in found:
             found.append(part.source)
     return found
@@ -296,18 +298,16 @@ def _interface_by_boot(facts, pattern, name=None):
         return standing
     configured = facts["devices"][name]["configured"] if name else facts["patterns"][pattern]["configured"]
     name = name or devices.to_come(pattern)
-    for writer in _writers(facts, [name], BOOT):
-        if INTERFACE not in events(writer):
-            standing = _written(standing, dict(writer, certain=False), writer["by"], configured, name)
+    for writer in [each for each in _writers(facts, [name], BOOT) if INTERFACE not in events(each)]:
+        standing = _written(standing, dict(writer, certain=False), writer["by"], configured, name)
     return standing
 
 
 def _lasting(standing):
     """At boot a file below /run is gone, unless whoever wrote it writes it again: then no value is sure."""
     path = standing.source and standing.source["path"] or ""
-    if path.startswith("/run/") and not path.startswith(_MADE_AT_BOOT):
-        return Standing(ANY, None, standing.unknown + [standing.source])
-    return standing
+    is_gone = path.startswith("/run/") and not path.startswith(_MADE_AT_BOOT)
+    return Standing(ANY, None, standing.unknown + [standing.source]) if is_gone else standing
 
 
 def _rerun(facts, subject, horizon, standing):

@@ -383,8 +383,6 @@ def test_the_intent_is_not_met_for_sure_where_another_program_may_take_the_filte
     (("ufw", ["*"], 2), ["boot"]),
     (("networkd", ["lxc*"], 1), ["pod", "boot"]),
     (("networkd", ["eth*"], 1), []),
-    # When ufw and tuned start, no pod's device is there yet.
-    (("tuned", ["lxc*"], 1), []),
     (("ufw", ["all"], 0), []),
 ])  # fmt: skip
 def test_what_another_program_sets_is_in_the_horizons(writer, horizons):
@@ -393,6 +391,11 @@ def test_what_another_program_sets_is_in_the_horizons(writer, horizons):
     for when in horizons:
         assert [line["path"] for line in made["horizons"][when]["lines"]] == ["/etc/%s.conf" % writer[0]]
     assert made["state"] == ("at_risk" if horizons else "fine")
+
+
+def test_a_program_that_starts_when_pods_may_have_interfaces_makes_the_next_boot_unknown():
+    made = node(change=writes("tuned", ["lxc*"], 1))
+    assert (made["horizons"]["boot"]["dropped"], made["state"]) == (None, "at_risk")
 
 
 AGENT = {"seen": True, "by": "socket", "answers": True, "version": "1.20.0", "reconciles_after": 600}

@@ -227,6 +227,12 @@ def test_a_unit_that_restarts_with_the_loader_counts_then():
     assert horizons.at(node(writers=[bound]), "lxc*", "sysctl_system")["effective"] == 0
 
 
+def test_a_line_that_sets_0_is_no_source_of_a_value_that_another_writes():
+    loop = writer("unit", names=["*"], sets=2, when=["boot"], unit="loop.service")
+    state = horizons.at(node(glob=dict(GLOB, value=0), writers=[loop]), "lxc*", "boot")
+    assert (state["effective"], [source["by"] for source in state["sources"]]) == (2, ["loop.service"])
+
+
 def test_what_is_written_for_some_interfaces_of_a_pattern_may_reach_the_next_one():
     rule = writer("udev", names=["lxcn*"], sets=2, when=["boot", "interface"])
     for horizon in ("interface", "boot"):
