@@ -502,7 +502,8 @@ ansible_facts:
         scripts:
           description:
             - Text files in folders of programs that nothing is known to run (C(/usr/local/bin), C(/usr/local/sbin),
-              C(/opt)) and that mention C(rp_filter), each with C(path), C(line) and C(text) of the first mention. At
+              C(/opt)), and of commands for other events (C(/etc/keepalived), C(/etc/libvirt/hooks), C(/etc/modprobe.d),
+              C(/etc/cloud)), that mention C(rp_filter), each with C(path), C(line) and C(text) of the first mention. At
               most 50.
           type: list
           elements: dict

@@ -52,7 +52,7 @@ def test_lines_of_tmpfiles_that_write_are_not_certain(tmp_path):
 
 
 def test_the_commands_of_wg_quick(tmp_path):
-    text = "[Interface]\nPostUp = sysctl -w net.ipv4.conf.%i.rp_filter=2\nPostDown = sysctl -w net.ipv4.conf.all.rp_filter=1"
+    text = "[Interface]\nPostUp = sysctl -w net.ipv4.conf.%i.rp_filter=2\nPostDown = sysctl -w vm.swappiness=1\n"
     files = {"/etc/wireguard/wg0.conf": text, "/etc/wireguard/wg1.conf.bak": text}
     (writer,) = jobs.wireguard(node(tmp_path, files, enabled=["wg-quick@wg0.service"]))
     assert (writer["line"], writer["names"], writer["sets"], writer["unit"]) == (2, ["wg0"], 2, "wg-quick@wg0.service")

@@ -85,6 +85,12 @@ def test_a_mention_in_a_folder_that_nothing_runs_is_a_suspect_and_not_a_writer(t
     )
 
 
+@pytest.mark.parametrize("path", ["/etc/modprobe.d/x.conf", "/etc/keepalived/up.sh", "/etc/libvirt/hooks/network"])
+def test_a_mention_among_the_commands_of_other_events_is_a_suspect(tmp_path, path):
+    found, suspects = find(tmp_path, {path: "install x /sbin/sysctl -w net.ipv4.conf.all.rp_filter=1\n"})
+    assert (found, [each["path"] for each in suspects]) == ([], [path])
+
+
 def test_a_script_that_a_writer_was_found_in_is_not_a_suspect(tmp_path):
     files = {"/usr/local/bin/x": WRITE, "/etc/crontab": "@daily root /usr/local/bin/x\n"}
     found, suspects = find(tmp_path, files)

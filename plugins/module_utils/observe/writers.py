@@ -14,8 +14,9 @@ import stat
 from ansible_collections.nodeward.cilium.plugins.module_utils.iproute import printable
 from ansible_collections.nodeward.cilium.plugins.module_utils.observe import jobs, network, scripts, udev
 
-#: Folders of programs and scripts that nothing runs by itself.
+#: Folders of programs and scripts that nothing runs by itself, and of commands for events that are not known here.
 SUSPECT_FOLDERS = ("/usr/local/bin", "/usr/local/sbin", "/opt")
+SUSPECT_FOLDERS += ("/etc/keepalived", "/etc/libvirt/hooks", "/etc/modprobe.d", "/etc/cloud")
 MAX_DEPTH = 4
 MAX_SUSPECTS = 50
 _MENTION = re.compile(r"[^#]*\b(?:rp_filter|IPv4ReversePathFilter)\b")
