@@ -44,6 +44,8 @@ def boot():
         LAID.parent.mkdir(parents=True, exist_ok=True)
         lay(json.loads(Path("/lab/node.json").read_text()))
         LAID.touch()
+    # As systemd does at the boot of a host, and not in a container: credentials are mounted by a child.
+    run("mount", "--make-rshared", "/")
     os.execv("/sbin/init", ["/sbin/init"])
 
 
