@@ -214,6 +214,9 @@ def _interface(facts, pattern, name=None):
 def _of_some(standing, facts, pattern, configured):
     """What is written for some of a pattern's interfaces alone, as for lxc[0-7]*: the next one may be one of them."""
     name = devices.to_come(pattern)
+    if any(step.get("runs") == "systemd_sysctl" for step in _on_add(facts, facts["patterns"][pattern])):
+        for line in facts["patterns"][pattern].get("of_some") or ():
+            standing = _maybe(standing, (line["value"],), _line(line, "systemd_sysctl"))
     for writer in facts["other_writers"]:
         some = [devices.to_come(each) for each in writer["names"] or () if frozenset(each) & _WILD]
         some = [each for each in some if devices.matches(each, [pattern]) and may_write(writer, each)]
@@ -298,7 +301,9 @@ def _interface_by_boot(facts, pattern, name=None):
         return standing
     configured = facts["devices"][name]["configured"] if name else facts["patterns"][pattern]["configured"]
     name = name or devices.to_come(pattern)
-    for writer in [each for each in _writers(facts, [name], BOOT) if INTERFACE not in events(each)]:
+    late = [each for each in _writers(facts, [name], BOOT) if INTERFACE not in events(each)]
+    late += [each for each in _writers(facts, [name], BOOT, early=True) if not each["certain"]]  # behind a mask in /run
+    for writer in late:
         standing = _written(standing, dict(writer, certain=False), writer["by"], configured, name)
     return standing
 
@@ -349,13 +354,7 @@ def _loader(standing, configured, loader):
 
 
 def _line(line, loader):
-    return {
-        "by": _LOADER_NAMES[loader],
-        "path": line["path"],
-        "line": line["line"],
-        "key": line["key"],
-        "value": line["value"],
-    }
+    return dict({member: line[member] for member in ("path", "line", "key", "value")}, by=_LOADER_NAMES[loader])
 
 
 def _agent(standing):

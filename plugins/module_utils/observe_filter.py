@@ -28,7 +28,7 @@ from ansible_collections.nodeward.cilium.plugins.module_utils import (
     values,
 )
 from ansible_collections.nodeward.cilium.plugins.module_utils.iproute import IpRouteError, printable, printable_tree
-from ansible_collections.nodeward.cilium.plugins.module_utils.observe import agent, files, udev, units, writers
+from ansible_collections.nodeward.cilium.plugins.module_utils.observe import agent, files, masks, udev, units, writers
 
 SYSTEMD_SYSCTL = ("/usr/lib/systemd/systemd-sysctl", "/lib/systemd/systemd-sysctl")
 PROCPS_SYSCTL = ("/usr/sbin/sysctl", "/sbin/sysctl", "/usr/bin/sysctl", "/bin/sysctl")
@@ -104,6 +104,7 @@ def observe(
         "patterns": {
             pattern: {
                 "configured": resolve(devices.to_come(pattern), new=True),
+                "of_some": of_some(resolve.systemd, pattern),
                 "on_add": printable_tree(rules.on_add(devices.to_come(pattern), "veth")),
             }
             for pattern in exempt
@@ -132,6 +133,8 @@ def observe(
     unread.extend(dict(entry, what=printable(entry["what"])) for entry in reader.unread)
     if seen:
         _add_devices(facts, seen, rules, resolve)
+    uplinks = [device for device, kind in seen.kinds.items() if kind == devices.UPLINK] if seen else []
+    facts["other_writers"] += masks.writers(reader, tree, systemd.version if systemd else None, rules, exempt, uplinks)
     if seen or not runs:
         facts["horizons"] = horizons.summary(facts)
     for entry in unread:
@@ -354,6 +357,30 @@ def lines(resolve):
             for line in sysctl_d.parse(entry.text, entry.path)[0]:
                 if line.value is not None and values.name_of(line.key) is not None:
                     found.append(decided(line))
+    return found[:MOST_LINES]
+
+
+def of_some(systemd, pattern):
+    """Lines that decide for some of a pattern's interfaces otherwise than for its next one, as lxc[0-7]* does.
+
+    A line with value 0 at the place of the deciding one says that this does not reach them all.
+    """
+    if systemd is None:
+        return []
+
+    def winner(name):
+        return decided(systemd.winner(sysctl_d.conf_key(name), prefix_run=True))
+
+    usual = winner(devices.to_come(pattern))
+    globs = [values.name_of(assignment.key) or "" for assignment in systemd.assignments()]
+    names = {devices.to_come(glob) for glob in globs if set(glob) & set("*?[")}
+    names.update("lxc%xnodeward" % digit for digit in range(16))  # Cilium names them by a hexadecimal digest
+    found = []
+    # lxc_health, which is Cilium's own, is no pod's.
+    for name in sorted(name for name in names if devices.matches(name, [pattern]) and not name.startswith("lxc_")):
+        line = winner(name) or (dict(usual, value=0) if usual else None)
+        if line and line["value"] != (usual["value"] if usual else 0) and line not in found:
+            found.append(line)
     return found[:MOST_LINES]
 
 

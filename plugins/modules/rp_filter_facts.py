@@ -226,7 +226,8 @@ ansible_facts:
         patterns:
           description:
             - For each pattern of O(exempt), what a device to come gets once udev has run (C(configured), with the
-              fields of a device's) and C(on_add). Where no line decides, Cilium's own value stands.
+              fields of a device's), C(on_add), and as C(of_some) the lines that decide for some of its interfaces
+              otherwise (C(path), C(line), C(key), C(value)). Where no line decides, Cilium's own value stands.
           type: dict
           returned: always
         loaders:

@@ -218,7 +218,17 @@ _RP_FILTER = {
         ),
         {},
     ),
-    "patterns": (_by_name(_members(optional=("on_add",), configured=_configured, on_add=_on_add)), {}),
+    "patterns": (
+        _by_name(
+            _members(
+                optional=("on_add", "of_some"),
+                configured=_configured,
+                of_some=_maybe(_list(_members(value=_number, key=_text, **_place))),
+                on_add=_on_add,
+            )
+        ),
+        {},
+    ),
     "loaders": (_members(systemd_sysctl=_loader, procps=_loader), {"systemd_sysctl": None, "procps": None}),
     # False: not None, which says that there is no rule.
     "reload_on_add": (

@@ -285,3 +285,23 @@ def test_why_a_running_system_is_left_alone(monkeypatch, chroot, systemd, flags,
     said = observe_filter.why_not_observed()
     assert said is None if why is None else why in said
     assert observe_filter.why_not_observed("always") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        ("net.ipv4.conf.lxc[0-7]*.rp_filter = 2\n", [1]),
+        ("net.ipv4.conf.lxc[8-f]*.rp_filter = 2\n", [1]),
+        ("net.ipv4.conf.lxc[8-9a-f]*.rp_filter = 2\n", [1]),
+        ("net.ipv4.conf.*.rp_filter = 2\nnet.ipv4.conf.lxc[!e]*.rp_filter = 0\n", [1]),
+        ("net.ipv4.conf.lxc[0-7]*.rp_filter = 0\n", []),
+        ("net.ipv4.conf.lxc*.rp_filter = 2\n", []),
+        ("net.ipv4.conf.lxc_*.rp_filter = 2\nnet.ipv4.conf.lxc_health.rp_filter = 2\n", []),
+        ("net.ipv4.conf.lxc[0-7]*.rp_filter = 2\nnet.ipv4.conf.lxc*.rp_filter = 0\n", []),
+    ],
+)
+def test_lines_for_some_of_a_pattern_s_interfaces(tmp_path, text, lines):
+    (tmp_path / "etc/sysctl.d").mkdir(parents=True)
+    (tmp_path / "etc/sysctl.d/60-x.conf").write_text(text)
+    systemd = sysctl_d.SystemdSysctl(sysctl_d.read_tree(str(tmp_path)), 257)
+    assert [line["line"] for line in observe_filter.of_some(systemd, "lxc*")] == lines

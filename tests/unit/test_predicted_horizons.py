@@ -290,3 +290,19 @@ def test_an_image_is_predicted_from_its_next_boot(horizon, glob, value):
         facts[name]["running"] = None
     state = horizons.at(facts, "lxc*", horizon)
     assert (state["effective"], state["unknown"]) == (value, [])
+
+
+def test_a_glob_for_some_pods_makes_the_next_interface_unknown():
+    facts = node()
+    facts["patterns"]["lxc*"]["of_some"] = [dict(GLOB, key="net.ipv4.conf.lxc[0-7]*.rp_filter")]
+    state = horizons.at(facts, "lxc*", "interface")
+    assert (state["effective"], state["possible"]) == (None, [0, 2])
+    assert [place["key"] for place in state["unknown"]] == ["net.ipv4.conf.lxc[0-7]*.rp_filter"]
+
+
+def test_what_a_mask_below_run_hides_may_be_back_after_a_boot():
+    hidden = writer("systemd-sysctl", certain=False, when=["boot"], before_loader=True)
+    hidden.update(names=["lxc*"], sets=2, value="2", active=True)
+    facts = node(writers=[hidden])
+    assert horizons.at(facts, "lxc*", "interface")["effective"] == 0
+    assert horizons.at(facts, "lxc*", "boot")["possible"] == [0, 2]
