@@ -575,7 +575,8 @@ def _notes(rp_filter, routes):
             % (rule["family"], rule["table"], rule["chain"], rule["rule"])
         )
     for writer in rp_filter["other_writers"][:3]:
-        told = "%s sets the filter too, past both loaders: %s" % (writer["by"], horizons.place(writer))
+        by = writer.get("unit") or writer["by"]
+        told = "%s sets the filter too, past both loaders: %s" % (by, horizons.place(writer))
         notes.append(told + (" (it does not run now)" if writer.get("active") is False else ""))
     for script in (rp_filter.get("scripts") or [])[:3]:
         notes.append("a script mentions rp_filter, and nothing tells when it runs: %s" % horizons.place(script))

@@ -188,8 +188,7 @@ def present(options, seen):
                 kept.append(device)
     if restored:
         warnings.append(
-            "%d interfaces that are not uplinks become stricter, since a line for all (%s) gives them more than they "
-            "run: %s"
+            "interfaces other than uplinks become stricter (%d), since a line for all (%s) gives more than runs: %s"
             % (
                 len(restored),
                 " and ".join(sorted(restored_by)),

@@ -462,6 +462,10 @@ ansible_facts:
                   be told.
               type: bool
               returned: always
+            before_loader:
+              description: Whether it writes before systemd-sysctl applies its files, so that a line of these decides.
+              type: bool
+              returned: for units, udev rules and files that a mask below C(/run) hides
             path:
               description: The file.
               type: str

@@ -57,7 +57,9 @@ def _of_a_loader(rp_filter, name, value, configured):
             reloads = is_device and rule and _reloads(rp_filter, name)
             if reloads and loader == "systemd_sysctl":
                 return _line(line), "systemd-sysctl, which udev runs for every new device (%s)" % place(rule)
-            return _line(line), "systemd-sysctl, at boot and whenever its unit restarts"
+            unit = (rp_filter["loaders"]["systemd_sysctl"] or {}).get("unit_file") or {}
+            at_boot = "" if unit.get("state") == "disabled" else "at boot and "
+            return _line(line), "systemd-sysctl, %swhenever its unit restarts" % at_boot
     line = configured["procps"]
     if line and line["value"] == value:
         return _line(line), "procps, when someone called 'sysctl --system'"

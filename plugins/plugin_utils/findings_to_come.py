@@ -203,7 +203,7 @@ def of_uplinks(facts):
                     "the agent sets all to 0 when it starts, and no line gives it a value", value=0
                 )
             else:
-                evidence = finding.evidence("no line of a loader sets it", value=0)
+                evidence = finding.evidence("no line gives it a value then", value=0)
             yield finding.make("RPF030", name, "0 " + ", ".join(_WHEN[when] for when in lost), evidence)
 
 
