@@ -217,11 +217,11 @@ def findings(rp_filter, routes=None, before=None):
 def _with_options(found, facts):
     """The findings, with commands that harden does not refuse on this node."""
     options = overriding.harden_options(facts)
-    is_overridden = overriding.is_overridden(facts)
+    is_refused = overriding.is_overridden(facts) or overriding.has_no_loader(facts)
     for each in found:
         command, variable = each["remedy"]["command"], each["remedy"]["variable"]
-        if command == HARDEN and is_overridden:
-            # No option of harden ends that; diagnose names the place to change.
+        if command == HARDEN and is_refused:
+            # No option of harden ends that; diagnose names what to change first.
             command, variable = DIAGNOSE, ""
         elif command.startswith(HARDEN):
             lacking = {name: value for name, value in options.items() if name not in command}

@@ -46,6 +46,12 @@ def as_arguments(options, flag):
     ]
 
 
+def has_no_loader(rp_filter):
+    """Whether nothing on the node would read the drop-in: harden refuses."""
+    loaders = rp_filter.get("loaders") or {}
+    return loaders.get("systemd_sysctl", loaders) is None
+
+
 def is_overridden(rp_filter):
     """Whether a writer overrides the drop-in, and no option of harden ends that."""
     return not all("udev=always" in conflicts.remediation(conflict) for conflict in writers(rp_filter))

@@ -41,6 +41,8 @@ def remediations(node, rp_filter, document):
         title = "%s; %s" % (conflicts.describe(conflict), way_out)
         if title not in [each["title"] for each in found]:
             found.append(_remediation(title))
+    if overriding.has_no_loader(rp_filter):
+        found.append(_remediation("install systemd: without systemd-sysctl nothing reads the drop-in at boot"))
     if not _is_of_writers_alone(document, rp_filter):
         found.append(_exempting(node, rp_filter))
     # With `all` on, endpoint routes cut nodes apart.
@@ -91,7 +93,7 @@ def _exempting(node, rp_filter):
         title += "; this disables %s, which would override the drop-in" % named
     if "rp_filter_edited" in needed:
         title += "; this restores the lines of the drop-in, which was edited by hand"
-    if overriding.is_overridden(rp_filter):
+    if overriding.is_overridden(rp_filter) or overriding.has_no_loader(rp_filter):
         title = "after that, %s" % title
     options = overriding.as_arguments(needed, "-e")
     return _remediation(

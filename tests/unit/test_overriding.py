@@ -54,6 +54,7 @@ def test_what_harden_has_to_be_given(changes, options):
     (EDITED, HARDEN + " --extra-vars rp_filter_edited=restore"),
     ({("other_writers",): [UDEV]}, HARDEN + " --extra-vars rp_filter_udev=always"),
     ({("other_writers",): [NETWORKD]}, DIAGNOSE),
+    ({("loaders", "systemd_sysctl"): None}, DIAGNOSE),
 ])  # fmt: skip
 def test_a_finding_prints_what_harden_does_not_refuse(changes, command):
     (found,) = [each for each in judge({**BY_FILTER, **changes}) if each["id"] == "RPF001"]
@@ -79,8 +80,9 @@ def test_arguments_are_quoted_for_a_shell():
 
 
 def test_the_diagnosis_names_the_role_s_variable_and_the_order():
-    def titles(writer):
-        facts = changed(HEALTHY, {("other_writers",): [writer]})
+    def titles(writer, **loader):
+        facts = changed(HEALTHY, {("other_writers",): [writer] if writer else []})
+        facts["loaders"].update(loader)
         document = {"stories": [], "state": "broken", "next": {}}
         return [(each["title"], each["commands"]) for each in remediation.remediations("node1", facts, document)]
 
@@ -89,3 +91,5 @@ def test_the_diagnosis_names_the_role_s_variable_and_the_order():
     assert all("-e rp_filter_udev=always" in command for command in commands)
     (_of_networkd, _none), (exempting, _commands), _routing = titles(NETWORKD)
     assert exempting.startswith("after that, ")
+    (missing, _none), (exempting, _commands), _routing = titles(None, systemd_sysctl=None)
+    assert missing.startswith("install systemd") and exempting.startswith("after that, ")
