@@ -324,15 +324,10 @@ def describe(conflict):
     return "%s '%s' (%s) %s" % (where, printable(conflict.text), printable(runs), sets)
 
 
-def is_ended_by_udev_rule(conflict):
-    """Whether the collection's own rule of udev (udev=always) takes back what this writer does."""
-    return conflict.by == "udev" and bool(_RUN.search(conflict.text))
-
-
 def remediation(conflict):
     """What to change, and where, so that a writer other than a line of sysctl.d does not override the drop-in."""
     where = "%s:%d" % (printable(conflict.path), conflict.line)
-    if is_ended_by_udev_rule(conflict):
+    if conflict.by == "udev" and _RUN.search(conflict.text):
         # It clears every RUN but that of an earlier rule that is final itself.
         return "at %s, %s, or set udev=always" % (where, _REMEDIES["udev"])
     if conflict.by in _REMEDIES:
