@@ -22,8 +22,9 @@ from ansible_collections.nodeward.cilium.plugins.filter.findings import findings
 from ansible_collections.nodeward.cilium.plugins.filter.story import story
 from ansible_collections.nodeward.cilium.plugins.plugin_utils import commands, source_marks
 
-HERE = Path(__file__).parents[1]
-STATES = {state["id"]: state for state in yaml.safe_load((HERE / "states.yml").read_text())["states"]}
+STATES = {
+    state["id"]: state for state in yaml.safe_load(Path(__file__).with_name("states.yml").read_text())["states"]
+}
 NAME = "node1"
 DROPIN = "/etc/sysctl.d/99-override_cilium_rp_filter.conf"
 POD = ["pod", "first", "10.0.0.113", "lxc3c160d6c7aa0"]
