@@ -205,9 +205,7 @@ def _interface(facts, pattern, name=None):
     standing = _write_all(standing, facts, [name], INTERFACE, configured)
     if is_hosts(facts, pattern) and has_agent(facts):
         # At its start it waits for udev's run (measured, Cilium 1.20). networkd and the others come before or after it.
-        standing = _agent(standing)
-        for writer in _writers(facts, [name], INTERFACE):
-            standing = _written(standing, dict(writer, certain=False), writer["by"], configured, name)
+        standing = _perhaps(_agent(standing), _writers(facts, [name], INTERFACE), configured, name)
     return _periodic(standing, facts, [name], configured)
 
 
@@ -269,12 +267,12 @@ def _boot(facts, subject, until_agent=False):
         same = subject if fnmatch.fnmatchcase(subject, devices.HOST_DEVICES) else None
         return _interface_by_boot(facts, pattern, same) if pattern else Standing(ANY, None, [])
     configured = known["configured"]
-    standing = Standing(frozenset((0,)), None, [])
+    begins = standing = Standing(frozenset((0,)), None, [])
     if subject not in devices.RESERVED:
         # An interface begins with `default`; whether it is there before another writer sets that, nothing tells.
-        standing = _unit(standing, facts, facts["default"]["configured"], boots=True)
-        for writer in _writers(facts, ["default"], BOOT):
-            standing = _written(standing, dict(writer, certain=False), writer["by"], facts["default"]["configured"])
+        begins = _unit(standing, facts, facts["default"]["configured"], boots=True)
+        of_default = _writers(facts, ["default"], BOOT)
+        standing = _perhaps(begins, of_default, facts["default"]["configured"])
     for writer in _writers(facts, [subject], BOOT, early=True):
         standing = _written(standing, writer, writer["by"], configured, subject)
     standing = _unit(standing, facts, configured, boots=True)
@@ -282,14 +280,15 @@ def _boot(facts, subject, until_agent=False):
         for step in _on_add(facts, known) if known.get("on_add") is not None else [{"runs": "systemd_sysctl"}]:
             standing = _step(standing, step, configured, subject)
     standing = _write_all(standing, facts, [subject], BOOT, configured)
+    if subject not in devices.RESERVED and standing.values == begins.values:
+        # A value that is there already is not written (systemd 250), and `default` reaches what was never written.
+        standing = _perhaps(standing, of_default, facts["default"]["configured"])
     if until_agent:
         return _periodic(standing, facts, [subject], configured)
     if subject == "all" and has_agent(facts):
         # Without a reconciler, a unit that starts after the agent has the last word, and nothing tells the order.
         late = [] if facts["agent"].get("reconciles_after") else _writers(facts, ["all"], BOOT)
-        standing = _agent(standing)
-        for writer in late:
-            standing = _written(standing, dict(writer, certain=False), writer["by"], configured)
+        standing = _perhaps(_agent(standing), late, configured)
     standing = _by_next_interface(standing, facts, subject)  # pods come
     return _periodic(standing, facts, [subject], configured)
 
@@ -303,9 +302,7 @@ def _interface_by_boot(facts, pattern, name=None):
     name = name or devices.to_come(pattern)
     late = [each for each in _writers(facts, [name], BOOT) if INTERFACE not in events(each)]
     late += [each for each in _writers(facts, [name], BOOT, early=True) if not each["certain"]]  # behind a mask in /run
-    for writer in late:
-        standing = _written(standing, dict(writer, certain=False), writer["by"], configured, name)
-    return standing
+    return _perhaps(standing, late, configured, name)
 
 
 def _lasting(standing):
@@ -379,8 +376,13 @@ def _write_all(standing, facts, names, event, configured):
 
 def _periodic(standing, facts, names, configured):
     """What cron and timers write comes at a time that is not known."""
-    for writer in _writers(facts, names, "periodic"):
-        standing = _written(standing, dict(writer, certain=False), writer["by"], configured, names[0])
+    return _perhaps(standing, _writers(facts, names, "periodic"), configured, names[0])
+
+
+def _perhaps(standing, writers, configured, name=None):
+    """Writers of which nothing tells whether they come before or after."""
+    for writer in writers:
+        standing = _written(standing, dict(writer, certain=False), writer["by"], configured, name)
     return standing
 
 

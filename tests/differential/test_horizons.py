@@ -30,6 +30,7 @@ NODES_AT_ONCE = 4
 POD = "lxc3c160d6c7aa0"
 LOADER = "/lib/systemd/systemd-sysctl"
 UNIT = "/etc/systemd/system/systemd-sysctl.service"
+TUNE = "/etc/systemd/system/tune.service"
 NULL = {"link": "/dev/null"}
 RPF = "net.ipv4.conf.%s.rp_filter"
 
@@ -60,7 +61,7 @@ class Combination:
         if self.networkd not in ("none", "not_enabled") and self.other == "service":
             # Nothing tells which of the two is the last, if they write the same key.
             self.unsure |= {name for name in self.files if name.startswith("/etc/systemd/network/")}
-            self.unsure.add("/etc/systemd/system/tune.service")
+            self.unsure.add(TUNE)
         for name in ("all", "default", "eth0", POD):
             if rng.random() < 0.15:
                 self.state.append(f"echo {rng.choice([0, 1, 2])} > /proc/sys/net/ipv4/conf/{name}/rp_filter")
@@ -220,6 +221,8 @@ class Combination:
     def service(self):
         name, value = self.rng.choice(["all", "default", "eth0"]), self.rng.choice([0, 1, 2])
         self._service(f"/sbin/sysctl -q -w {RPF % name}={value}")
+        if name == "default":
+            self.unsure.add(TUNE)  # it may reach an interface that was never written
 
     def disabled_service(self):
         self._service(f"/sbin/sysctl -q -w {RPF % 'all'}=1")
@@ -233,14 +236,14 @@ class Combination:
         if self.rng.random() < 0.5:
             self.files["/etc/hardened"] = ""
         self._service(script)
-        self.unsure |= {script, "/etc/systemd/system/tune.service"}
+        self.unsure |= {script, TUNE}
 
     def _service(self, program):
         # The agent starts after the network, and a unit of multi-user.target long after udev knows the interfaces.
         text = "[Unit]\nWants=systemd-udev-settle.service\nAfter=systemd-udev-settle.service\n"
         text += "Before=network.target\n[Service]\nType=oneshot\nRemainAfterExit=yes\n"
         text += f"ExecStart={program}\n[Install]\nWantedBy=multi-user.target\n"
-        self.files["/etc/systemd/system/tune.service"] = text
+        self.files[TUNE] = text
         self.boot.append("systemctl enable tune.service")
 
     # ---- the node

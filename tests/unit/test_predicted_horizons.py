@@ -92,6 +92,18 @@ def test_a_line_that_names_a_host_interface_counts_at_boot_and_one_that_names_a_
     assert horizons.at(facts, "lxc1", "boot")["value"] == 2
 
 
+@pytest.mark.parametrize("glob, effective", [(2, None), (1, 1)])
+def test_a_unit_that_writes_default_may_reach_an_uplink_that_no_loader_wrote(glob, effective):
+    """A loader leaves a value alone that is there already: here that of `default`."""
+    facts = node(
+        glob=dict(GLOB, value=glob), writers=[writer("unit", names=["default"], when=["boot"], sets=0, value="0")]
+    )
+    facts["default"]["configured"] = configured(dict(GLOB, key="net.ipv4.conf.default.rp_filter"))
+    state = horizons.at(facts, "eth0", "boot")
+    assert state["effective"] == effective
+    assert [place["path"] for place in state["unknown"]] == ([] if effective else ["/etc/x"])
+
+
 def test_an_uplink_loses_at_boot_what_it_had_through_all():
     assert horizons.at(node(CIS, agent=AGENT), "eth0", "boot")["effective"] == 0
     assert horizons.at(node(CIS), "eth0", "boot")["effective"] == 1
