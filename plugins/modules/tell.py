@@ -13,7 +13,7 @@ short_description: Print lines as they are
 version_added: 0.1.0
 description:
   - Prints lines to the terminal as they are, where M(ansible.builtin.debug) shows them quoted and as JSON.
-  - Under a stdout callback for machines, such as P(ansible.posix.json#callback), it prints nothing. The lines are in
+  - Under a stdout callback for machines, such as C(ansible.posix.json), it prints nothing. The lines are in
     the task's result in any case.
   - Runs on the controller alone and touches no node.
 options:
