@@ -290,13 +290,11 @@ class Units(object):
         for setting in unit.all("Service", key):
             for text, _optional in self._commands(setting, unit):
                 for write in commands.writes(text, interface=("%i", "%I", "%n"), shell_text=False):
-                    for each in self._writes(write, _place(setting)):
-                        yield each
+                    yield from self._writes(write, _place(setting))
                 if unit.name in READ_ELSEWHERE:
                     continue
                 for path in commands.programs(text, shell_text=False):
-                    for each in self._script_writes(path, text):
-                        yield each
+                    yield from self._script_writes(path, text)
 
     def _script_writes(self, path, text):
         """The writes of a script. None is certain: whether a line runs is for the script to decide."""
@@ -308,8 +306,7 @@ class Units(object):
             number = write.line or 1
             row = rows[number - 1] if number <= len(rows) else text
             place = {"path": path, "line": number, "text": row.strip()[:200]}
-            for each in self._writes(write._replace(certain=False), place):
-                yield each
+            yield from self._writes(write._replace(certain=False), place)
 
     def _writes(self, write, place):
         names = write.names

@@ -100,7 +100,6 @@ def _files_below(node, folder, depth):
             if depth >= MAX_DEPTH:
                 node.left_out(path, "is deeper than %d folders and was not searched for rp_filter" % MAX_DEPTH)
                 continue
-            for each in _files_below(node, path, depth + 1):
-                yield each
+            yield from _files_below(node, path, depth + 1)
         else:
             yield path
