@@ -431,7 +431,8 @@ ansible_facts:
           contains:
             by:
               description:
-                - What runs it - V(udev), V(networkd), V(networkmanager), V(networkmanager-dispatcher), V(ifupdown),
+                - What runs it - V(kernel) (a parameter of its command line), V(udev), V(networkd), V(networkmanager),
+                  V(networkmanager-dispatcher), V(ifupdown),
                   V(networkd-dispatcher), V(wicked), V(netplan), V(dhclient), V(ppp), V(unit), V(timer), V(cron),
                   V(rc.local), V(init.d), V(tmpfiles) (C(tmpfiles.d)), V(wg-quick), V(cloud-init), V(tuned) or V(ufw).
               type: str

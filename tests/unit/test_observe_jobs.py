@@ -204,3 +204,13 @@ def test_folders_of_cron_need_a_name_and_a_mode_that_run_parts_takes(tmp_path):
     files = dict(dict.fromkeys(names, text), **{"/etc/debian_version": "13"})
     writers = jobs.cron(node(tmp_path, files, names[:2], ["cron.service"]))
     assert {each["path"]: each["active"] for each in writers} == {names[0]: False, names[1]: True, names[2]: False}
+
+
+def test_kernel_parameters_are_applied_before_the_loader(tmp_path):
+    text = "ro sysctl.net.ipv4.conf.all.rp_filter=1 sysctl/net/ipv4/conf/eth0/rp_filter=2 sysctl.vm.swappiness=1\n"
+    found = jobs.kernel(node(tmp_path, {"/proc/cmdline": text}))
+    assert [(each["names"], each["sets"], each["certain"], each["before_loader"]) for each in found] == [
+        (["all"], 1, True, True),
+        (["eth0"], 2, False, True),
+    ]
+    assert found[0]["text"] == "sysctl.net.ipv4.conf.all.rp_filter=1"

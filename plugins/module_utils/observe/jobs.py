@@ -12,7 +12,7 @@ import os
 import re
 from collections import OrderedDict
 
-from ansible_collections.nodeward.cilium.plugins.module_utils import sysctl_d
+from ansible_collections.nodeward.cilium.plugins.module_utils import devices, sysctl_d
 from ansible_collections.nodeward.cilium.plugins.module_utils.observe import scripts
 
 #: tuned's consts.py: the strongest folder first; without "profiles" up to 2.23.
@@ -36,6 +36,22 @@ _TMPFILES_WRITE = re.compile(
 _CRON_LINE = re.compile(r"\s*(?:(?P<nick>@\w+)|(?:\S+\s+){4}\S+)\s+(?P<rest>\S.*)")
 _RUN_PARTS = re.compile(r"[A-Za-z0-9_-]+\Z")
 _PROFILE = re.compile(r"[A-Za-z0-9_.-]+\Z")
+
+
+def kernel(node):
+    """Kernel parameters ``sysctl.KEY=VALUE``, which the kernel (5.8 and later) applies before it starts systemd."""
+    found = []
+    for number, line in node.reader.lines("/proc/cmdline"):
+        for word in line.split():
+            key, _equals, value = word.partition("=")
+            name = scripts.name_of(key[len("sysctl.") :]) if re.match(r"sysctl[./]", key) else None
+            if name is None:
+                continue
+            known = {"names": [name], "value": value, "sets": sysctl_d.kernel_integer(value), "when": ["boot"]}
+            # An interface may not be there yet.
+            known.update(certain=name in devices.RESERVED, active=True, before_loader=True)
+            found.append(scripts.writer("kernel", "/proc/cmdline", number, word, **known))
+    return found
 
 
 def tmpfiles(node):

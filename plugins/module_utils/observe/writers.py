@@ -31,7 +31,7 @@ def find(reader, units, systemd_version=None, running=frozenset(), altnames=None
     :arg rules: udev's rules, as ``udev.Rules``, if they are not those that stand.
     """
     node = scripts.Node(reader, units, running)
-    found = (rules or udev.Rules(reader)).writers()
+    found = jobs.kernel(node) + (rules or udev.Rules(reader)).writers()
     # ufw.service starts before the network, the daemons of the network before the units of multi-user.target.
     found += (
         jobs.tmpfiles(node)
