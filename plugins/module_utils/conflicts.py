@@ -243,10 +243,16 @@ def lost(places, loaders, names, exempt):
     for loader in loaders:
         decided = [(name, loader.winner(sysctl_d.conf_key(name))) for name in set(names) | set(devices.RESERVED)]
         decided += [("*", assignment) for assignment in loader.assignments() if _reaches_later(assignment, exempt)]
+        by_all = dict(decided)["all"]
         for name, assignment in decided:
             number = None if assignment is None else _number(assignment)
-            if number is not None:
-                lose(name, values.normal(number), assignment)
+            if number is None:
+                continue
+            value = values.normal(number)
+            if by_all is not None and name not in devices.RESERVED:
+                # all = 2 makes a strict interface loose, so no more than that is lost.
+                value = values.effective(values.normal(_number(by_all)), value)
+            lose(name, value, assignment)
         together = [assignment for name, assignment in decided if name in devices.RESERVED and assignment is not None]
         for assignment in together:
             lose("*", max(values.normal(_number(each)) for each in together), assignment)

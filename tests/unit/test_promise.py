@@ -497,3 +497,12 @@ def test_no_interface_ends_weaker_than_before_nor_is_so_at_any_step(make_node):
     check()
     assert kept["done"] > PROMISES / 10
     print("%(done)d runs done, %(refused)d refused" % kept)
+
+
+def test_a_disabled_line_counts_with_what_all_makes_of_it(model):  # noqa: F811
+    model.file("/etc/sysctl.conf", "net.ipv4.conf.*.rp_filter = 1\n")
+    text = "net.ipv4.conf.all.rp_filter = 2\nnet.ipv4.conf.default.rp_filter = 2\n"
+    model.file("/etc/sysctl.d/999-baseline.conf", text)
+    model.values.update(all=2, default=2, eth0=2)
+    model.run(conflicts="disable")
+    assert (model.values["all"], model.values["eth0"], model.values["lxc1"]) == (0, 2, 0)
