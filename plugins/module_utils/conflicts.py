@@ -249,8 +249,9 @@ def lost(places, loaders, names, exempt):
             if number is None:
                 continue
             value = values.normal(number)
-            if by_all is not None and name not in devices.RESERVED:
-                # all = 2 makes a strict interface loose, so no more than that is lost.
+            if by_all is not None and name not in devices.RESERVED and isinstance(loader, sysctl_d.Procps):
+                # What 'sysctl --system' gives, it gives together: all = 2 makes a strict interface loose. At boot the
+                # agent takes all away, and the interface's own value stays.
                 value = values.effective(values.normal(_number(by_all)), value)
             lose(name, value, assignment)
         together = [assignment for name, assignment in decided if name in devices.RESERVED and assignment is not None]

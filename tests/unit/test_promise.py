@@ -388,7 +388,10 @@ class Before:
         for loader in self.loaders:
             winner = loader.winner(sysctl_d.conf_key(name))
             if winner and self.is_lost(node, winner):
-                found.append(int(winner.value))
+                value, by_all = int(winner.value), self.value(loader, "all")
+                # 'sysctl --system' gives a value together with all; at boot the agent takes all away.
+                together = isinstance(loader, sysctl_d.Procps) and name not in ("all", "default")
+                found.append(max(by_all or 0, value) if together else value)
         return found
 
     def is_lost(self, node, line):
