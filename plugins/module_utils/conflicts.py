@@ -249,7 +249,8 @@ def lost(places, loaders, names, exempt):
             if number is None:
                 continue
             value = values.normal(number)
-            if by_all is not None and name not in devices.RESERVED and isinstance(loader, sysctl_d.Procps):
+            is_there = name != "*" and name not in devices.RESERVED
+            if by_all is not None and is_there and isinstance(loader, sysctl_d.Procps):
                 # What 'sysctl --system' gives, it gives together: all = 2 makes a strict interface loose. At boot the
                 # agent takes all away, and the interface's own value stays.
                 value = values.effective(values.normal(_number(by_all)), value)
