@@ -9,7 +9,7 @@ __metaclass__ = type
 
 DOCUMENTATION = r"""
 name: diagnosis
-short_description: Tell from a node's facts which pods are cut off, why, and whose line did it
+short_description: Report from a node's facts which pods' packets are dropped, why, and the deciding line
 version_added: 0.1.0
 description:
   - Turns the facts of M(nodeward.cilium.rp_filter_facts) and M(nodeward.cilium.route_facts) into a diagnosis, for
@@ -63,7 +63,7 @@ EXAMPLES = r"""
 - name: Gather pods and routes
   nodeward.cilium.route_facts:
 
-- name: Stop where pods are cut off
+- name: Fail if pods' packets are dropped
   ansible.builtin.assert:
     that: diagnosis.state == 'healthy'
     fail_msg: "{{ diagnosis.summary }}"
@@ -88,10 +88,10 @@ _value:
     state:
       description:
         - V(healthy) where every reply is accepted now and later; V(at_risk) where the next pod, boot, restart of
-          systemd-sysctl or C(sysctl --system) will cut pods off, or where a writer makes that unknown.
-        - V(broken) where pods, or nodes with endpoint routes, are cut off now; V(unknown) where that could not be
-          seen, or where the facts are of another version of this collection; V(no_cilium) where there is no Cilium;
-          V(elsewhere) where the pod or address asked for is not here.
+          systemd-sysctl or C(sysctl --system) will drop replies, or a writer makes that unknown.
+        - V(broken) if packets of pods, or between nodes with endpoint routes, are dropped now; V(unknown) if that
+          is not known, or if the facts are of another version of this collection; V(no_cilium) if there is no Cilium;
+          V(elsewhere) if the pod or address asked for is not here.
       type: str
     summary:
       description: The same in a sentence.
@@ -106,7 +106,8 @@ _value:
       type: dict
     stories:
       description:
-        - One for each endpoint asked for or cut off, and for each of Cilium's filtered devices whose pod is not known.
+        - One for each endpoint that was asked for or whose packets are dropped, and for each of Cilium's filtered
+          devices whose pod is not known.
           Each has the endpoint's own fields (C(address), C(ipv6), C(pod), C(is_health), C(device), C(route_device),
           C(symmetric), C(verdict), C(reason), C(leaves), C(namespace)); C(filter) (C(effective), C(own), C(all),
           C(decided_by)); C(filter_is_why); C(set_by), for each value that filters its C(key), C(value), C(path),
@@ -122,7 +123,7 @@ _value:
     next:
       description:
         - What a pod to come meets, as C(next) of a story; for C(restart) and C(sysctl_system), what the first of those
-          meets that are there and that a line cuts off.
+          meets that are there and whose replies a line drops.
       type: dict
     between_nodes:
       description:
@@ -147,7 +148,7 @@ _value:
       type: list
       elements: dict
     watch:
-      description: C(seconds), C(dropped) packets, and C(devices) by which packets came in for pods that are cut off.
+      description: C(seconds), C(dropped) packets, and C(devices), the pods' interfaces by which packets came in.
       type: dict
     probes:
       description: As given.
@@ -209,11 +210,11 @@ def diagnosis(rp_filter, routes, node="this node", pod="", address="", later=Non
     wanted = [endpoint for endpoint in endpoints if _is_wanted(endpoint, pod, address)]
     asked = bool(pod or address)
     suspects = [] if asked else _suspects(rp_filter, endpoints)
-    cut_off = [endpoint for endpoint in wanted if _is_cut_off(endpoint)]
+    dropping = [endpoint for endpoint in wanted if _is_dropping(endpoint)]
     counts = dict.fromkeys((ACCEPTED, DROPPED, UNKNOWN), 0)
     for endpoint in endpoints:
         counts[endpoint["verdict"]] += 1
-    told = [e for e in wanted if asked or _is_cut_off(e) or e["verdict"] == UNKNOWN and _is_of_interest(e, rp_filter)]
+    told = [e for e in wanted if asked or _is_dropping(e) or e["verdict"] == UNKNOWN and _is_of_interest(e, rp_filter)]
     stories = [_story(endpoint, rp_filter) for endpoint in told + suspects]
     dropped_at = horizons.dropped_at_of(wanted) if asked else horizons.dropped_at_next(routes, wanted)
     to_come = horizons.to_come(rp_filter, None, dropped_at)
@@ -227,7 +228,7 @@ def diagnosis(rp_filter, routes, node="this node", pod="", address="", later=Non
         to_come[when] = next(iter(by_a_line), to_come[when])
     risks = [when for when, horizon in to_come.items() if horizon["dropped"] or horizons.is_unknown(horizon)]
     between = None if asked else between_nodes.judged(rp_filter, routes)
-    state = _state(rp_filter, routes, wanted, asked, cut_off, stories, risks, between, lacking)
+    state = _state(rp_filter, routes, wanted, asked, dropping, stories, risks, between, lacking)
     document = {
         "schema": SCHEMA,
         "node": node,
@@ -254,7 +255,7 @@ def diagnosis(rp_filter, routes, node="this node", pod="", address="", later=Non
     }
     if state in ("broken", "at_risk", UNKNOWN) and (_filter_is_why(stories) or between and between["dropped"]):
         document["cures"] = remediation.remediations(node, rp_filter, document)
-    document["summary"] = _summary(document, routes, pod or address, len(cut_off), risks)
+    document["summary"] = _summary(document, routes, pod or address, len(dropping), risks)
     return document
 
 
@@ -331,7 +332,7 @@ def _is_of_interest(endpoint, rp_filter):
     return bool(endpoint["address"] or not endpoint["ipv6"] and device and device["effective"])
 
 
-def _is_cut_off(endpoint):
+def _is_dropping(endpoint):
     return DROPPED in (endpoint["verdict"], endpoint["leaves"]["verdict"])
 
 
@@ -413,7 +414,7 @@ def _decided_by(every, own):
 # ---- the whole -------------------------------------------------------------------------------------------------------
 
 
-def _state(rp_filter, routes, wanted, asked, cut_off, stories, risks, between, lacking):
+def _state(rp_filter, routes, wanted, asked, dropping, stories, risks, between, lacking):
     if not rp_filter["running_system"]["observed"]:
         if asked:
             return "elsewhere"
@@ -424,7 +425,7 @@ def _state(rp_filter, routes, wanted, asked, cut_off, stories, risks, between, l
         return UNKNOWN if not rp_filter["devices"] else "no_cilium"
     if asked and not wanted:
         return "elsewhere"
-    if cut_off or between and between["dropped"]:
+    if dropping or between and between["dropped"]:
         return "broken"
     # A pod without IPv4 is no matter of the filter; everything else that is not known is.
     if any(story["verdict"] == UNKNOWN and (story["address"] or not story["ipv6"]) for story in stories):
@@ -442,7 +443,7 @@ _WHEN = {
 }
 
 
-def _summary(document, routes, wanted, cut_off, risks):
+def _summary(document, routes, wanted, dropping, risks):
     state, total = document["state"], document["endpoints"]["total"]
     between = document["between_nodes"]
     if not document["running_system"]["observed"]:
@@ -455,11 +456,10 @@ def _summary(document, routes, wanted, cut_off, risks):
         return "%s is not on this node, which has %s" % (wanted, _count(total, "endpoint"))
     if state == "broken":
         if wanted:
-            return "%s is cut off" % wanted
+            return "the kernel drops packets of %s" % wanted
         clauses = []
-        if cut_off or not between:
-            cut = (cut_off, _count(total, "endpoint"), "is" if cut_off == 1 else "are")
-            clauses.append("%d of %s %s cut off" % cut)
+        if dropping or not between:
+            clauses.append("the kernel drops packets of %d of %s" % (dropping, _count(total, "endpoint")))
         if between and between["dropped"]:
             names = _listed([each["device"] for each in between["interfaces"]])
             clauses.append("packets from other nodes are dropped on %s (endpoint routes are on)" % names)
@@ -470,11 +470,11 @@ def _summary(document, routes, wanted, cut_off, risks):
             return "Cilium is here, but nothing tells of its endpoints"
         if not unclear:
             return "the facts are incomplete: %s" % _listed([each["what"] for each in document["unseen"]][-3:])
-        return "it could not be seen whether %s %s cut off" % (_count(unclear, "pod"), "is" if unclear == 1 else "are")
+        return "whether the kernel drops packets of %s is unknown" % _count(unclear, "pod")
     replies = "the kernel accepts the reply of %s" % (wanted or _everyone(document["endpoints"]))
     if state == "at_risk":
         now = replies + " now" if total else "Cilium is here and has no endpoint yet"
-        threats = [_threats(document["next"], risks, "it" if wanted else "pods")] if risks else []
+        threats = [_threats(document["next"], risks, "its replies" if wanted else "replies")] if risks else []
         if between_nodes.risks(between):
             threats.append(_threats(between["next"], between_nodes.risks(between), "traffic between nodes"))
         return "%s, but %s" % (now, "; ".join(threats))
@@ -490,7 +490,7 @@ def _summary_of_files(document, wanted, risks):
     if document["state"] == UNKNOWN:
         return "%s: the facts are incomplete" % judged
     if risks:
-        return "%s: %s" % (judged, _threats(document["next"], risks, "pods"))
+        return "%s: %s" % (judged, _threats(document["next"], risks, "replies"))
     return "%s: once booted, no file filters pods' interfaces" % judged
 
 
@@ -499,11 +499,11 @@ def _threats(to_come, risks, whom):
     clauses = []
     lasting = [when for when in risks if horizons.drops_for_long(to_come[when])]
     if lasting:
-        clauses.append("%s will cut %s off" % (_listed(_WHEN[when] for when in lasting), whom))
+        clauses.append("%s will drop %s" % (_listed(_WHEN[when] for when in lasting), whom))
     passing = [when for when in risks if to_come[when]["dropped"] and when not in lasting]
     if passing:
         told = (_listed(_WHEN[when] for when in passing), whom, horizons.duration(to_come[passing[0]]["ends"]))
-        clauses.append("%s will cut %s off %s" % told)
+        clauses.append("%s will drop %s %s" % told)
     unknown = [when for when in risks if not to_come[when]["dropped"]]
     if unknown:
         places = [horizons.place(place) for when in unknown for place in to_come[when]["unknown"]]
@@ -532,12 +532,12 @@ def _filter_is_why(stories):
 
 
 def _watch(before, later, routes):
-    """How many packets the filter dropped, and by which devices of pods that are cut off packets came in meanwhile."""
+    """How many packets the filter dropped, and by which interfaces of dropping pods packets came in meanwhile."""
     after = {endpoint["device"]: endpoint for endpoint in later["cilium_routes"]["endpoints"]}
     devices = []
     for endpoint in routes["endpoints"]:
         now = after.get(endpoint["device"])
-        if not _is_cut_off(endpoint) or not now or None in (endpoint["received"], now["received"]):
+        if not _is_dropping(endpoint) or not now or None in (endpoint["received"], now["received"]):
             continue
         if now["received"] > endpoint["received"]:
             devices.append({"device": endpoint["device"], "received": now["received"] - endpoint["received"]})
@@ -554,7 +554,7 @@ def _why_not_probed(state, stories):
         return "there is no Cilium on this node"
     if stories:
         return "the addresses of the pods above are not known"
-    return "no pod is cut off; name one with diagnose_pod or diagnose_address to probe it"
+    return "no pod's packets are dropped; name one with diagnose_pod or diagnose_address to probe it"
 
 
 def _warnings(rp_filter, routes):
@@ -579,7 +579,7 @@ def _notes(rp_filter, routes):
         told = "%s sets the filter too, past both loaders: %s" % (by, horizons.place(writer))
         notes.append(told + (" (it does not run now)" if writer.get("active") is False else ""))
     for script in (rp_filter.get("scripts") or [])[:3]:
-        notes.append("a script mentions rp_filter, and nothing tells when it runs: %s" % horizons.place(script))
+        notes.append("a script mentions rp_filter, and when it runs is unknown: %s" % horizons.place(script))
     remark = horizons.without_agent(rp_filter)
     if remark:
         notes.append(remark)

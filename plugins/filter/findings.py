@@ -89,8 +89,8 @@ _value:
       sample: RPF003
     severity:
       description:
-        - V(high) where pods are cut off now or will be, V(medium) where that ends by itself or cannot be predicted, or
-          where protection is lost, V(low) else.
+        - V(high) if packets of pods are dropped now or will be, V(medium) if that ends by itself or cannot be
+          predicted, or if protection is lost, V(low) else.
       type: str
       sample: high
     title:
@@ -377,7 +377,7 @@ def _of_the_dropin(facts):
         yield finding.make("RPF016", path, "no file", finding.evidence("%s is not there" % path, path))
     elif dropin["format"] is None:
         text = "%s has no header of nodeward.cilium.rp_filter" % path
-        found = finding.make("RPF017", path, "somebody else's file", finding.evidence(text, path))
+        found = finding.make("RPF017", path, "not managed by this collection", finding.evidence(text, path))
         # harden takes its place and keeps the file; only its own lines can be restored.
         yield dict(found, remedy={"variable": "rp_filter_dropin_path", "command": HARDEN})
     elif dropin["intact"] is False:

@@ -57,7 +57,7 @@ def story(diagnosis):
     for chain, stories in _grouped(diagnosis["stories"]):
         lines += [""] + _endpoints(stories) + [""] + _aligned(chain, stories)
     if diagnosis["state"] == "at_risk" and not diagnosis["stories"]:
-        lines += [""] + _aligned(_horizons(diagnosis["next"], "pods are cut off"), [])
+        lines += [""] + _aligned(_horizons(diagnosis["next"], "drops replies"), [])
     lines += _between_nodes(diagnosis["between_nodes"])
     lines += _measured(diagnosis)
     for number, cure in enumerate(diagnosis["cures"], 1):
@@ -145,7 +145,7 @@ def _chain(each):
         rows.append(("cause", "the filter is not why; look at the routes, rules and addresses above"))
         return _anonymous(rows, each)
     rows += _culprits(each)
-    return _anonymous(rows + _horizons(each["next"], "cut off"), each)
+    return _anonymous(rows + _horizons(each["next"], "drops replies"), each)
 
 
 def _between_nodes(between):
@@ -156,7 +156,7 @@ def _between_nodes(between):
     for each in between["interfaces"]:
         rows.append(("filter", "%s on %s" % (MODES.get(each["effective"], each["effective"]), each["device"])))
         rows += _culprits(each)
-    rows += _horizons(between["next"], "dropped")
+    rows += _horizons(between["next"], "drops packets")
     return ["", "   Packets from other nodes, with endpoint routes:", ""] + _aligned(rows, [])
 
 
@@ -177,19 +177,19 @@ def _anonymous(rows, each):
     return [(label, name.sub("{device}", text)) for label, text in rows]
 
 
-def _horizons(to_come, cut_off):
-    return [(label, _horizon(to_come[when], when, cut_off)) for when, label in HORIZONS]
+def _horizons(to_come, dropping):
+    return [(label, _horizon(to_come[when], when, dropping)) for when, label in HORIZONS]
 
 
-def _horizon(horizon, when, cut_off):
-    """What is then, and why: "cut off: loose (2) by FILE:LINE"."""
+def _horizon(horizon, when, dropping):
+    """A predicted state and its source: "drops replies: loose (2) by FILE:LINE"."""
     mode = MODES.get(horizon["effective"], horizon["effective"])
     unknown = ", ".join(horizons.place(place) for place in horizon["unknown"])
     if horizon["effective"] is None:
         told = "%s may write it" % unknown if unknown else "the running value could not be read"
-        what = {True: cut_off, False: "fine whatever is written", None: "unknown"}[horizon["dropped"]]
+        what = {True: dropping, False: "ok with any of these values", None: "unknown"}[horizon["dropped"]]
         return "%s: %s" % (what, told)
-    what = {True: cut_off, False: "fine", None: "value"}[horizon["dropped"]]
+    what = {True: dropping, False: "ok", None: "value"}[horizon["dropped"]]
     if horizon["dropped"] and horizon["ends"]:
         what += " " + horizons.duration(horizon["ends"])
     told = "%s: %s %s" % (what, mode, _why(horizon, when))
@@ -249,7 +249,7 @@ def _measured(diagnosis):
             elif devices:
                 told += ", on some of: %s" % ", ".join(devices)
             else:
-                told += "; on which device cannot be told: none of the pods that are cut off sent any"
+                told += "; on which device cannot be told: none of the pods whose packets are dropped sent any"
         lines.append("   In %g s %s." % (watch["seconds"], told))
     for probe in diagnosis["probes"]:
         connected = "connected" if probe["answered"] else "no connection"

@@ -42,7 +42,7 @@ UNKNOWN_OPTIONS = {
 
 
 class AgentError(Exception):
-    """The agent could not be asked, or said what nobody understands. The message is for people.
+    """The agent did not answer, or its answer cannot be parsed. The message is for people.
 
     ``needs_root``: whether root could have asked it.
     """

@@ -269,7 +269,7 @@ def _boot(facts, subject, until_agent=False):
     configured = known["configured"]
     begins = standing = Standing(frozenset((0,)), None, [])
     if subject not in devices.RESERVED:
-        # An interface begins with `default`; whether it is there before another writer sets that, nothing tells.
+        # An interface begins with `default`; whether it exists before another writer sets that is unknown.
         begins = _unit(standing, facts, facts["default"]["configured"], boots=True)
         of_default = _writers(facts, ["default"], BOOT)
         standing = _perhaps(begins, of_default, facts["default"]["configured"])
@@ -286,7 +286,7 @@ def _boot(facts, subject, until_agent=False):
     if until_agent:
         return _periodic(standing, facts, [subject], configured)
     if subject == "all" and has_agent(facts):
-        # Without a reconciler, a unit that starts after the agent has the last word, and nothing tells the order.
+        # Without a reconciler, a unit that starts after the agent has the last word, and the order is unknown.
         late = [] if facts["agent"].get("reconciles_after") else _writers(facts, ["all"], BOOT)
         standing = _perhaps(_agent(standing), late, configured)
     standing = _by_next_interface(standing, facts, subject)  # pods come
@@ -359,7 +359,7 @@ def _agent(standing):
 
 
 def _write_all(standing, facts, names, event, configured):
-    """The other writers of an event. If two of them disagree on a key, nothing tells which is the last."""
+    """The other writers of an event. If two of them disagree on a key, the last one is unknown."""
     writers = _writers(facts, names, event)
     before = standing
     certain = []
@@ -380,7 +380,7 @@ def _periodic(standing, facts, names, configured):
 
 
 def _perhaps(standing, writers, configured, name=None):
-    """Writers of which nothing tells whether they come before or after."""
+    """Writers whose order is unknown: before or after."""
     for writer in writers:
         standing = _written(standing, dict(writer, certain=False), writer["by"], configured, name)
     return standing

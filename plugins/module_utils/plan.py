@@ -113,7 +113,7 @@ def settle(standing, edited, exempt):
         described.append("and %d more" % (len(standing.edits) - 10))
     found = "the drop-in '%s' was edited by hand: %s" % (
         iproute.printable(standing.path),
-        "; ".join(described) or "its digest does not match, and its header does not tell which lines it had",
+        "; ".join(described) or "its digest does not match, and its header does not list its lines",
     )
     if edited == EDITED_RESTORE:
         if standing.written is None:

@@ -137,7 +137,7 @@ reasons:
   elements: str
   sample: ["1 node could not be judged: worker-7"]
 totals:
-  description: How many nodes are in each state (C(fine), C(at_risk), C(dropping), C(unknown)), and how many
+  description: How many nodes are in each state (C(ok), C(at_risk), C(dropping), C(unknown)), and how many
     findings there are of each severity.
   returned: unless O(options_only=true)
   type: dict

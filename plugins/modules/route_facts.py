@@ -91,7 +91,7 @@ EXAMPLES = r"""
   ansible.builtin.debug:
     msg: >-
       {{ "Cilium's health endpoint" if item.is_health else item.pod | default(item.address, true) }}
-      is cut off from its host: {{ item.reason }}
+      has its replies dropped: {{ item.reason }}
   loop: "{{ ansible_facts['cilium_routes']['endpoints'] | selectattr('verdict', 'eq', 'dropped') }}"
   loop_control:
     label: "{{ item.address }}"
@@ -108,7 +108,7 @@ EXAMPLES = r"""
       - nodeward.cilium.rp_filter_facts
       - nodeward.cilium.route_facts
   tasks:
-    - name: Stop where a pod is cut off
+    - name: Fail if a pod's replies are dropped
       ansible.builtin.assert:
         that: ansible_facts['cilium_routes']['endpoints'] | selectattr('verdict', 'eq', 'dropped') | length == 0
 """

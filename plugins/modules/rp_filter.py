@@ -181,7 +181,7 @@ EXAMPLES = r"""
     uplinks:
       eth1: loose
 
-- name: Take the drop-in away, although pods will be cut off
+- name: Remove the drop-in, although pods' replies will be dropped
   nodeward.cilium.rp_filter:
     state: absent
     absent_breaks_pods: true

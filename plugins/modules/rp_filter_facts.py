@@ -529,7 +529,7 @@ ansible_facts:
               description:
                 - Sources that the kernel took for martian (C(/proc/net/stat/rt_cache)), of packets and of questions
                   alike. Each question of M(nodeward.cilium.route_facts) that the kernel refuses counts as one, and
-                  nothing tells these apart, so that no finding is made of it.
+                  the kernel does not distinguish these, so no finding uses it.
               type: int
               returned: always
               sample: 0

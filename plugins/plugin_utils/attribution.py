@@ -128,7 +128,7 @@ def _stands_for(glob, name):
 
 
 def _suspects(rp_filter, name):
-    """Writers of which nothing tells what they write, or that do not run now, and scripts that mention rp_filter."""
+    """Writers whose writes are unknown or that do not run now, and scripts that mention rp_filter."""
     writers = [
         "%s (%s)" % (place(writer), _runner(writer))
         for writer in rp_filter["other_writers"]

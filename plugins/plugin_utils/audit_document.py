@@ -26,14 +26,14 @@ from ansible_collections.nodeward.cilium.plugins.plugin_utils.catalogue import C
 
 SCHEMA = "nodeward.cilium/audit"
 SCHEMA_VERSION = 2
-STATES = ("fine", "at_risk", "dropping", "unknown")
+STATES = ("ok", "at_risk", "dropping", "unknown")
 FAIL_ON = SEVERITIES + ("none",)
 HORIZONS = ("pod", "boot", "restart", "sysctl_system")
 _TO_COME = ("RPF002", "RPF003", "RPF004", "RPF034")
 UNREACHABLE, FAILED, NO_FACTS, OTHER_VERSION = "unreachable", "failed", "no facts", "other version"
 MOST_PATHS = 5
 _NAMED = 5  # names in a sentence; the rest is a number
-_STATE_OF = {"healthy": "fine", "at_risk": "at_risk", "broken": "dropping", "unknown": "unknown"}
+_STATE_OF = {"healthy": "ok", "at_risk": "at_risk", "broken": "dropping", "unknown": "unknown"}
 _MODES = {0: "off (0)", 1: "strict (1)", 2: "loose (2)"}
 #: The states of spoof protection: strict is met, loose is partially met, off is not met.
 MET, PARTIALLY_MET, NOT_MET, UNKNOWN = PROTECTIONS = ("met", "partially_met", "not_met", "unknown")
@@ -46,12 +46,12 @@ _REQUIREMENT = [
     "Its intent: the kernel checks the source address of every packet that enters the node.",
 ]
 _LETTER = [
-    "The letter is met as well: all is on, and the kernel uses the larger of all and the interface's own value. With",
+    "The letter is also met: all is on, and the kernel uses the larger of all and the interface's own value. With",
     "Cilium that works only where its pods have routes by their own interfaces, and cuts nodes apart even then.",
 ]
 _NOT_TO_THE_LETTER = [
     "Why not to the letter: the kernel uses the larger of all and the interface's own value, so all = 1 filters the",
-    "interfaces of Cilium too, by which the replies of pods arrive, and cuts the pods off.",
+    "interfaces of Cilium too, by which the replies of pods arrive, and drops these.",
 ]
 _VERDICTS = {
     MET: "The intent is MET: each interface by which packets enter is strict (1):",
@@ -164,11 +164,11 @@ def _state(diagnosed, found):
     state, summary = _STATE_OF.get(diagnosed["state"]), diagnosed["summary"]
     if diagnosed["state"] == "no_cilium":
         # Judged by what its first pod would meet.
-        state = "fine"
+        state = "ok"
         if any(diagnosed["next"][when]["dropped"] for when in HORIZONS):
-            state, summary = "at_risk", summary + "; its first pod will be cut off"
+            state, summary = "at_risk", summary + "; replies of its first pod will be dropped"
         elif any(horizons.is_unknown(diagnosed["next"][when]) for when in HORIZONS):
-            state, summary = "at_risk", summary + "; whether its first pod will be cut off cannot be predicted"
+            state, summary = "at_risk", summary + "; whether replies of its first pod will be dropped is unknown"
     if state == "dropping":
         return state, summary
     cut_apart = [finding for finding in found if finding["id"] == "RPF026"]
@@ -177,9 +177,9 @@ def _state(diagnosed, found):
     hidden = _hidden(found)
     if hidden:
         return "unknown", "%s; of the rest: %s" % (_told(hidden), summary)
-    # A filter on Cilium's host interfaces is no matter of a pod's reply, and a horizon that is unknown is never fine.
+    # A filter on Cilium's host interfaces is no matter of a pod's reply, and a horizon that is unknown is never ok.
     threats = [finding for finding in found if finding["severity"] == "high" or finding["id"] in _TO_COME]
-    if threats and state == "fine":
+    if threats and state == "ok":
         return "at_risk", "%s; of its pods: %s" % (_told(threats), summary)
     return state, summary
 
@@ -201,10 +201,10 @@ def _of_the_node(name, finding):
 
 
 def _endpoints(diagnosed, routes):
-    """What becomes of their replies, and how many are cut off: from the host, from the world or from both."""
+    """The verdicts on their replies, and how many drop packets: to the host, to the world or to both."""
     counts = {key: diagnosed["endpoints"][key] for key in ("total", "accepted", "dropped", "unknown")}
-    cut_off = sum("dropped" in (each["verdict"], each["leaves"]["verdict"]) for each in routes["endpoints"])
-    return dict(counts, cut_off=cut_off)
+    dropping = sum("dropped" in (each["verdict"], each["leaves"]["verdict"]) for each in routes["endpoints"])
+    return dict(counts, dropping=dropping)
 
 
 def _counters(counters):
@@ -264,7 +264,7 @@ def _lines_now(rp_filter, device):
 
 
 def _paths(diagnosed, rp_filter, routes):
-    """The ways of those that are cut off first, then of those not known; else of one that is well."""
+    """The ways of those that drop packets first, then of those not known; else of one that is well."""
     # A story is also told of whose packets to the world die.
     order = {"dropped": 0, "accepted": 1, "unknown": 2}
     stories = sorted(diagnosed["stories"], key=lambda story: order[story["verdict"]])[:MOST_PATHS]

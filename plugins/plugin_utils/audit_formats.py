@@ -25,7 +25,7 @@ from xml.sax.saxutils import escape, quoteattr
 from ansible_collections.nodeward.cilium.plugins.plugin_utils.audit_page import visible
 
 SEVERITIES = ("high", "medium", "low")
-STATES = ("fine", "at_risk", "dropping", "unknown")
+STATES = ("ok", "at_risk", "dropping", "unknown")
 PROTECTIONS = ("met", "partially_met", "not_met", "unknown")
 INFORMATION = "https://github.com/nodeward/cilium"
 

@@ -4,7 +4,7 @@
 """The audit's document as one HTML page that needs nothing but a browser. Pure.
 
 The page holds a compact form of the document (see compact()) and one script that shows it. What must be read where no
-script runs (the answer, the totals, the nodes that are not fine) stands in it as plain HTML as well.
+script runs (the answer, the totals, the nodes that are not ok) stands in it as plain HTML as well.
 """
 
 from __future__ import absolute_import, division, print_function
@@ -28,8 +28,8 @@ BY_NAME = 200  # after those, findings by their subject alone. The rest is a num
 MOST_LINES = 10  # lines of files in the list of those that are behind most findings
 MOST_PLAIN = 200  # nodes in the list for a browser without scripts
 
-STATES = ("dropping", "at_risk", "unknown", "fine")
-WORDS = {"dropping": "dropping", "at_risk": "at risk", "unknown": "unknown", "fine": "fine"}
+STATES = ("dropping", "at_risk", "unknown", "ok")
+WORDS = {"dropping": "dropping", "at_risk": "at risk", "unknown": "unknown", "ok": "ok"}
 SEVERITIES = ("high", "medium", "low")
 CHANGES = (None, "new", "unchanged")
 HORIZONS = ("now", "pod", "boot", "restart", "sysctl_system")
@@ -137,8 +137,8 @@ def answer(totals):
     nodes = totals["nodes"]
     if not nodes:
         return "No node was audited."
-    if totals["fine"] == nodes:
-        return "The node is fine." if nodes == 1 else "All %s nodes are fine." % number(nodes)
+    if totals["ok"] == nodes:
+        return "The node is ok." if nodes == 1 else "All %s nodes are ok." % number(nodes)
     says = {
         "dropping": ("drops pods' packets now", "drop pods' packets now"),
         "at_risk": ("is at risk", "are at risk"),
@@ -226,8 +226,8 @@ def shares(totals):
 
 
 def plain(unwell, totals):
-    """The nodes that are not fine, for a browser without scripts."""
-    total = totals["nodes"] - totals["fine"]
+    """The nodes that are not ok, for a browser without scripts."""
+    total = totals["nodes"] - totals["ok"]
     if not total:
         return "<p>No node is at risk, dropping or unknown.</p>" if totals["nodes"] else "<p>There are no nodes.</p>"
     shown = [node for state in STATES for node in unwell.get(state, ())][:MOST_PLAIN]
@@ -262,7 +262,7 @@ class Pool:
 
 
 def compact(document):
-    """What the page holds, and the nodes that are not fine by state: (name, state, what is wrong, ids)."""
+    """What the page holds, and the nodes that are not ok by state: (name, state, what is wrong, ids)."""
     pool, ids = Pool(), sorted(document["rules"])
     lines, texts, unwell, nodes, behind = Counter(), {}, {}, [], []
     worst = {}
@@ -274,7 +274,7 @@ def compact(document):
             worst[place] = min(severity, worst.get(place, severity))
         for line in (line for name in HORIZONS for line in (node["horizons"] or {}).get(name, {"lines": ()})["lines"]):
             texts.setdefault(_place(line), "%s = %s" % (line["key"], line["value"]))
-        if node["state"] != "fine" and len(unwell.setdefault(node["state"], [])) < MOST_PLAIN:
+        if node["state"] != "ok" and len(unwell.setdefault(node["state"], [])) < MOST_PLAIN:
             found = sorted({each["id"] for each in node["findings"] if not each["waived"]})
             unwell[node["state"]].append((node["name"], node["state"], node["reason"] or node["summary"], found))
     most = sorted(lines, key=lambda place: (worst[place], -lines[place], place))
@@ -323,7 +323,7 @@ def compact_node(node, ids, pool):
         "gathered_at": node["gathered_at"],
         "reason": node["reason"],
         "endpoints": node["endpoints"]
-        and [node["endpoints"][key] for key in ("total", "accepted", "dropped", "unknown", "cut_off")],
+        and [node["endpoints"][key] for key in ("total", "accepted", "dropped", "unknown", "dropping")],
         "horizons": None if node["horizons"] is None else pool.add(node["horizons"]),
         "paths": [_path(each, pool) for each in node["paths"]],
         "uplinks": pool.add(node["uplinks"]),

@@ -14,7 +14,7 @@ from ansible_collections.nodeward.cilium.plugins.plugin_utils import audit_page
 
 MARK = ">>"
 MOST_NODES, MOST_FINDINGS = 20, 5
-_ORDER = ("dropping", "unknown", "at_risk", "fine")
+_ORDER = ("dropping", "unknown", "at_risk", "ok")
 _SEVERITIES = ("high", "medium", "low")
 
 
@@ -24,14 +24,14 @@ def visible(text):
 
 
 def summary(document):
-    """The answer first, then the nodes that are not fine, the worst first, and the verdict last."""
+    """The answer first, then the nodes that are not ok, the worst first, and the verdict last."""
     totals = document["totals"]
     lines = [
-        "%d %s: %d fine, %d at risk, %d dropping, %d unknown"
+        "%d %s: %d ok, %d at risk, %d dropping, %d unknown"
         % (
             totals["nodes"],
             "node" if totals["nodes"] == 1 else "nodes",
-            totals["fine"],
+            totals["ok"],
             totals["at_risk"],
             totals["dropping"],
             totals["unknown"],
@@ -71,7 +71,7 @@ def summary(document):
 
 
 def _worth(node):
-    return node["state"] != "fine" or any(not finding["waived"] for finding in node["findings"])
+    return node["state"] != "ok" or any(not finding["waived"] for finding in node["findings"])
 
 
 def _rank(node):

@@ -51,13 +51,13 @@ def _is_hosts(name, device):
 
 
 def _worst(rp_filter, subjects, horizon):
-    """What the first of them meets that is cut off; else the first of which that is not known; else any."""
+    """The state of the first interface that drops packets; else of the first unknown one; else of any."""
     states = [horizons.judged(rp_filter, subject, horizon, _FILTERING) for subject in subjects or ["all"]]
     return min(states, key=lambda state: 0 if state["dropped"] else 1 if horizons.is_unknown(state) else 2)
 
 
 def risks(between):
-    """The horizons at which packets from other nodes are dropped, or at which nothing tells whether they are."""
+    """The horizons at which packets from other nodes are dropped, or at which that is unknown."""
     if not between:
         return []
     return [when for when, state in between["next"].items() if state["dropped"] or horizons.is_unknown(state)]

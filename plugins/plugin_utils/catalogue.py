@@ -31,7 +31,7 @@ DIAGNOSE = "ansible-playbook -i INVENTORY nodeward.cilium.diagnose"
 _RECREATE = "kubectl --namespace NAMESPACE rollout restart deployment/NAME"
 _LOOSE = HARDEN + """ --extra-vars '{"rp_filter_uplinks": {"DEVICE": "loose"}}'"""
 _AS_ROOT = DIAGNOSE + " --extra-vars nodeward_become=true"
-_CUT_OFF = "a pod's reply arrives on another device than the host's route names, and the filter drops it"
+_REPLY_IS_DROPPED = "a pod's reply arrives on another device than the host's route names, and the filter drops it"
 _WINNER = "Path and line of the assignment that decides, its key and its value."
 
 _RULES = (
@@ -40,7 +40,7 @@ _RULES = (
         "high",
         "A device of Cilium is filtered now",
         "Cilium's interfaces are exempt",
-        _CUT_OFF,
+        _REPLY_IS_DROPPED,
         "0",
         "rp_filter_state",
         HARDEN,
@@ -57,7 +57,8 @@ _RULES = (
         "high",
         "The next device of Cilium will be filtered",
         "The next interface of Cilium will be exempt",
-        "udev runs systemd-sysctl for every new device, behind Cilium's back, and all counts for each; " + _CUT_OFF,
+        "udev runs systemd-sysctl for every new device after Cilium's write, and all counts for each; "
+        + _REPLY_IS_DROPPED,
         "0",
         "rp_filter_state",
         HARDEN,
@@ -285,7 +286,7 @@ _RULES = (
         "medium",
         "The drop-in was changed by hand",
         "The drop-in is as it was written",
-        "harden refuses until it is told what to do with the change, and until then the node is not what was agreed",
+        "harden refuses until an option decides about the change; until then the drop-in is not as it was written",
         "the lines that the role wrote",
         "rp_filter_edited",
         HARDEN + " --extra-vars rp_filter_edited=restore",
@@ -359,7 +360,7 @@ _RULES = (
         "medium",
         "Endpoint routes are configured but not in effect for every pod",
         "Endpoint routes that are configured are in effect for every pod",
-        "a pod that is older than the option has no route of its own, and stays cut off where its device is filtered",
+        "a pod older than the option has no route of its own; its replies are dropped if its interface is filtered",
         "a route by its own device for each endpoint",
         "endpoint_routes_state",
         _RECREATE,
@@ -373,7 +374,7 @@ _RULES = (
         "low",
         "Endpoint routes are in effect though not configured",
         "No endpoint routes are in effect that are not configured",
-        "a pod that is made anew comes without the route, and is cut off where its device is filtered",
+        "a recreated pod has no such route; its replies are dropped if its interface is filtered",
         "no routes by the endpoints' own devices",
         "endpoint_routes_state",
         _RECREATE,
@@ -426,7 +427,7 @@ _RULES = (
         "rp_filter_exempt",
         HARDEN,
         _CILIUM_ROUTES,
-        "With endpoint routes a filter on `cilium_*`, or on `all`, cuts pods off from those on other nodes. Pods on "
+        "With endpoint routes a filter on `cilium_*`, or on `all`, drops traffic from pods on other nodes. Pods on "
         "this node still see each other, so it is easily missed.",
         "Endpoint routes are configured or in effect, and `all` or a device `cilium_*` is filtered.",
         "The value, and path and line where a line that a loader reads gives it.",
@@ -499,7 +500,7 @@ _RULES = (
         "low",
         "A host device of Cilium is filtered, or will be",
         "Cilium's host interfaces are exempt and stay so",
-        "as soon as endpoint routes are on, it cuts pods off from those on other nodes",
+        "as soon as endpoint routes are on, it drops traffic from pods on other nodes",
         "0",
         "rp_filter_state",
         HARDEN,

@@ -130,7 +130,7 @@ def _check_seen(found, hosts, options):
     unseen = [node for node in found["scope"] if node not in visited]
     if not unseen:
         return
-    told = "no host of this run tells of %s, so whether a filter cuts pods off there is not known" % few(unseen)
+    told = "no host of this run tells of %s, so whether a filter drops replies there is unknown" % few(unseen)
     if options["allow_unseen"]:
         note(found, told + "; endpoint_routes_allow_unseen consents to it")
     else:
@@ -236,9 +236,9 @@ def _check_filter(found, seen, options):
         if host["node"] not in found["scope"]:
             continue
         with_routes = as_flag(found["after"][host["node"]][0])
-        harm = "with endpoint routes its pods are cut off from those on other nodes"
+        harm = "with endpoint routes traffic between its pods and other nodes is dropped"
         if not with_routes:
-            harm = "without endpoint routes its pods are cut off from it"
+            harm = "without endpoint routes the replies of its pods are dropped"
         rp_filter = _hardened(host)
         now, later = made_worse(rp_filter, host["routes"], with_routes)
         # With routes, what is to come is filtered only once a device of Cilium is made anew.

@@ -70,7 +70,7 @@ def of_horizons(facts, routes):
 
 
 def _of_a_horizon(facts, rule_id, when, subject, horizon):
-    """A horizon at which replies are dropped, or at which nothing tells whether they are."""
+    """A horizon at which replies are dropped, or at which that is unknown."""
     if horizons.is_unknown(horizon):
         for source in horizon["unknown"]:
             yield _not_predicted(rule_id, subject, source)
@@ -119,7 +119,7 @@ def _remark(facts):
 
 
 def _not_predicted(rule_id, subject, source):
-    """A writer of which nothing tells whether or what it writes."""
+    """A writer of which it is unknown whether or what it writes."""
     text = "%s may write it (%s), and what it writes cannot be predicted" % (horizons.place(source), source["by"])
     evidence = finding.evidence(text, source["path"], source["line"])
     found = finding.make(rule_id, subject, "unknown", evidence, severity="medium")
@@ -208,7 +208,7 @@ def of_uplinks(facts):
 
 
 def filters_to_come(facts, routes):
-    """At which values a pod to come is cut off."""
+    """The values at which the next pod's replies are dropped."""
     if routes and routes["endpoint_routes"]:
         known = horizons.dropped_at_next(routes, routes["endpoints"])
         return _FILTERING if known is None else known

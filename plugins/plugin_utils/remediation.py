@@ -111,7 +111,7 @@ def _routing(stories):
     recreate = sorted({commands.recreate(story["pod"]) for story in stories} - {""})[:1]
     enable = "ansible-playbook -i INVENTORY nodeward.cilium.harden -e endpoint_routes_state=enabled"
     return _remediation(
-        "give every pod a route by its own device; agents, and then all pods, have to be made anew",
+        "give every pod a route by its own device; agents must be restarted, and then all pods recreated",
         [
             "%s --check --diff" % enable,
             "%s -e endpoint_routes_restart=rolling" % enable,

@@ -53,7 +53,7 @@ def fleet(size=2000, devices=100):
         if number % 50 == 7:
             nodes.append(unreachable(name))
         else:
-            nodes.append(makers.get(number % 10, fine)(name, devices))
+            nodes.append(makers.get(number % 10, ok)(name, devices))
     return document(nodes)
 
 
@@ -139,7 +139,7 @@ def node(name, state, summary, **more):
         "gathered": True,
         "gathered_at": MOMENT,
         "reason": None,
-        "endpoints": {"total": 0, "accepted": 0, "dropped": 0, "unknown": 0, "cut_off": 0},
+        "endpoints": {"total": 0, "accepted": 0, "dropped": 0, "unknown": 0, "dropping": 0},
         "horizons": dict.fromkeys(HORIZONS, EXEMPT),
         "paths": [],
         "uplinks": [uplink],
@@ -163,7 +163,7 @@ def cures(name):
     ]
 
 
-def fine(name, devices=3):
+def ok(name, devices=3):
     found = []
     if int(_hex(name, 0, 2), 16) % 4 == 0:
         found.append(
@@ -180,11 +180,11 @@ def fine(name, devices=3):
         )
     return node(
         name,
-        "fine",
+        "ok",
         "healthy: the kernel accepts the reply of all %d endpoints" % devices,
         findings=found,
         paths=[way(name, 0, False)],
-        endpoints={"total": devices, "accepted": devices, "dropped": 0, "unknown": 0, "cut_off": 0},
+        endpoints={"total": devices, "accepted": devices, "dropped": 0, "unknown": 0, "dropping": 0},
     )
 
 
@@ -200,12 +200,12 @@ def at_risk(name, devices=3):
     return node(
         name,
         "at_risk",
-        "the kernel accepts the replies of all endpoints now, but the next boot will cut pods off",
+        "the kernel accepts the replies of all endpoints now, but the next boot will drop replies",
         findings=found,
         paths=[way(name, 0, False)],
         cures=cures(name),
         horizons=dict(dict.fromkeys(HORIZONS, OVERRULED), now=EXEMPT, pod=EXEMPT),
-        endpoints={"total": devices, "accepted": devices, "dropped": 0, "unknown": 0, "cut_off": 0},
+        endpoints={"total": devices, "accepted": devices, "dropped": 0, "unknown": 0, "dropping": 0},
     )
 
 
@@ -242,12 +242,12 @@ def dropping(name, devices=3):
     return node(
         name,
         "dropping",
-        "%d of %d endpoints are cut off" % (devices, devices),
+        "the kernel drops packets of %d of %d endpoints" % (devices, devices),
         findings=found,
         cures=cures(name),
         paths=[way(name, number, True) for number in range(min(devices, 5))],
         horizons=dict.fromkeys(HORIZONS, FILTERED),
-        endpoints={"total": devices, "accepted": 0, "dropped": devices, "unknown": 0, "cut_off": devices},
+        endpoints={"total": devices, "accepted": 0, "dropped": devices, "unknown": 0, "dropping": devices},
         counters={"ip_reverse_path_filter": 41200 + devices, "boot_id": None},
     )
 

@@ -97,11 +97,11 @@ def test_opens_with_the_answer(opened):
     shows(page, "2 of 7 nodes drop pods' packets now, 1 is at risk and 2 could not be judged.")
     assert page.locator(".verdict").inner_text() == "Failed"
     assert "9 findings of severity high on 3 nodes" in page.locator(".reasons").inner_text()
-    assert [figure(page, state).inner_text().split() for state in ("dropping", "at_risk", "unknown", "fine")] == [
+    assert [figure(page, state).inner_text().split() for state in ("dropping", "at_risk", "unknown", "ok")] == [
         ["2", "dropping"],
         ["1", "at", "risk"],
         ["2", "unknown"],
-        ["2", "fine"],
+        ["2", "ok"],
     ]
     about = page.locator(".about").inner_text()
     assert "2026-11-24 10:00 UTC" in about
@@ -141,9 +141,9 @@ def test_all_fine_has_nothing_to_show_and_says_so(opened):
     page = opened(fleet.document([], compared=False))
     shows(page, "No node was audited.")
     assert page.locator(".verdict").inner_text() == "Failed"
-    well = fleet.node("node-1", "fine", "Cilium is here and has no endpoint yet")
+    well = fleet.node("node-1", "ok", "Cilium is here and has no endpoint yet")
     page = opened(fleet.document([well], compared=False))
-    shows(page, "The node is fine.")
+    shows(page, "The node is ok.")
     assert page.locator(".verdict").inner_text() == "Passed"
     assert "Nothing was found on any node." in page.locator("#overview").inner_text()
     page.locator("a", has_text="node-1").click()
@@ -170,7 +170,7 @@ def test_figures_filter_and_the_count_is_announced(opened):
 
 
 def test_a_finding_is_as_severe_as_it_is_and_not_as_its_rule(opened):
-    nodes = [fleet.fine("high"), fleet.fine("low"), fleet.fine("both")]
+    nodes = [fleet.ok("high"), fleet.ok("low"), fleet.ok("both")]
     for node in nodes:
         severities = {"both": ["low", "medium"]}.get(node["name"], [node["name"]])
         node["findings"] = [fleet.finding("RPF009", each, each + " one", "nothing", "1") for each in severities]
@@ -368,7 +368,7 @@ def test_a_line_behind_findings_that_are_cut_shows_all_its_nodes(opened):
     node = fleet.dropping("node-1", 40)
     for each in node["findings"][20:40]:
         each["evidence"] = {**each["evidence"], "path": "/etc/later.conf", "line": 7}
-    page = opened(fleet.document([node, fleet.fine("node-2")]))
+    page = opened(fleet.document([node, fleet.ok("node-2")]))
     page.locator("button.where", has_text="/etc/later.conf:7").click()
     assert names(page) == ["node-1"]
 
@@ -389,7 +389,7 @@ def test_sorts_by_any_column_both_ways(opened):
     column(page, "and gone").click()
     assert names(page)[:3] == ["<script>alert(1)</script>", "node1", "node2"], "three new, two new, one gone"
     assert page.locator(".matrix tbody tr").nth(2).locator("td").nth(3).inner_text() == "\u22121"
-    column(page, "cut off").click()
+    column(page, "dropping").click()
     assert names(page)[0] == "node1"
     assert page.locator("[aria-sort]").count() == 1
 
@@ -397,7 +397,7 @@ def test_sorts_by_any_column_both_ways(opened):
 def test_cells_tell_how_many_and_how_severe(opened):
     page = opened(address="#sort=name")
     row = page.locator(".matrix tbody tr", has_text="node1")
-    assert row.locator("td.pods").inner_text() == "2 / 3", "pods cut off, of all"
+    assert row.locator("td.pods").inner_text() == "2 / 3", "pods dropping, of all"
     told = row.locator(".amount").evaluate_all("(all) => all.map((one) => [one.className, one.textContent])")
     high, medium = "amount high", "amount medium"
     assert told == [[high, "2"], [high, "1"], [high, "1"], [high, "2"], [medium, "1"]]
@@ -521,12 +521,12 @@ def test_an_address_opens_what_it_names(opened):
 
 
 def test_a_node_that_is_not_here_is_told_and_gone_from_the_address(opened):
-    page = opened(many_kinds(), "#node=not-\u202ethere&state=fine", viewport={"width": 1280, "height": 400})
+    page = opened(many_kinds(), "#node=not-\u202ethere&state=ok", viewport={"width": 1280, "height": 400})
     message = page.locator("#missing")
     assert message.inner_text() == "There is no node called not-⟨U+202E⟩there here."
     assert message.bounding_box()["y"] < 400, "in the window"
     assert "There is no node called" in page.locator("#said").inner_text()
-    assert page.url.endswith("#state=fine")
+    assert page.url.endswith("#state=ok")
     page.locator(".choices button").first.scroll_into_view_if_needed()
     before = page.locator(".choices button").first.bounding_box()["y"]
     assert page.evaluate("scrollY") > 0
@@ -667,9 +667,9 @@ def test_below_the_drawing_stands_what_will_be_otherwise(opened):
 
 
 def test_the_drawing_with_endpoint_routes(opened):
-    well = fleet.fine("node-1")
+    well = fleet.ok("node-1")
     well["paths"] = [fleet.way("node-1", 0, dropped=False, symmetric=True)]
-    unknown = fleet.fine("node-2")
+    unknown = fleet.ok("node-2")
     unknown["paths"] = [
         {
             **fleet.way("node-2", 0, dropped=False),
@@ -703,9 +703,9 @@ def only_outward(name, reply, symmetric=None, by=None):
     node["paths"] = [path, accepted]
     node["findings"] = node["findings"][-1:]
     node["findings"][0]["observed"] = "dropped on the way to the world"
-    counts = {"total": 3, "accepted": 2, "dropped": 0, "unknown": 0, "cut_off": 1}
+    counts = {"total": 3, "accepted": 2, "dropped": 0, "unknown": 0, "dropping": 1}
     node["endpoints"] = {**counts, reply: counts[reply] + 1}
-    node["summary"] = "1 of 3 endpoints is cut off"
+    node["summary"] = "the kernel drops packets of 1 of 3 endpoints"
     return node
 
 
@@ -752,7 +752,7 @@ def test_both_verdicts_stand_under_endpoints(opened):
     drawn = page.locator("svg.way-drawing text").all_text_contents()
     assert [text for text in drawn if text in way_back.split("|")] == way_back.split("|")
     assert page.locator("section.endpoints p").first.inner_text() == (
-        "3 endpoints, 1 cut off. Replies to the host: 2 accepted, 0 dropped, 1 not known."
+        "3 endpoints, 1 dropping. Replies to the host: 2 accepted, 0 dropped, 1 not known."
     )
     assert rows("node-2")[0][1:] == ["accepted", "dropped"]
     assert rows("node-3") == [["cilium_host", "dropped", "accepted by eth9"]]
@@ -761,10 +761,10 @@ def test_both_verdicts_stand_under_endpoints(opened):
     assert [" ".join(each.split()) for each in told][1] == "accepted to the world by eth9: the route is its own."
 
 
-def test_the_matrix_counts_and_sorts_by_those_cut_off(opened):
+def test_the_matrix_counts_and_sorts_by_those_dropping(opened):
     more = fleet.dropping("node-3", 2)
-    page = opened(fleet.document([fleet.fine("node-1"), only_outward("node-2", "accepted", True), more]))
-    column(page, "cut off").click()
+    page = opened(fleet.document([fleet.ok("node-1"), only_outward("node-2", "accepted", True), more]))
+    column(page, "dropping").click()
     rows = page.locator(".matrix tbody tr")
     assert names(page) == ["node-3", "node-2", "node-1"]
     assert rows.locator("td.pods").all_inner_texts() == ["2 / 2", "1 / 3", "0 / 3"]
@@ -870,12 +870,12 @@ def test_the_packets_dropped_since_boot_are_counted(opened):
 
 def test_endpoints_are_counted_by_what_becomes_of_them(opened):
     assert opened(address="#node=node1").locator("section.endpoints p").first.inner_text() == (
-        "3 endpoints, 2 cut off. Replies to the host: 1 accepted, 2 dropped."
+        "3 endpoints, 2 dropping. Replies to the host: 1 accepted, 2 dropped."
     )
 
 
 def test_uplinks_are_called_what_they_are(opened):
-    well = fleet.fine("node-1")
+    well = fleet.ok("node-1")
     [uplink] = well["uplinks"]
     well["uplinks"] = [
         {**uplink, "device": "eth%d" % number, "effective": now, "boot": boot, "restart": boot, "sysctl_system": later}
@@ -896,7 +896,7 @@ def test_uplinks_are_called_what_they_are(opened):
 @pytest.mark.parametrize(
     ("node", "state", "told"),
     [
-        ("node1", "fine", "The intent of the control is met"),
+        ("node1", "ok", "The intent of the control is met"),
         ("node2", "at_risk", "The intent of the control is partially met: some interfaces are loose"),
         ("node3", "dropping", "The intent of the control is not met"),
         ("node-down", "unknown", "Not known whether the intent of the control is met"),
@@ -919,18 +919,18 @@ def test_a_node_that_was_not_reached_says_why(opened):
 
 def test_no_pod_is_not_told_of_a_node_of_which_none_could_be_seen(opened):
     blind = fleet.node("node-1", "unknown", "Cilium is here, but nothing tells of its endpoints")
-    empty = fleet.node("node-2", "fine", "Cilium is here and has no endpoint yet")
-    unasked = fleet.fine("node-3")
-    unasked.update(state="unknown", summary="it could not be seen whether 3 pods are cut off")
-    unasked["endpoints"] = {"total": 3, "accepted": 0, "dropped": 0, "unknown": 3, "cut_off": 0}
+    empty = fleet.node("node-2", "ok", "Cilium is here and has no endpoint yet")
+    unasked = fleet.ok("node-3")
+    unasked.update(state="unknown", summary="whether the kernel drops packets of 3 pods is unknown")
+    unasked["endpoints"] = {"total": 3, "accepted": 0, "dropped": 0, "unknown": 3, "dropping": 0}
     nowhere = {**fleet.LASTING, "effective": None, "dropped": None, "lines": []}
     for node in (blind, empty):
         node["horizons"] = {**node["horizons"], "now": nowhere}
     page = opened(fleet.document([blind, empty, unasked]), "#sort=name")
     cells = page.locator(".matrix tbody td.pods").all_inner_texts()
     assert cells == ["unknown", "none", "unknown"]
-    column(page, "cut off").click()
-    assert names(page)[0] == "node-2", "none cut off is more than not known"
+    column(page, "dropping").click()
+    assert names(page)[0] == "node-2", "none dropping is more than not known"
 
     def told(node):
         page.goto(page.url.split("#")[0] + "#node=" + node)
@@ -1331,7 +1331,7 @@ def test_without_scripts_names_are_whole_where_there_is_room(opened, width):
     assert lines[0] == 1
     assert lines[1] > 1
     told = page.locator("#plain tbody td bdi").first
-    assert told.inner_text() == "3 of 3 endpoints are cut off"
+    assert told.inner_text() == "the kernel drops packets of 3 of 3 endpoints"
     words = told.evaluate("""(one) => [...one.firstChild.data.matchAll(/\\S+/g)].map(({0: word, index}) => {
       const range = document.createRange();
       range.setStart(one.firstChild, index);
@@ -1482,8 +1482,8 @@ def test_narrow_endpoints_and_uplinks_stand_below_each_other(opened):
 
 @pytest.mark.parametrize("node", ["node-down", "node-unseen"])
 def test_the_matrix_says_why_a_node_is_unknown(opened, node):
-    unseen = fleet.node("node-unseen", "unknown", "it could not be seen whether 2 pods are cut off")
-    page = opened(fleet.document([fleet.unreachable("node-down"), unseen, fleet.fine("node-1")]))
+    unseen = fleet.node("node-unseen", "unknown", "whether the kernel drops packets of 2 pods is unknown")
+    page = opened(fleet.document([fleet.unreachable("node-down"), unseen, fleet.ok("node-1")]))
     why = {"node-down": "unreachable: Failed to connect to the host via ssh", "node-unseen": unseen["summary"]}[node]
     told = page.locator(".matrix tbody tr", has_text=node).locator(".because")
     assert told.inner_text().startswith(why)
@@ -1547,7 +1547,7 @@ def test_printed_is_what_is_folded_too(opened):
 def test_states_and_severities_are_never_told_by_colour_alone(opened):
     page = opened()
     for mark in page.locator(".matrix .state").all():
-        assert mark.inner_text() in ("dropping", "at risk", "unknown", "fine")
+        assert mark.inner_text() in ("dropping", "at risk", "unknown", "ok")
         assert mark.locator("use").count() == 1
     shapes = page.evaluate("[...document.querySelectorAll('symbol .ground')].map((one) => one.outerHTML)")
     assert len(set(shapes)) == 4
@@ -1574,14 +1574,14 @@ def shown(tmp_path_factory, many):
 
     outward = [only_outward("node-1", "unknown"), only_outward("node-2", "accepted", True)]
     unseen = fleet.node("node-3", "unknown", "Cilium is here, but nothing tells of its endpoints")
-    empty = fleet.node("node-4", "fine", "Cilium is here and has no endpoint yet")
+    empty = fleet.node("node-4", "ok", "Cilium is here and has no endpoint yet")
     documents = {
         "sample": fleet.sample(),
         "many": many,
         "kinds": many_kinds(),
         "hostile": hostile_document(),
         "nothing": fleet.document([], compared=False),
-        "all fine": fleet.document([fleet.fine("node-1")], compared=False),
+        "all ok": fleet.document([fleet.ok("node-1")], compared=False),
         "cut": fleet.document([fleet.dropping("node-1", 300)]),
         "seldom": fleet.document([*outward, unseen, empty]),
     }
@@ -1599,8 +1599,8 @@ def shown(tmp_path_factory, many):
         ("hostile", "", None),
         ("hostile", "#node=%E2%80%AEevil", None),
         ("nothing", "", None),
-        ("all fine", "", None),
-        ("all fine", "#node=node-1", None),
+        ("all ok", "", None),
+        ("all ok", "#node=node-1", None),
         ("cut", "#node=node-1", unfold),
     ]
     return files, views

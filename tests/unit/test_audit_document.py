@@ -27,10 +27,10 @@ def baseline_of(earlier):
 def test_three_nodes_fit_the_schema():
     made = three()
     VALIDATOR.validate(made)
-    assert [each["state"] for each in made["nodes"]] == ["dropping", "fine", "unknown"]
-    assert {key: made["totals"][key] for key in ("nodes", "fine", "at_risk", "dropping", "unknown")} == {
+    assert [each["state"] for each in made["nodes"]] == ["dropping", "ok", "unknown"]
+    assert {key: made["totals"][key] for key in ("nodes", "ok", "at_risk", "dropping", "unknown")} == {
         "nodes": 3,
-        "fine": 1,
+        "ok": 1,
         "at_risk": 0,
         "dropping": 1,
         "unknown": 1,
@@ -48,7 +48,7 @@ def test_a_broken_node_names_the_line():
     made = node("broken", "broken")
     [found] = [each for each in made["findings"] if each["id"] == "RPF001" and each["subject"].startswith("lxc")]
     assert (found["evidence"]["path"], found["evidence"]["line"]) == ("/usr/lib/sysctl.d/50-default.conf", 3)
-    assert made["endpoints"] == {"total": 1, "accepted": 0, "dropped": 1, "unknown": 0, "cut_off": 1}
+    assert made["endpoints"] == {"total": 1, "accepted": 0, "dropped": 1, "unknown": 0, "dropping": 1}
     for horizon in made["horizons"].values():
         assert horizon["dropped"] is True
         assert horizon["effective"] == 2
@@ -70,7 +70,7 @@ def test_a_healthy_node_shows_one_way_and_needs_no_cure():
     }
 
 
-def test_a_node_well_now_and_cut_off_by_the_next_pod_is_at_risk():
+def test_a_node_ok_now_and_dropping_with_the_next_pod_is_at_risk():
     def mended_by_hand(known):
         for name in ("lxc3c160d6c7aa0", "cilium_host", "cilium_net"):
             known["rp_filter"]["devices"][name].update(running=0, effective=0)
@@ -83,7 +83,7 @@ def test_a_node_well_now_and_cut_off_by_the_next_pod_is_at_risk():
     assert made["horizons"]["pod"]["dropped"] is True
 
 
-@pytest.mark.parametrize("kind, state", [("healthy", "fine"), ("broken", "at_risk")])
+@pytest.mark.parametrize("kind, state", [("healthy", "ok"), ("broken", "at_risk")])
 def test_a_node_without_cilium_is_judged_by_its_first_pod(kind, state):
     def bare(known):
         for name in ("lxc3c160d6c7aa0", "cilium_host", "cilium_net"):
@@ -95,7 +95,7 @@ def test_a_node_without_cilium_is_judged_by_its_first_pod(kind, state):
     made = node("node1", kind, change=bare)
     assert made["state"] == state, made["summary"]
     assert made["endpoints"]["total"] == 0
-    assert ("its first pod will be cut off" in made["summary"]) == (state == "at_risk")
+    assert ("replies of its first pod will be dropped" in made["summary"]) == (state == "at_risk")
 
 
 def findings_of(made):
@@ -133,7 +133,7 @@ def test_nodes_that_are_cut_apart_are_dropping(name):
     made = node(change=cut)
     assert (made["state"], findings_of(made) & {"RPF026"}) == ("dropping", {"RPF026"})
     assert made["summary"].startswith("packets from other nodes are dropped on cilium_host")
-    assert node(change=with_routes)["state"] == "fine"
+    assert node(change=with_routes)["state"] == "ok"
 
 
 def unread(known):
@@ -250,7 +250,7 @@ def image(known):
     known["cilium_routes"].update(running_system=system, endpoints=[], source=None, unread=[], endpoint_routes=routes)
 
 
-@pytest.mark.parametrize("kind, state", [("healthy", "fine"), ("broken", "at_risk")])
+@pytest.mark.parametrize("kind, state", [("healthy", "ok"), ("broken", "at_risk")])
 def test_an_image_is_judged_by_its_files_alone(kind, state):
     made = node(kind=kind, change=image)
     assert made["state"] == state and "judged by its files alone (this is a chroot" in made["summary"]
@@ -284,7 +284,7 @@ def test_a_node_on_which_all_is_on_meets_the_letter():
             device["effective"] = max(1, device["running"])
 
     text = node(change=letter)["attestation"]["text"]
-    assert "The letter is met as well: all is on" in text
+    assert "The letter is also met: all is on" in text
     assert "Why not to the letter" not in text
     assert "Why not to the letter" in node()["attestation"]["text"]
 
@@ -391,7 +391,7 @@ def test_what_another_program_sets_is_in_the_horizons(writer, horizons):
     assert [when for when in ("pod", "boot", "sysctl_system") if made["horizons"][when]["dropped"]] == horizons
     for when in horizons:
         assert [line["path"] for line in made["horizons"][when]["lines"]] == ["/etc/%s.conf" % writer[0]]
-    assert made["state"] == ("at_risk" if horizons else "fine")
+    assert made["state"] == ("at_risk" if horizons else "ok")
 
 
 def test_a_program_that_starts_when_pods_may_have_interfaces_makes_the_next_boot_unknown():
@@ -500,7 +500,7 @@ def test_no_cure_is_told_that_another_program_undoes(writer, cures):
     assert len(made["cures"]) == len(cures)
     assert all(cure["title"].startswith(told) for cure, told in zip(made["cures"], cures))
     assert made["cures"][0]["commands"] == []
-    # A loader's line cuts off as well.
+    # A loader's line drops replies as well.
     made = node(kind="broken", change=writes(*writer))
     assert "exempt Cilium's devices" in made["cures"][1]["title"]
     assert len(made["cures"]) == len(cures) + 1
@@ -698,7 +698,7 @@ def test_what_is_no_json_is_no_document(change, told):
 
 
 def test_a_member_of_a_node_stands_once():
-    text = json.dumps(document([node()])).replace('"state": "fine"', '"state": "at_risk", "state": "fine"', 1)
+    text = json.dumps(document([node()])).replace('"state": "ok"', '"state": "at_risk", "state": "ok"', 1)
     with pytest.raises(audit.AuditError, match=r"^earlier\.json: is no JSON: state stands there twice$"):
         audit.parsed(text, "earlier.json")
 

@@ -252,7 +252,7 @@ def test_openmetrics_is_read_by_both_parsers(parse):
     assert read["nodeward_cilium_audit_passed", ()] == 0
     assert read["nodeward_cilium_audit_nodes", (("state", "unknown"),)] == 1
     assert read["nodeward_cilium_node_state", (("node", "broken"), ("state", "dropping"))] == 1
-    assert read["nodeward_cilium_node_state", (("node", "broken"), ("state", "fine"))] == 0
+    assert read["nodeward_cilium_node_state", (("node", "broken"), ("state", "ok"))] == 0
     high = BOTH["totals"]["findings"]["high"]
     assert read["nodeward_cilium_audit_findings", (("severity", "high"),)] == high
     assert (

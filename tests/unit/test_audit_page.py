@@ -272,11 +272,11 @@ def test_of_many_lines_the_rest_is_counted():
 
 
 @pytest.mark.parametrize(
-    ("fine", "at_risk", "dropping", "unknown", "told"),
+    ("ok", "at_risk", "dropping", "unknown", "told"),
     [
         (0, 0, 0, 0, "No node was audited."),
-        (1, 0, 0, 0, "The node is fine."),
-        (2000, 0, 0, 0, "All 2,000 nodes are fine."),
+        (1, 0, 0, 0, "The node is ok."),
+        (2000, 0, 0, 0, "All 2,000 nodes are ok."),
         (0, 0, 1, 0, "The node drops pods' packets now."),
         (1, 1, 0, 0, "1 of 2 nodes is at risk."),
         (1, 2, 0, 1, "2 of 4 nodes are at risk and 1 could not be judged."),
@@ -284,16 +284,16 @@ def test_of_many_lines_the_rest_is_counted():
         (0, 0, 0, 5, "5 of 5 nodes could not be judged."),
     ],
 )
-def test_the_answer(fine, at_risk, dropping, unknown, told):
-    nodes = fine + at_risk + dropping + unknown
-    totals = {"nodes": nodes, "fine": fine, "at_risk": at_risk, "dropping": dropping, "unknown": unknown}
+def test_the_answer(ok, at_risk, dropping, unknown, told):
+    nodes = ok + at_risk + dropping + unknown
+    totals = {"nodes": nodes, "ok": ok, "at_risk": at_risk, "dropping": dropping, "unknown": unknown}
     assert audit_page.answer(totals) == told
 
 
 def test_the_plain_list_is_bounded_and_says_so():
     node = next(node for node in SAMPLE["nodes"] if node["name"] == "node-down")
     nodes = [{**node, "name": "down%04d" % number} for number in range(500)]
-    totals = {**SAMPLE["totals"], "nodes": 500, "fine": 0, "at_risk": 0, "dropping": 0, "unknown": 500}
+    totals = {**SAMPLE["totals"], "nodes": 500, "ok": 0, "at_risk": 0, "dropping": 0, "unknown": 500}
     text = audit_page.page(changed(nodes=nodes, totals=totals))
     plain = text[text.index('id="plain"') : text.index('id="overview"')]
     assert plain.count("<tr>") == 1 + audit_page.MOST_PLAIN

@@ -47,7 +47,7 @@ def test_no_node_decides_about_others_and_none_is_lost(fleet):
         "a_liar": "dropping",
         "failing": "unknown",
         "half": "unknown",
-        "healthy": "fine",
+        "healthy": "ok",
         "no_number": "unknown",
         "unreachable": "unknown",
     }
@@ -84,10 +84,10 @@ def test_what_is_written_and_whether_it_changed(fleet):
     fleet.says("node1", answer("healthy"))
     said, count = changed("--check", "--diff")
     assert count == 1 and fleet.states() == {"node1": "dropping"}
-    assert "-node1: dropping" in said and "+node1: fine" in said
+    assert "-node1: dropping" in said and "+node1: ok" in said
     assert changed()[1] == 1
-    assert "The node is fine." in (fleet.report / "audit.html").read_text()
-    assert fleet.states() == {"node1": "fine"}
+    assert "The node is ok." in (fleet.report / "audit.html").read_text()
+    assert fleet.states() == {"node1": "ok"}
 
 
 @pytest.mark.parametrize("playbook", ["nodeward.cilium.audit", "nodeward.cilium.report"])
@@ -161,7 +161,7 @@ def test_the_role_alone_reports_once_for_all_batches(fleet, serial, order, strat
     (fleet.folder / "play.yml").write_text(PLAY % (serial, order, strategy))
     ran = fleet.run(str(fleet.folder / "play.yml"), options={"gone": gone})
     assert ran.returncode == 2, ran.stdout
-    assert fleet.states() == {"node1": "dropping", "node2": "fine", "node3": "unknown" if gone else "fine"}, ran.stdout
+    assert fleet.states() == {"node1": "dropping", "node2": "ok", "node3": "unknown" if gone else "ok"}, ran.stdout
     # Where no host waits for the others, each of them reports once all are known.
     count = ran.stdout.count("FAILED (audit_fail_on: high)")
     assert count == 1 or strategy == "free" and count
@@ -191,16 +191,16 @@ def test_of_kept_facts_only_young_ones_are_taken(fleet):
     fleet.hosts = [host.split()[0] + " ansible_host=127.0.0.9 ansible_port=9" for host in fleet.hosts]
     ran = fleet.run("nodeward.cilium.report", environment=kept)
     assert ran.returncode == 2, ran.stdout
-    young, unknown = {"ahead": "fine", "young": "fine"}, ("future", "old", "timeless", "silent")
+    young, unknown = {"ahead": "ok", "young": "ok"}, ("future", "old", "timeless", "silent")
     assert fleet.states() == {**young, **dict.fromkeys(unknown, "unknown")}, ran.stdout
     reasons = {node["name"]: node["reason"] for node in fleet.document()["nodes"]}
     assert reasons["old"].startswith("no facts: they are 30 hours old, and audit_max_age is 24; gather them anew")
     for name in ("timeless", "silent"):
         assert reasons[name].startswith("no facts: it is not known when they were gathered")
     assert re.match(r"no facts: they are of %s, which is to come: it is %s by" % (moment, moment), reasons["future"])
-    for age, state in ((40, "unknown"), (0, "fine")):
+    for age, state in ((40, "unknown"), (0, "ok")):
         fleet.run("nodeward.cilium.report", environment=kept, options={"audit_max_age": age})
-        assert fleet.states() == {"future": state, "old": "fine", "timeless": state, "silent": state, **young}
+        assert fleet.states() == {"future": state, "old": "ok", "timeless": state, "silent": state, **young}
     gathered = {node["name"]: node["gathered_at"] for node in fleet.document()["nodes"]}
     assert gathered["timeless"] is gathered["silent"] is None
 
@@ -273,8 +273,8 @@ def test_options_that_are_wrong_stop_it_before_a_node_is_asked(fleet):
         ("audit_max_age", -1, None, "audit_max_age: expected hours from 0, found -1"),
         ("audit_fail_on", "hihg", None, "value of audit_fail_on must be one of"),
         ("audit_baseline", str(bad), "{", "audit_baseline: %s: is no JSON" % bad),
-        ("audit_baseline", str(bad), damaged(lambda made: made["nodes"][0]["endpoints"].pop("cut_off"))(document),
-         "audit_baseline: %s: node 'node1': endpoints.cut_off: expected a value, found nothing. It was changed" % bad),
+        ("audit_baseline", str(bad), damaged(lambda made: made["nodes"][0]["endpoints"].pop("dropping"))(document),
+         "audit_baseline: %s: node 'node1': endpoints.dropping: expected a value, found nothing. It was changed" % bad),
     ):  # fmt: skip
         if text is not None:
             bad.write_text(text)

@@ -15,7 +15,7 @@ from audit_nodes import document, node, three
 
 def test_the_answer_comes_first_and_the_verdict_last():
     lines = summary(three())
-    assert lines[0] == "3 nodes: 1 fine, 0 at risk, 1 dropping, 1 unknown"
+    assert lines[0] == "3 nodes: 1 ok, 0 at risk, 1 dropping, 1 unknown"
     nodes = [line.split(":")[0] for line in lines if line.startswith((">> ", "   ")) and line[3] != " "]
     assert nodes[:3] == [">> broken", ">> lost", "   healthy"]
     assert lines[-3:] == [
@@ -83,7 +83,7 @@ def test_what_others_chose_stays_on_its_line_and_draws_nothing():
 def test_the_outline_is_what_a_difference_is_made_of():
     waiver = {"id": "RPF012", "hosts": "*", "justification": "agreed"}
     told = list(outline(document([node("node1")], waivers=[waiver])))
-    assert told == ["passed: True", "node1: fine: RPF012 x2 (waived)"]
+    assert told == ["passed: True", "node1: ok: RPF012 x2 (waived)"]
 
 
 # --- files ---

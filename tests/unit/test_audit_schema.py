@@ -16,7 +16,7 @@ WAIVER = {"id": "RPF003", "hosts": "*", "justification": "agreed", "expires": "2
 EARLIER = json.dumps(document([node("broken"), node("healthy", "broken")]))
 WHOLE = json.loads(json.dumps(three(waivers=[WAIVER], baseline=audit.Baseline.read(EARLIER))))
 VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
-ODD = [..., None, "", "x", "high", "fine", "unknown", False, -1, 0, 2**70, True, 1.5, [], {}, [None], {"x": 1}, [1] * 6]
+ODD = [..., None, "", "x", "high", "ok", "unknown", False, -1, 0, 2**70, True, 1.5, [], {}, [None], {"x": 1}, [1] * 6]
 
 
 def paths_of(value, path=()):
@@ -57,7 +57,7 @@ def test_what_the_audit_writes_is_taken():
 @pytest.mark.parametrize("odd", [True, False, None])
 @pytest.mark.parametrize("number", range(3))
 def test_whether_facts_are_there_and_what_is_said_of_them_go_together(number, odd):
-    for name, value in ("state", "fine"), ("reason", None), ("endpoints", None), ("horizons", None), ("reason", "gone"):
+    for name, value in ("state", "ok"), ("reason", None), ("endpoints", None), ("horizons", None), ("reason", "gone"):
         made = changed(("nodes", number, "gathered"), odd)
         made["nodes"][number][name] = value
         assert is_taken(made) == VALIDATOR.is_valid(made), (name, value)
@@ -79,17 +79,17 @@ def test_it_takes_what_a_complete_validator_takes(path, odd):
 @pytest.mark.parametrize("path, odd, told", [
     (("nodes", 0, "findings", 0, "severity"), "severe",
      "node 'broken': findings[0].severity: expected one of \"high\", \"medium\", \"low\", found 'severe'. It was"),
-    (("nodes", 0, "endpoints", "cut_off"), ..., "node 'broken': endpoints.cut_off: expected a value, found nothing"),
-    (("totals", "fine"), -1, "totals.fine: expected 0 or more, found -1"),
+    (("nodes", 0, "endpoints", "dropping"), ..., "node 'broken': endpoints.dropping: expected a value, found nothing"),
+    (("totals", "ok"), -1, "totals.ok: expected 0 or more, found -1"),
     (("nodes", 1, "odd"), 1, "node 'healthy': odd: expected no such member, found 1"),
     (("nodes", 1), 7, "nodes[1]: expected object, found 7"),
     (("nodes", 0, "findings", 0, "id"), "RPF999", "node 'broken': has the finding RPF999, which is none of its rules"),
-    (("totals", "fine"), "1", "totals.fine: expected integer, found '1'"),
+    (("totals", "ok"), "1", "totals.ok: expected integer, found '1'"),
     (("odd",), 1, "odd: expected no such member, found 1"),
     (("nodes", 0, "gathered_at"), "noon", "gathered_at: expected text such as ^[0-9]{4}-"),
     (("nodes", 0, "gathered_at"), "2026-02-30T10:00:00Z",
      "node 'broken': gathered_at: expected a time in UTC, found '2026-02-30T10:00:00Z'"),
-    (("nodes", 2, "state"), "fine", "node 'lost': state: expected \"unknown\", found 'fine'. Of a node whose facts are "
+    (("nodes", 2, "state"), "ok", "node 'lost': state: expected \"unknown\", found 'ok'. Of a node whose facts are "
      "not there nothing is known but why. It was changed, or another"),
     (
         ("nodes", 2, "attestation", "state"),
@@ -98,7 +98,7 @@ def test_it_takes_what_a_complete_validator_takes(path, odd):
     ),
     (("nodes", 2, "gathered"), True, "node 'lost': reason: expected null, found 'unreachable: no route to host'. A "
      "node whose facts are there has horizons, and no reason why not. It"),
-    (("nodes", 1, "gathered"), False, "node 'healthy': state: expected \"unknown\", found 'fine'. Of a node whose"),
+    (("nodes", 1, "gathered"), False, "node 'healthy': state: expected \"unknown\", found 'ok'. Of a node whose"),
     (("nodes", 1, "horizons"), None, "node 'healthy': horizons: expected object, found None. A node whose facts are"),
 ])  # fmt: skip
 def test_it_says_where_and_what(path, odd, told):

@@ -106,7 +106,7 @@ def told(*arguments, **options):
 
 
 BROKEN = """\
-node1: 1 of 1 endpoint is cut off
+node1: the kernel drops packets of 1 of 1 endpoint
 
    kube-system/coredns-113   10.0.0.113   lxc3c160d6c7aa0
 
@@ -118,17 +118,17 @@ node1: 1 of 1 endpoint is cut off
 >> set by                     /usr/lib/sysctl.d/50-default.conf:26   net.ipv4.conf.*.rp_filter = 2
                               by systemd-sysctl, which udev runs for every new device
                               (/usr/lib/udev/rules.d/99-systemd.rules:72)
-   next pod                   cut off: loose (2) by /usr/lib/sysctl.d/50-default.conf:26
-   next boot                  cut off: loose (2) by /usr/lib/sysctl.d/50-default.conf:26
-   restart of systemd-sysctl  cut off: loose (2) by /usr/lib/sysctl.d/50-default.conf:26
-   sysctl --system            cut off: loose (2) by /usr/lib/sysctl.d/50-default.conf:26
+   next pod                   drops replies: loose (2) by /usr/lib/sysctl.d/50-default.conf:26
+   next boot                  drops replies: loose (2) by /usr/lib/sysctl.d/50-default.conf:26
+   restart of systemd-sysctl  drops replies: loose (2) by /usr/lib/sysctl.d/50-default.conf:26
+   sysctl --system            drops replies: loose (2) by /usr/lib/sysctl.d/50-default.conf:26
 
    Cure 1: exempt Cilium's devices from the filter, and keep it on all others
      $ ansible-playbook -i INVENTORY nodeward.cilium.harden --limit node1 --check --diff
      $ ansible-playbook -i INVENTORY nodeward.cilium.harden --limit node1
      rp_filter_state: "present"   (role nodeward.cilium.rp_filter)
 
-   Cure 2: give every pod a route by its own device; agents, and then all pods, have to be made anew
+   Cure 2: give every pod a route by its own device; agents must be restarted, and then all pods recreated
      $ ansible-playbook -i INVENTORY nodeward.cilium.harden -e endpoint_routes_state=enabled --check --diff
      $ ansible-playbook -i INVENTORY nodeward.cilium.harden -e endpoint_routes_state=enabled -e endpoint_routes_restart=rolling
      $ kubectl --namespace kube-system delete pod coredns-113
@@ -157,9 +157,9 @@ def test_well_now_but_not_after_the_next_pod():
     assert document["state"] == "at_risk"
     assert lines[0] == (
         "node1: the kernel accepts the reply of its one endpoint now, but the next pod, the next boot, "
-        "the next restart of systemd-sysctl and the next 'sysctl --system' will cut pods off"
+        "the next restart of systemd-sysctl and the next 'sysctl --system' will drop replies"
     )
-    assert "   next pod                   pods are cut off: loose (2) by /usr/lib/sysctl.d/50-default.conf:26" in lines
+    assert "   next pod                   drops replies: loose (2) by /usr/lib/sysctl.d/50-default.conf:26" in lines
     assert [cure["variables"] for cure in document["cures"]] == [
         {"rp_filter_state": "present"},
         {"endpoint_routes_state": "enabled"},
@@ -201,10 +201,10 @@ class TestNoEndpointYet:
         }
         assert lines[0] == (
             "node1: Cilium is here and has no endpoint yet, but the next pod, the next boot, "
-            "the next restart of systemd-sysctl and the next 'sysctl --system' will cut pods off"
+            "the next restart of systemd-sysctl and the next 'sysctl --system' will drop replies"
         )
         assert (
-            "   next pod                   pods are cut off: loose (2) by /usr/lib/sysctl.d/50-default.conf:26" in lines
+            "   next pod                   drops replies: loose (2) by /usr/lib/sysctl.d/50-default.conf:26" in lines
         )
 
     def test_without_the_glob_all_is_well(self):
@@ -243,7 +243,7 @@ def test_without_root():
     ]
     document, lines = told(filter_facts(), route_facts(source=None, unread=unread))
     assert document["state"] == "unknown"
-    assert lines[0] == "node1: it could not be seen whether 1 pod is cut off"
+    assert lines[0] == "node1: whether the kernel drops packets of 1 pod is unknown"
     assert "   pod of unknown name   address unknown   lxc3c160d6c7aa0" in lines
     assert ">> set by                     /usr/lib/sysctl.d/50-default.conf:26   net.ipv4.conf.*.rp_filter = 2" in lines
     assert lines[-3:] == [
@@ -262,7 +262,7 @@ def test_all_decides():
     assert "   filter                     strict (1) on lxc3c160d6c7aa0: because of all (its own is 0)" in lines
     assert ">> set by                     /etc/sysctl.conf:3   net.ipv4.conf.all.rp_filter = 1" in lines
     assert "                              by systemd-sysctl, at boot and whenever its unit restarts" in lines
-    assert "   next boot                  cut off: strict (1) by /etc/sysctl.conf:3" in lines
+    assert "   next boot                  drops replies: strict (1) by /etc/sysctl.conf:3" in lines
     assert document["stories"][0]["filter"]["decided_by"] == "all"
 
 
@@ -332,7 +332,7 @@ def test_the_next_device_without_udevs_rule_keeps_ciliums_value():
     document, lines = told(filter_facts(reload_on_add=None), route_facts(endpoint()))
     expected = {"effective": 0, "dropped": False, "lines": [], "sources": []}
     assert document["next"]["pod"] == dict(expected, ends=None, before=None, unknown=[])
-    assert "   next pod                   fine: off (0) as Cilium sets it; no line says otherwise" in lines
+    assert "   next pod                   ok: off (0) as Cilium sets it; no line says otherwise" in lines
 
 
 @pytest.mark.parametrize(
@@ -522,7 +522,7 @@ def test_under_check_the_role_waits_as_it_says(name):
     ((None, None), 0, "healthy", "the reply of 1 of 2 endpoints, and the rest has no IPv4 address now"),
     ((None, "fd00::1"), 2, "healthy", "the reply of 1 of 2 endpoints, and the rest has no IPv4 address now"),
     # It has none yet, and where it will be the filter is on.
-    ((None, None), 2, "unknown", "it could not be seen whether 1 pod is cut off"),
+    ((None, None), 2, "unknown", "whether the kernel drops packets of 1 pod is unknown"),
 ])  # fmt: skip
 def test_no_more_replies_are_told_than_were_asked_for(addresses, value, state, said):
     facts = filter_facts({LXC: 0, "lxc2": value}, line=EXEMPT)
@@ -574,19 +574,19 @@ def test_what_the_agent_ends_is_told_with_how_long_it_lasts():
     assert document["state"] == "at_risk"
     assert lines[0] == (
         "node1: the kernel accepts the reply of its one endpoint now, but the next restart of systemd-sysctl and "
-        "the next 'sysctl --system' will cut pods off for up to 10 minutes, until the agent resets it"
+        "the next 'sysctl --system' will drop replies for up to 10 minutes, until the agent resets it"
     )
     assert document["next"]["boot"]["dropped"] is False
     ends = {"by": "agent", "value": 0, "seconds": 600}
     assert [document["next"][when]["ends"] for when in ("boot", "restart", "sysctl_system")] == [None, ends, ends]
     text = "\n".join(lines)
     for expected in (
-        "next pod                   fine: off (0)",
-        "next boot                  fine: off (0) as the agent sets it; until the agent has started strict (1) by "
+        "next pod                   ok: off (0)",
+        "next boot                  ok: off (0) as the agent sets it; until the agent has started strict (1) by "
         "/etc/sysctl.d/90-cis.conf:3",
-        "restart of systemd-sysctl  pods are cut off for up to 10 minutes, until the agent resets it: strict (1) by "
+        "restart of systemd-sysctl  drops replies for up to 10 minutes, until the agent resets it: strict (1) by "
         "/etc/sysctl.d/90-cis.conf:3",
-        "sysctl --system            pods are cut off for up to 10 minutes, until the agent resets it: strict (1) by",
+        "sysctl --system            drops replies for up to 10 minutes, until the agent resets it: strict (1) by",
     ):
         assert " ".join(expected.split()) in " ".join(text.split()), text
 
@@ -713,7 +713,7 @@ def test_a_unit_that_is_masked_is_not_said_to_be_set_by_no_line():
     unit = {"state": "masked", "path": "/etc/systemd/system/systemd-sysctl.service", "line": None, "text": None}
     facts["loaders"]["systemd_sysctl"]["unit_file"] = unit
     _document, lines = told(facts, route_facts(endpoint(verdict="accepted")))
-    assert "   restart of systemd-sysctl  fine: off (0) as it is now; this sets neither it nor all" in lines
+    assert "   restart of systemd-sysctl  ok: off (0) as it is now; this sets neither it nor all" in lines
     assert not [line for line in lines if "no line sets it" in line]
 
 
@@ -753,9 +753,9 @@ def test_an_image_is_judged_by_its_files_alone():
     assert document["state"] == "at_risk"
     assert lines[0] == (
         "node1: judged by its files alone (this is a chroot: /proc/sys is the build host's): the next pod, the next "
-        "boot, the next restart of systemd-sysctl and the next 'sysctl --system' will cut pods off"
+        "boot, the next restart of systemd-sysctl and the next 'sysctl --system' will drop replies"
     )
-    assert "   next boot                  pods are cut off: loose (2) by /usr/lib/sysctl.d/50-default.conf:26" in lines
+    assert "   next boot                  drops replies: loose (2) by /usr/lib/sysctl.d/50-default.conf:26" in lines
     document, lines = told(*image(EXEMPT))
     assert (document["state"], document["running_system"]) == ("healthy", IMAGE)
     assert lines == [
@@ -818,7 +818,7 @@ class TestBetweenNodes:
     def test_a_line_for_it_threatens(self):
         document, lines = self.told(host_line=dict(GLOB, key="net.ipv4.conf.cilium_host.rp_filter"))
         assert document["state"] == "at_risk"
-        assert "the next boot" in lines[0] and "will cut traffic between nodes off" in lines[0]
+        assert "the next boot" in lines[0] and "will drop traffic between nodes" in lines[0]
         assert document["between_nodes"]["next"]["boot"]["dropped"] is True
 
     def test_without_endpoint_routes_it_drops_nothing(self):

@@ -951,8 +951,8 @@ def test_gke_is_told_by_the_release_s_values():
     assert "mode gke needs" in refusals(given, state="disabled", chart_ref="cilium")
 
 
-NODES_APART = "with endpoint routes its pods are cut off from those on other nodes"
-PODS_APART = "without endpoint routes its pods are cut off from it"
+NODES_APART = "with endpoint routes traffic between its pods and other nodes is dropped"
+PODS_APART = "without endpoint routes the replies of its pods are dropped"
 
 
 @pytest.mark.parametrize(
@@ -968,7 +968,7 @@ PODS_APART = "without endpoint routes its pods are cut off from it"
         ({"lxc1": 0, "cilium_host": 0, "all": 0}, False, False),
     ],
 )
-def test_a_filter_that_would_cut_off_refuses(filtered, on, off):
+def test_a_filter_that_would_drop_traffic_refuses(filtered, on, off):
     for state, is_refused, harm in (("enabled", on, NODES_APART), ("disabled", off, PODS_APART)):
         given = seen(
             config_map("false" if state == "enabled" else "true", manager=settings.MANAGER),

@@ -1176,14 +1176,14 @@ def test_findings_and_diagnosis_say_the_same(state, files, tmp_path):
     document = diagnosis(facts, routes)
     ids = {finding["id"] for finding in found if finding["subject"] in ("lxc*", "all")}
     dropped = {finding["subject"] for finding in found if finding["id"] == "RPF006"}
-    cut_off = [story for story in document["stories"] if "dropped" in (story["verdict"], story["leaves"]["verdict"])]
+    dropping = [story for story in document["stories"] if "dropped" in (story["verdict"], story["leaves"]["verdict"])]
     health = "Cilium's health endpoint"
-    assert dropped == {health if story["is_health"] else story["pod"] or story["address"] for story in cut_off}
+    assert dropped == {health if story["is_health"] else story["pod"] or story["address"] for story in dropping}
     apart = any(finding["id"] == "RPF026" for finding in found)
     assert (document["state"] == "broken") is (bool(dropped) or apart)
     assert bool(document["between_nodes"] and document["between_nodes"]["dropped"]) is apart
     filtered = {finding["subject"] for finding in found if finding["id"] == "RPF001"}
-    assert filtered >= {story["device"] for story in cut_off if story["filter_is_why"]}
+    assert filtered >= {story["device"] for story in dropping if story["filter_is_why"]}
     assert document["next"]["pod"]["dropped"] is ("RPF002" in ids)
     assert document["next"]["boot"]["dropped"] is ("RPF003" in ids)
     for when, rule_id in ("restart", "RPF034"), ("sysctl_system", "RPF004"):

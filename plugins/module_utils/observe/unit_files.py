@@ -187,7 +187,7 @@ class UnitFiles(object):
         return any(self._starts(other) or self.pulled_in(other, _above + (name,)) for other in self._pulling(name))
 
     def _starts(self, other):
-        """Whether it is a target and nothing tells which targets the boot reaches."""
+        """Whether it is a target, and the targets that the boot reaches are unknown."""
         return other.endswith(".target") and BOOT_TARGET not in self.paths
 
     def _pulling(self, name):

@@ -3,8 +3,8 @@
 'use strict';
 
 const audit = JSON.parse(document.getElementById('audit').textContent);
-const STATES = ['dropping', 'at_risk', 'unknown', 'fine'];
-const STATE_WORDS = {dropping: 'dropping', at_risk: 'at risk', unknown: 'unknown', fine: 'fine'};
+const STATES = ['dropping', 'at_risk', 'unknown', 'ok'];
+const STATE_WORDS = {dropping: 'dropping', at_risk: 'at risk', unknown: 'unknown', ok: 'ok'};
 const SEVERITIES = ['high', 'medium', 'low'];
 const PROTECTIONS = ['not', 'unknown', 'partly', 'met'];
 const PROTECTION_WORDS = {not: 'not met', unknown: 'not known', partly: 'partially met', met: 'met'};
@@ -484,7 +484,7 @@ function buildFilters() {
   const options = [['', 'counted and waived'], ['without', 'not waived'], ['only', 'waived only']];
   waivedChoice = element('select', {id: 'waived'}, options.map(([value, word]) => element('option', {value}, word)));
   waivedChoice.addEventListener('change', () => go({waived: waivedChoice.value}));
-  const sorts = [['state', 'worst first'], ['name', 'name'], ['protection', 'spoof protection'], ['-pods', 'pods cut off'], ['-new', 'new and gone'],
+  const sorts = [['state', 'worst first'], ['name', 'name'], ['protection', 'spoof protection'], ['-pods', 'pods dropping'], ['-new', 'new and gone'],
     ...occurring.map((rule) => [`-${audit.ids[rule]}`, audit.ids[rule]])];
   sortChoice = element('select', {id: 'sort'}, sorts.map(([value, word]) => element('option', {value}, word)));
   sortChoice.addEventListener('change', () =>
@@ -517,7 +517,7 @@ function buildMatrix() {
     columnHead('name', 'Node', null, 'node', false),
     columnHead('state', 'State', 'Worst first', 'state-column', false),
     columnHead('protection', ['Spoof', element('br'), 'protection'], "Met where every interface by which packets enter is strict, now and later; partially met where some are loose", null, false),
-    columnHead('pods', ['Pods', element('br'), 'cut off'], 'Endpoints whose packets are dropped, of all', 'number', true),
+    columnHead('pods', ['Pods', element('br'), 'dropping'], 'Endpoints whose packets are dropped, of all', 'number', true),
     audit.baseline && columnHead('new', ['New', element('br'), 'and gone'], 'Findings that the baseline has not, and those that it had', 'number', true),
     occurring.map((rule) => {
       const known = audit.rules[rule];
@@ -578,9 +578,9 @@ const hasNoPods = (node) => knowsPods(node) && node.endpoints[0] === 0;
 function pods(node) {
   if (node.by_files) return element('span', {class: 'nil'}, 'not applicable');
   if (!knowsPods(node)) return element('span', {class: 'nil'}, 'unknown');
-  const [total, , , , cutOff] = node.endpoints;
+  const [total, , , , dropping] = node.endpoints;
   if (!total) return element('span', {class: 'nil'}, 'none');
-  return [cutOff ? element('b', {}, count(cutOff)) : element('span', {class: 'nil'}, '0'), element('span', {class: 'of'}, ` / ${count(total)}`)];
+  return [dropping ? element('b', {}, count(dropping)) : element('span', {class: 'nil'}, '0'), element('span', {class: 'of'}, ` / ${count(total)}`)];
 }
 
 function changes(node) {
@@ -676,7 +676,7 @@ function buildList() {
         element('kbd', {}, '↑'), ' ', element('kbd', {}, '↓'), ' go from node to node, ', element('kbd', {}, 'Enter'),
         ' opens one. Printed are all nodes that the filters leave.'),
       element('p', {class: 'note sees'}, 'A search looks through names, summaries, spoof protection ("not met" in quotes), findings, lines of files and uplinks, '
-        + `and through the pods and devices that are cut off. Of one kind it sees ${audit.limits.full + audit.limits.named} findings on a node; `
+        + `and through the pods and interfaces that drop packets. Of one kind it sees ${audit.limits.full + audit.limits.named} findings on a node; `
         + 'pods that are well, and their devices, are in audit.json only, but for the one that is drawn.')),
     buildWaivers(),
     buildBaseline(),
@@ -722,7 +722,7 @@ function buildNode(node) {
 
 const total = (node) => node.counts.reduce((sum, each) => sum + each.counting + each.waived, 0);
 
-const OUTCOMES = {true: ['dropping', 'dropped'], false: ['fine', 'accepted'], null: ['unknown', 'not known']};
+const OUTCOMES = {true: ['dropping', 'dropped'], false: ['ok', 'accepted'], null: ['unknown', 'not known']};
 const VERDICTS = {dropped: OUTCOMES.true, accepted: OUTCOMES.false, unknown: OUTCOMES.null};
 
 const replyOf = (path) => ({outward: false, verdict: path[5], reason: path[6], by: null});
@@ -769,7 +769,7 @@ function buildHorizons(horizons, isEmpty, byFiles) {
   }));
 }
 
-/** Places that may write the filter, of which nothing tells what they write. */
+/** Places that may write the filter; what they write is unknown. */
 function unpredicted(places) {
   return element('ul', {class: 'deciders'}, places.map((each) => element('li', {},
     each.path === null ? foreign(each.by) : placed(each), element('span', {class: 'line'}, 'may write it; cannot be predicted'))));
@@ -792,7 +792,7 @@ function stacking(label, columns, rows) {
 }
 
 function buildEndpoints(node) {
-  const [all, accepted, dropped, unknown, cutOff] = node.endpoints;
+  const [all, accepted, dropped, unknown, dropping] = node.endpoints;
   if (!all) return [element('p', {class: 'empty'}, hasNoPods(node) ? 'No pod is here.' : 'Which pods are here could not be seen.')];
   const paths = node.paths || [];
   const rows = paths.map((path) => [
@@ -805,10 +805,10 @@ function buildEndpoints(node) {
   ]);
   const parts = [`${count(accepted)} accepted`, `${count(dropped)} dropped`, unknown ? `${count(unknown)} not known` : ''];
   return [
-    element('p', {}, `${counted(all, 'endpoint')}, ${count(cutOff)} cut off. Replies to the host: ${parts.filter(Boolean).join(', ')}.`),
+    element('p', {}, `${counted(all, 'endpoint')}, ${count(dropping)} dropping. Replies to the host: ${parts.filter(Boolean).join(', ')}.`),
     rows.length ? stacking('Endpoints, as a table', ['Pod', 'Address', 'Device', 'Route by', 'Reply', 'To the world'], rows) : null,
     all > paths.length ? element('p', {class: 'note'}, `${count(all - paths.length)} more. The audit keeps the ways of at most five, `
-      + 'those that are cut off first; each of these is a finding.') : null,
+      + 'those that drop packets first; each of these is a finding.') : null,
   ].filter(Boolean);
 }
 
@@ -913,7 +913,7 @@ function buildCures(node) {
 
 function buildAttestation(node) {
   const [protection, text] = node.attestation;
-  const [state, words] = {met: ['fine', 'The intent of the control is met'],
+  const [state, words] = {met: ['ok', 'The intent of the control is met'],
     partially_met: ['at_risk', 'The intent of the control is partially met: some interfaces are loose'],
     not_met: ['dropping', 'The intent of the control is not met'],
     unknown: ['unknown', 'Not known whether the intent of the control is met']}[protection];
@@ -1017,7 +1017,7 @@ function outline(box) {
   }
   if (shape === 'double') {
     return [drawn('rect', {class: 'shape', x, y, width: w, height: h, rx: 3}),
-      box.kind.endsWith('fine') && drawn('rect', {class: 'inner', x: x + 4, y: y + 4, width: w - 8, height: h - 8, rx: 1})];
+      box.kind.endsWith('ok') && drawn('rect', {class: 'inner', x: x + 4, y: y + 4, width: w - 8, height: h - 8, rx: 1})];
   }
   return drawn('rect', {class: 'shape', x, y, width: w, height: h, rx: 3});
 }
@@ -1052,7 +1052,7 @@ function sign(x, y, state) {
   if (state === 'dropping') {
     group.append(drawn('path', {class: 'ground', d: `M${x - a} ${y - b}h${2 * a}L${x + b} ${y - a}v${2 * a}L${x + a} ${y + b}h${-2 * a}L${x - b} ${y + a}v${-2 * a}Z`}),
       drawn('path', {class: 'cut', d: `M${x - 9} ${y - 9}l18 18m0-18l-18 18`}));
-  } else if (state === 'fine') {
+  } else if (state === 'ok') {
     group.append(drawn('circle', {class: 'ground', cx: x, cy: y, r: 20}), drawn('path', {class: 'cut', d: `M${x - 9} ${y + 1}l6 6 12-13`}));
   } else {
     group.append(drawn('path', {class: 'ground', d: `M${x} ${y - 24}L${x + 24} ${y}L${x} ${y + 24}L${x - 24} ${y}Z`}),
@@ -1085,7 +1085,7 @@ function partsOf(path) {
     host: {kind: `host ${state}`, shape: 'double', label: outward ? 'The world' : 'The host and beyond', plain: true,
       title: [{dropped: 'hears nothing', accepted: 'hears the reply', unknown: 'not known'}[verdict]],
       notes: [!outward ? 'probes of the kubelet, services' : uplink ? `the way out: ${uplink}` : 'whatever is not in the cluster']},
-    culprits: culprits.map((each) => ({kind: 'culprit', shape: 'note', label: state === 'fine' ? 'Set by' : 'Whose line', ...each})),
+    culprits: culprits.map((each) => ({kind: 'culprit', shape: 'note', label: state === 'ok' ? 'Set by' : 'Whose line', ...each})),
   };
 }
 
@@ -1124,7 +1124,7 @@ function layWide(parts) {
   }
   const middle = tall / 2 + 1;
   const at = 721;
-  const dead = parts.state !== 'fine';
+  const dead = parts.state !== 'ok';
   const content = [
     arrow([[205, middle], [237, middle]], 'reply'),
     arrow([[429, middle], [461, middle]], 'reply'),
@@ -1166,7 +1166,7 @@ function layTall(parts) {
   content.push(arrow([[spine, checkEnd], [spine, at - 26]], 'reply'));
   content.push(sign(spine, at, parts.state),
     drawn('text', {x: spine + 36, y: at + 5, class: `verdict-word ${parts.state}`}, parts.word));
-  content.push(arrow([[spine, at + 26], [spine, at + 52]], parts.state === 'fine' ? 'reply' : `never ${parts.state}`));
+  content.push(arrow([[spine, at + 26], [spine, at + 52]], parts.state === 'ok' ? 'reply' : `never ${parts.state}`));
   y = lay(parts.host, 0, at + 54);
   return {width: 288, height: y + 1, content};
 }
