@@ -47,26 +47,22 @@ _REMEDIES = {
 
 
 def find(planned, dropin_path, tree, loaders, kinds, writers=()):
-    """Every assignment that decides a planned key otherwise: lines in the order of files, then the other writers.
+    """(conflicts, notes): what decides a planned key otherwise, lines in the order of files, then the other writers.
+
+    The notes are what is worth a warning but no refusal, as sentences.
 
     :arg dropin_path: the path of the drop-in, whose text ``tree`` already holds.
     :arg loaders: name → resolver.
     :arg writers: the other writers, as the fact ``other_writers`` holds them.
     """
-    conflicts, _harmless = _lines(planned, dropin_path, tree, loaders, kinds)
-    return conflicts + _of_writers(planned, kinds, writers)[0]
-
-
-def notes(planned, dropin_path, tree, loaders, kinds, writers=()):
-    """What is worth a warning but no refusal, as sentences; the arguments are those of ``find``."""
-    _conflicts, harmless = _lines(planned, dropin_path, tree, loaders, kinds)
-    said = [
+    by_lines, harmless = _lines(planned, dropin_path, tree, loaders, kinds)
+    by_writers, harmless_writers = of_writers(planned.items, kinds, writers)
+    notes = [
         "%s: this counts for later interfaces that are not Cilium's, and is not weaker" % describe(conflict)
         for conflict in harmless
     ]
-    for conflict, why in _of_writers(planned, kinds, writers)[1]:
-        said.append("%s: %s" % (describe(conflict), why))
-    return said
+    notes += ["%s: %s" % (describe(conflict), why) for conflict, why in harmless_writers]
+    return by_lines + by_writers, notes
 
 
 def _lines(planned, dropin_path, tree, loaders, kinds):
@@ -114,7 +110,7 @@ def _is_harmless(item, value):
     return item.name == "default" and value is not None and not values.is_stronger(item.to, values.normal(value))
 
 
-def _of_writers(planned, kinds, writers):
+def of_writers(planned, kinds, writers):
     """(conflicts, [(conflict, why it is none)]) of the other writers, in their order."""
     conflicts, harmless = [], []
     for writer in writers:
@@ -127,7 +123,7 @@ def _of_writers(planned, kinds, writers):
         for wanted in (values.OFF, values.STRICT, values.LOOSE):
             items = [
                 item
-                for item in planned.items
+                for item in planned
                 if item.line
                 and item.to == wanted
                 and item.name not in reapplied
@@ -316,7 +312,7 @@ def restore(text):
 
 def describe(conflict):
     """One line: where, what, by whom it is applied, and which planned key it overrides."""
-    where = "%s:%d" % (printable(conflict.path), conflict.line)
+    where = _where(conflict)
     if conflict.target != conflict.path:
         where += " (-> %s)" % printable(conflict.target)
     overridden = "%s = %d" % (", ".join(conflict.overrides), conflict.wanted)
@@ -332,11 +328,20 @@ def describe(conflict):
     return "%s '%s' (%s) %s" % (where, printable(conflict.text), printable(runs), sets)
 
 
+def _where(conflict):
+    """Its place; a credential that cannot be read has no line."""
+    return printable(conflict.path) + (":%d" % conflict.line if conflict.line else "")
+
+
+def ends_by_our_rule(conflict):
+    """Whether the collection's rule of udev ends it: that clears every RUN but one of an earlier rule that is final."""
+    return conflict.by == "udev" and bool(_RUN.search(conflict.text))
+
+
 def remediation(conflict):
     """What to change, and where, so that a writer other than a line of sysctl.d does not override the drop-in."""
-    where = "%s:%d" % (printable(conflict.path), conflict.line)
-    if conflict.by == "udev" and _RUN.search(conflict.text):
-        # It clears every RUN but that of an earlier rule that is final itself.
+    where = _where(conflict)
+    if ends_by_our_rule(conflict):
         return "at %s, %s, or set udev=always" % (where, _REMEDIES["udev"])
     if conflict.by in _REMEDIES:
         return "at %s, %s" % (where, _REMEDIES[conflict.by])

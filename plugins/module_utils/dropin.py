@@ -17,6 +17,8 @@ from collections import namedtuple
 from ansible_collections.nodeward.cilium.plugins.module_utils import devices, sysctl_d, values
 from ansible_collections.nodeward.cilium.plugins.module_utils.iproute import printable
 
+#: Where it is written, unless an option says otherwise.
+PATH = "/etc/sysctl.d/99-override_cilium_rp_filter.conf"
 #: The version of the format that is written. Every older one is read; a newer one is refused.
 FORMAT = 1
 _HEADER = "# nodeward.cilium.rp_filter, format "

@@ -346,7 +346,7 @@ def _unit(standing, facts, configured, boots):
 def _loader(standing, configured, loader):
     line = configured.get(loader)
     if loader == "unit" and "unit" not in configured:
-        line, loader = configured["systemd_sysctl"], "systemd_sysctl"  # facts of an older version
+        line, loader = configured["systemd_sysctl"], "systemd_sysctl"  # the unit is a plain run of it
     return Standing(frozenset((line["value"],)), _line(line, loader), []) if line else standing
 
 

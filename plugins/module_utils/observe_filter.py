@@ -32,8 +32,6 @@ from ansible_collections.nodeward.cilium.plugins.module_utils.observe import age
 
 SYSTEMD_SYSCTL = ("/usr/lib/systemd/systemd-sysctl", "/lib/systemd/systemd-sysctl")
 PROCPS_SYSCTL = ("/usr/sbin/sysctl", "/sbin/sysctl", "/usr/bin/sysctl", "/bin/sysctl")
-#: The drop-in that our writer makes, where it is not told otherwise.
-DROPIN = "/etc/sysctl.d/99-override_cilium_rp_filter.conf"
 #: Far more lines than anybody writes, and a bound to what a hostile file makes of the facts.
 MOST_LINES = 50
 #: More pods than a node holds; reading each from /proc takes time.
@@ -54,7 +52,7 @@ def observe(
     exempt=devices.CILIUM_PATTERNS,
     uplink_devices=None,
     overlay=None,
-    dropin_path=DROPIN,
+    dropin_path=dropin.PATH,
     agent_socket=cilium_agent.SOCKET,
     agent_timeout=5,
     not_observed=None,

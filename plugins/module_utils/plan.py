@@ -327,7 +327,3 @@ def absent(seen, exists):
 def changes(plan, running):
     """The writes that change a value, as (name, before, to); the others only detach a device from ``default``."""
     return [(name, running[name], value) for name, value in plan.writes if running[name] != value]
-
-
-# What plugins of the controller still call by these names.
-FORMAT, normal, name_of = dropin.FORMAT, values.normal, values.name_of

@@ -34,7 +34,7 @@ from ansible_collections.nodeward.cilium.plugins.module_utils import (
 )
 from ansible_collections.nodeward.cilium.plugins.module_utils.iproute import IpRouteError, printable, printable_tree
 from ansible_collections.nodeward.cilium.plugins.module_utils.lockout import LockoutError
-from ansible_collections.nodeward.cilium.plugins.module_utils.observe import files, udev, units, writers
+from ansible_collections.nodeward.cilium.plugins.module_utils.observe import files, scripts, udev, units, writers
 from ansible_collections.nodeward.cilium.plugins.module_utils.unit_run import UnitRun, is_plain
 
 CONF = "/proc/sys/net/ipv4/conf"
@@ -116,7 +116,7 @@ class Transaction(object):
             self.left_behind = read_text(_backup_of(request.path)) if self.standing.ours else before_text
             if before_text is not None and not self.standing.ours:
                 self.warnings.append("'%s' is somebody else's file and was left alone" % request.path)
-        self.restored = self._restored() if request.state == "absent" else []
+        self.restored = self._restored(sysctl_d.read_tree("/")) if request.state == "absent" else []
         endpoints = self._endpoints() if self.applying else []
 
         seen = self._observe()
@@ -207,10 +207,11 @@ class Transaction(object):
     def _observe(self):
         """The observation that a plan is made from."""
         # A line that an earlier run disabled counts as it did then.
-        overlay = {change.path: change.after for change in self._restored()}
+        tree = sysctl_d.read_tree("/")
+        overlay = {change.path: change.after for change in self._restored(tree)}
         # What a file that is replaced there gives is among the lines that this run takes away.
         overlay[self.request.path] = self.left_behind
-        after = sysctl_d.read_tree("/", overlay)
+        after = tree.with_overlay(overlay)
         cilium_files = {
             path: None for path in after.paths() if fnmatch.fnmatch(os.path.basename(path), devices.CILIUM_FILES)
         }
@@ -342,10 +343,11 @@ class Transaction(object):
                     "%s: %s; a line that overrides the drop-in could stand there unseen"
                     % (printable(problem["path"]), printable(problem["problem"]))
                 )
-        others = self._writers(tree)
+        loaders = self._loaders(tree)
+        others = self._writers(loaders.get(conflicts.UNIT))
         about = (seen.kinds, others)
-        given = conflicts.find(planned, path, tree, self._loaders(tree), *about)
-        self.warnings += conflicts.notes(planned, path, tree, self._loaders(tree), *about)
+        given, notes = conflicts.find(planned, path, tree, loaders, *about)
+        self.warnings += notes
         self._warn_of_a_value_of_no_line(tree, seen, others)
         if not given:
             return [], []
@@ -375,7 +377,7 @@ class Transaction(object):
                     "shows as one: %s. Nothing was changed. Remove it by hand" % conflicts.describe(left[0])
                 )
             tree = tree.with_overlay(edited)
-            left = conflicts.find(planned, path, tree, self._loaders(tree), *about)
+            left, _notes = conflicts.find(planned, path, tree, self._loaders(tree), *about)
             given = given + left
         return given, [Change(target, read_text(target), after) for target, after in sorted(edited.items())]
 
@@ -437,13 +439,12 @@ class Transaction(object):
             % values.in_words(running)
         )
 
-    def _writers(self, tree):
+    def _writers(self, unit_run):
         """Every writer of rp_filter besides the loaders' own files, as the fact ``other_writers`` holds them."""
         running = observe_filter.running_units(self.run_command) if self.applying else frozenset()
         # As udev's rules will be: the collection's own one takes programs of other rules away.
         rules = udev.Rules(self.reader, {change.path: change.after for change in self._udev_files()})
         found = list(self.find_writers(self.reader, self.services, self.version, running, rules=rules)[0])
-        unit_run = self._unit_run(tree)
         found += [_unpredicted(place) for place in (unit_run.unknown if unit_run else ())]
         for problem in self.reader.unread:
             self.warnings.append(
@@ -462,20 +463,12 @@ class Transaction(object):
         loaders = {conflicts.SYSTEMD: sysctl_d.SystemdSysctl(tree, self.version)}
         if self.procps_version:
             loaders[conflicts.PROCPS] = sysctl_d.Procps(tree, self.procps_version)
-        unit_run = self._unit_run(tree)
-        if unit_run:
-            loaders[conflicts.UNIT] = unit_run
+        if self.unit["state"] not in ("masked", "disabled", "skipped") and not is_plain(self.unit):
+            loaders[conflicts.UNIT] = UnitRun(self.unit, tree, self.version, self.reader, self.procps_version)
         return loaders
 
-    def _unit_run(self, tree):
-        """What a start of systemd-sysctl.service sets; None if that is a plain run of its program, or no run at all."""
-        if self.unit["state"] in ("masked", "disabled", "skipped") or is_plain(self.unit):
-            return None
-        return UnitRun(self.unit, tree, self.version, self.reader, self.procps_version)
-
-    def _restored(self):
+    def _restored(self, tree):
         """The files in which we disabled a line, with the line back in force."""
-        tree = sysctl_d.read_tree("/")
         targets = sorted({entry.target for entry in tree.files() if entry.text and conflicts.MARK in entry.text})
         texts = [(target, read_text(target)) for target in targets]
         return [Change(target, text, conflicts.restore(text)) for target, text in texts]
@@ -788,20 +781,8 @@ def install(path, text):
 
 def _unpredicted(place):
     """A command of systemd-sysctl.service whose writes are not known, as a writer."""
-    return dict(
-        place,
-        by="unit",
-        unit=conflicts.UNIT,
-        when=["boot"],
-        names=None,
-        value=None,
-        sets=None,
-        certain=False,
-        narrowed=False,
-        not_on=[],
-        runs=None,
-        active=True,
-    )
+    known = {"unit": conflicts.UNIT, "when": ["boot"], "certain": False, "active": True}
+    return scripts.writer("unit", place["path"], place["line"], place["text"] or "a credential", **known)
 
 
 def _decider(resolver):

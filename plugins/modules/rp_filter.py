@@ -373,14 +373,14 @@ from ansible_collections.nodeward.cilium.plugins.module_utils.iproute import (
     bounded_runner,
     timeout_error,
 )
-from ansible_collections.nodeward.cilium.plugins.module_utils.observe import files, presence
+from ansible_collections.nodeward.cilium.plugins.module_utils.observe import agent
 
 
 def main():
     module = AnsibleModule(
         argument_spec={
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
-            "path": {"type": "path", "default": "/etc/sysctl.d/99-override_cilium_rp_filter.conf"},
+            "path": {"type": "path", "default": dropin.PATH},
             "exempt": {"type": "list", "elements": "str", "default": list(devices.CILIUM_PATTERNS)},
             "uplinks": {"type": "raw", "default": "keep"},
             "uplink_devices": {"type": "list", "elements": "str"},
@@ -453,7 +453,7 @@ def _outcome(run, items):
             run.warnings.append("the interfaces cannot be read after the run: %s" % error)
     found = outcome.outcome(running, kinds, {item["name"]: item["to"] for item in items if item["to"] is not None})
     interfaces = [name for name, kind in kinds.items() if kind == devices.CILIUM]
-    return dict(found, cilium_signs=presence.signs(files.Reader("/"), interfaces))
+    return dict(found, cilium_signs=agent.signs(run.reader, interfaces))
 
 
 if __name__ == "__main__":

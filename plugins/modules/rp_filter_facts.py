@@ -570,7 +570,7 @@ ansible_facts:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.nodeward.cilium.plugins.module_utils import cilium_agent, devices, observe_filter
+from ansible_collections.nodeward.cilium.plugins.module_utils import cilium_agent, devices, dropin, observe_filter
 from ansible_collections.nodeward.cilium.plugins.module_utils.iproute import (
     IpRoute,
     bounded_runner,
@@ -584,7 +584,7 @@ def main():
             "exempt": {"type": "list", "elements": "str", "default": list(devices.CILIUM_PATTERNS)},
             "uplink_devices": {"type": "list", "elements": "str"},
             "overlay": {"type": "dict", "default": {}},
-            "dropin_path": {"type": "path", "default": observe_filter.DROPIN},
+            "dropin_path": {"type": "path", "default": dropin.PATH},
             "agent_socket": {"type": "path", "default": cilium_agent.SOCKET},
             "running_system": {"type": "str", "choices": ["auto", "always"], "default": "auto"},
             "timeout": {"type": "float", "default": 5},

@@ -7,7 +7,7 @@ from __future__ import absolute_import, division, print_function
 
 __metaclass__ = type
 
-from ansible_collections.nodeward.cilium.plugins.module_utils import devices, horizons
+from ansible_collections.nodeward.cilium.plugins.module_utils import horizons
 
 #: The horizons of a document, and what each is called in the prediction.
 TO_COME = {
@@ -152,14 +152,3 @@ def uplink_to_come(rp_filter, name):
         sources = state["sources"] + [place for place in state["unknown"] if place not in state["sources"]]
         found[when] = {"value": value, "lines": lines_of(sources), "sources": sources}
     return found
-
-
-def pod_subjects(rp_filter):
-    """The patterns of pods' interfaces: all but that of Cilium's host interfaces."""
-    return [name for name in rp_filter["patterns"] if not horizons.is_hosts(rp_filter, name)]
-
-
-def cilium_names(rp_filter):
-    """The next interface of each pattern, and Cilium's present ones."""
-    names = {devices.to_come(pattern) for pattern in rp_filter["patterns"]}
-    return names | {name for name, device in rp_filter["devices"].items() if device["kind"] == devices.CILIUM}

@@ -14,9 +14,6 @@ import shlex
 
 from ansible_collections.nodeward.cilium.plugins.module_utils import conflicts, devices, dropin, horizons, plan, values
 
-# Where the drop-in is written if the facts do not say.
-_DROPIN = "/etc/sysctl.d/99-override_cilium_rp_filter.conf"
-_MODES = {value: mode for mode, value in values.MODES.items()}
 # Ansible would evaluate it among the variables.
 _TEMPLATE = re.compile(r"\{[{%#]")
 
@@ -54,7 +51,7 @@ def has_no_loader(rp_filter):
 
 def is_overridden(rp_filter):
     """Whether a writer overrides the drop-in, and no option of harden ends that."""
-    return not all("udev=always" in conflicts.remediation(conflict) for conflict in writers(rp_filter))
+    return not all(conflicts.ends_by_our_rule(conflict) for conflict in writers(rp_filter))
 
 
 def _stricter_uplinks(rp_filter):
@@ -71,7 +68,7 @@ def _stricter_uplinks(rp_filter):
                 continue
             value = values.normal(line["value"])
             if values.is_stronger(value, values.stronger(pinned[name], values.normal(device["effective"] or 0))):
-                found[name] = _MODES[value]
+                found[name] = values.WORDS[value]
     return found
 
 
@@ -87,7 +84,7 @@ def writers(rp_filter):
     items.append(plan.Item("all", rp_filter["all"]["running"], values.OFF, "", dropin.ALL, True))
     kinds = {name: device["kind"] for name, device in rp_filter["devices"].items()}
     others = [_complete(writer) for writer in rp_filter["other_writers"]]
-    return conflicts.find(plan.Plan(items, [], {}, []), path(rp_filter), None, {}, kinds, others)
+    return conflicts.of_writers(items, kinds, others)[0]
 
 
 def _complete(writer):
@@ -97,7 +94,7 @@ def _complete(writer):
 
 
 def path(rp_filter):
-    return (rp_filter.get("dropin") or {}).get("path") or _DROPIN
+    return (rp_filter.get("dropin") or {}).get("path") or dropin.PATH
 
 
 def later_lines(rp_filter):

@@ -31,7 +31,7 @@ def found(tmp_path, files, links=(), procps=(4, 0, 4)):
     }
     return [
         (conflict.path, conflict.line, conflict.loaders, conflict.overrides)
-        for conflict in conflicts.find(planned(), DROPIN, tree, loaders, KINDS)
+        for conflict in conflicts.find(planned(), DROPIN, tree, loaders, KINDS)[0]
     ]
 
 
@@ -174,8 +174,9 @@ def test_a_default_that_is_not_weaker_is_a_note(tmp_path, running, line, conflic
     (tmp_path / "etc/sysctl.conf").write_text("# role\nnet.ipv4.conf.default.rp_filter = %d\n" % line)
     tree = sysctl_d.read_tree(str(tmp_path))
     arguments = (item, DROPIN, tree, {conflicts.PROCPS: sysctl_d.Procps(tree, (4, 0, 4))}, {})
-    assert [found.path for found in conflicts.find(*arguments)] == (["/etc/sysctl.conf"] if conflict else [])
-    assert [note[:18] for note in conflicts.notes(*arguments)] == ([] if conflict else ["/etc/sysctl.conf:2"])
+    found, notes = conflicts.find(*arguments)
+    assert [each.path for each in found] == (["/etc/sysctl.conf"] if conflict else [])
+    assert [note[:18] for note in notes] == ([] if conflict else ["/etc/sysctl.conf:2"])
 
 
 # other writers
@@ -204,8 +205,7 @@ def writer(by, **members):
 
 def of_writers(writers):
     tree = sysctl_d.Tree({path: sysctl_d.Folder(None, {}) for path in sysctl_d.FOLDERS}, None, [])
-    arguments = (planned(), DROPIN, tree, {}, KINDS, writers)
-    return conflicts.find(*arguments), conflicts.notes(*arguments)
+    return conflicts.find(planned(), DROPIN, tree, {}, KINDS, writers)
 
 
 LXC, HOST = "net.ipv4.conf.lxc*.rp_filter", "net.ipv4.conf.cilium_*.rp_filter"

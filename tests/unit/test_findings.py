@@ -32,7 +32,7 @@ from hypothesis import strategies as st
 from test_observe_routes import Replay, agent, agent_documents, observe
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-DROPIN = observe_filter.DROPIN
+DROPIN = dropin.PATH
 NONE = {"systemd_sysctl": None, "procps": None}
 LINE = {"value": 2, "path": "/usr/lib/sysctl.d/50-default.conf", "line": 26, "key": "net.ipv4.conf.*.rp_filter"}
 LATER = {"value": 1, "path": "/etc/sysctl.d/99-zz.conf", "line": 3, "key": "net.ipv4.conf.*.rp_filter"}

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 from ansible_collections.nodeward.cilium.plugins.module_utils import option_names, outcome
-from ansible_collections.nodeward.cilium.plugins.module_utils.observe import files, presence
+from ansible_collections.nodeward.cilium.plugins.module_utils.observe import agent, files
 
 ROOT = Path(__file__).parents[2]
 NAMES = yaml.safe_load((ROOT / "roles/rp_filter/vars/main.yml").read_text())["__rp_filter_option_names"]
@@ -59,7 +59,7 @@ def test_options_and_nothing_else_are_renamed(text, expected):
 
 def test_signs_of_cilium(tmp_path):
     def found(*interfaces):
-        return presence.signs(files.Reader(str(tmp_path)), interfaces)
+        return agent.signs(files.Reader(str(tmp_path)), interfaces)
 
     assert found() == []
     (tmp_path / "etc/cni/net.d").mkdir(parents=True)

@@ -5,6 +5,7 @@ import json
 import pytest
 from ansible.module_utils.testing import patch_module_args
 from ansible_collections.nodeward.cilium.plugins.module_utils import dropin, observe_filter, transaction
+from ansible_collections.nodeward.cilium.plugins.module_utils.observe.files import Reader
 from ansible_collections.nodeward.cilium.plugins.modules import rp_filter, rp_filter_facts
 
 
@@ -25,7 +26,7 @@ def requests(monkeypatch):
 
     class Run:
         warnings = ["the first", "the second"]
-        error, applying = None, False
+        error, applying, reader = None, False, Reader("/")
 
         def __init__(self, request, *_arguments):
             seen.append(request)

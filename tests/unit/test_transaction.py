@@ -1206,6 +1206,16 @@ def test_what_the_units_own_files_override_is_refused(model, dropin, named):
     refused(model, named, conflicts="disable")
 
 
+def test_a_credential_that_cannot_be_read_is_a_conflict_with_its_path(model):
+    model.file(
+        "/usr/lib/systemd/system/systemd-sysctl.service",
+        "[Service]\nExecStart=/usr/lib/systemd/systemd-sysctl\nImportCredential=sysctl.*\n",
+    )
+    model.file("/etc/credstore.encrypted/sysctl.extra", "x\n")
+    refused(model, "/etc/credstore.encrypted/sysctl.extra", "may override", "systemd-sysctl.service")
+    assert model.run(conflicts="report")["conflicts"][0]["line"] is None
+
+
 def test_what_the_unit_applies_before_the_drop_in_is_no_conflict(model):
     model.file(
         "/usr/lib/systemd/system/systemd-sysctl.service.d/50-kernel.conf",

@@ -377,3 +377,12 @@ def test_a_service_that_restarts_with_the_loader(unit, kind, when, tmp_path):
 def test_a_semicolon_in_quotes_ends_no_command(commands, written, tmp_path):
     found = plant(tmp_path, {ETC + "loop.service": service(commands)}).writers()
     assert [writer["names"] for writer in found] == written
+
+
+def test_bytes_of_a_unit_that_are_not_utf_8_are_printable_in_its_writer(tmp_path):
+    units_found = plant(tmp_path, {ETC + "a.service": service("/usr/sbin/sysctl -w net.ipv4.conf.all.rp_filter=1 x")})
+    text = b"[Service]\nExecStart=/usr/sbin/sysctl -w net.ipv4.conf.all.rp_filter=1 \xff\n"
+    (tmp_path / ETC / "a.service").write_bytes(text)
+    (writer,) = units_found.writers()
+    assert writer["names"] == ["all"]
+    assert writer["text"].encode("utf-8").endswith(b"\\xff")

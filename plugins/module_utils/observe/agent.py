@@ -1,7 +1,7 @@
 # Copyright (c) 2026, nodeward.cilium contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whether a Cilium agent belongs to this node, and after how long its reconciler resets what it keeps at 0."""
+"""Cilium on this node: its agent, after how long the reconciler resets what it keeps at 0, and all signs of it."""
 
 from __future__ import absolute_import, division, print_function
 
@@ -10,7 +10,12 @@ __metaclass__ = type
 import re
 
 from ansible_collections.nodeward.cilium.plugins.module_utils import cilium_agent
+from ansible_collections.nodeward.cilium.plugins.module_utils.iproute import printable
 
+#: The agent's run-time folder, which it makes when it starts.
+RUN_FOLDERS = ("/run/cilium", "/var/run/cilium")
+#: Where the agent installs its plugin and the configuration that names it (Cilium's cni.binPath and cni.confPath).
+CNI_PROGRAM = "/opt/cni/bin/cilium-cni"
 CNI_FOLDER = "/etc/cni/net.d"
 # libcni reads these alone; Cilium renames the others to *.cilium_bak.
 _CNI_FILE = re.compile(r".*\.(conf|conflist|json)\Z")
@@ -60,3 +65,16 @@ def _has_cni(reader):
         for name in reader.names(CNI_FOLDER)
         if _CNI_FILE.match(name)
     )
+
+
+def signs(reader, interfaces):
+    """What shows that Cilium runs or has run here, as paths and names of interfaces.
+
+    :arg interfaces: the names of those that are Cilium's.
+    """
+    found = ["interface %s" % printable(name) for name in sorted(interfaces)[:3]]
+    found += [path for path in RUN_FOLDERS if reader.exists(path)][:1]
+    found += [CNI_PROGRAM] if reader.exists(CNI_PROGRAM) else []
+    return found + [
+        "%s/%s" % (CNI_FOLDER, printable(name)) for name in reader.names(CNI_FOLDER) if "cilium" in name.lower()
+    ]

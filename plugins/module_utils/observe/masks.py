@@ -8,8 +8,7 @@ from __future__ import absolute_import, division, print_function
 __metaclass__ = type
 
 from ansible_collections.nodeward.cilium.plugins.module_utils import devices, sysctl_d
-from ansible_collections.nodeward.cilium.plugins.module_utils.iproute import printable
-from ansible_collections.nodeward.cilium.plugins.module_utils.observe import udev
+from ansible_collections.nodeward.cilium.plugins.module_utils.observe import scripts, udev
 
 LOADER = "systemd-sysctl"
 
@@ -68,20 +67,6 @@ def _by_lines(reader, tree, version, patterns, uplinks):
 
 def _writer(by, path, line, names, sets, runs):
     text = "%s = %s" % (sysctl_d.spell(line.key), line.value) if line else "hides a file of the same name"
-    return {
-        "by": by,
-        "unit": None,
-        "path": printable(path),
-        "line": line.line if line else 1,
-        "text": printable(text[:200]),
-        "names": [printable(name) for name in names],
-        "value": line.value if line else None,
-        "sets": sets,
-        "certain": False,
-        "runs": runs,
-        "when": ["boot"],
-        "active": True,
-        "narrowed": False,
-        "not_on": [],
-        "before_loader": True,
-    }
+    known = {"value": line.value, "sets": sets} if line else {}
+    known.update(names=names, certain=False, runs=runs, when=["boot"], active=True, before_loader=True)
+    return scripts.writer(by, path, line.line if line else 1, text, **known)

@@ -11,7 +11,7 @@ import os
 import re
 import stat
 
-from ansible_collections.nodeward.cilium.plugins.module_utils import sysctl_d
+from ansible_collections.nodeward.cilium.plugins.module_utils import sysctl_d, values
 from ansible_collections.nodeward.cilium.plugins.module_utils.iproute import printable
 from ansible_collections.nodeward.cilium.plugins.module_utils.observe import commands
 
@@ -54,8 +54,7 @@ def writer(by, path, line, text, **known):
 
 def name_of(key):
     """The interface, glob, ``all`` or ``default`` of a key of rp_filter; None for any other key."""
-    path = sysctl_d.normalise(key.strip().lstrip("-")).split("/")
-    return path[3] if len(path) == 5 and path[:3] == ["net", "ipv4", "conf"] and path[4] == "rp_filter" else None
+    return values.name_of(key.strip().lstrip("-"))
 
 
 def sections(reader, path):
@@ -108,9 +107,6 @@ class Node(object):
         if path not in self._read:
             self._read[path] = self._script(path)
         return self._read[path]
-
-    def was_read(self, path):
-        return path in self._read
 
     def _script(self, path):
         size = self._size(path)

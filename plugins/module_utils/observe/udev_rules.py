@@ -32,7 +32,7 @@ _ESCAPE = re.compile(r"\\(?:x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8}
 _ESCAPES = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v", "s": " "}
 _ESCAPES.update({"\\": "\\", '"': '"', "'": "'"})
 
-MATCH, NO_MATCH, ADD, REMOVE, ASSIGN, FINAL = "==", "!=", "+=", "-=", "=", ":="
+MATCH, NO_MATCH, REMOVE, ASSIGN = "==", "!=", "-=", "="
 _MATCHES = (MATCH, NO_MATCH)
 _MATCHED_ONLY = ("ACTION", "DEVPATH", "KERNEL", "SUBSYSTEM", "DRIVER", "KERNELS", "SUBSYSTEMS", "DRIVERS", "TAGS")
 _MATCHED_ONLY += ("RESULT", "CONST", "ATTRS", "TEST")

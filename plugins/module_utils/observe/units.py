@@ -10,8 +10,8 @@ __metaclass__ = type
 import os
 import re
 
-from ansible_collections.nodeward.cilium.plugins.module_utils import sysctl_d
-from ansible_collections.nodeward.cilium.plugins.module_utils.observe import commands, conditions
+from ansible_collections.nodeward.cilium.plugins.module_utils import sysctl_d, values
+from ansible_collections.nodeward.cilium.plugins.module_utils.observe import commands, conditions, scripts
 from ansible_collections.nodeward.cilium.plugins.module_utils.observe.unit_files import VENDOR_FOLDERS, UnitFiles
 
 SYSCTL_UNIT = "systemd-sysctl.service"
@@ -94,7 +94,6 @@ READ_ELSEWHERE = (
 # systemd.timer(5).
 _PERIODIC = ("OnCalendar", "OnUnitActiveSec", "OnUnitInactiveSec")
 _AFTER_BOOT = ("OnBootSec", "OnStartupSec", "OnActiveSec")
-_CONF_KEY = re.compile(r"net/ipv4/conf/([^/]+)/rp_filter\Z")
 _SPECIFIER = re.compile(r"%(.)")
 _PIECE = re.compile(r"\"(?:\\.|[^\"\\])*\"|'(?:\\.|[^'\\])*'|(?P<end>\s;(?=\s|\Z))|.", re.DOTALL)
 
@@ -283,7 +282,8 @@ class Units(object):
                 continue  # systemd-run(1): it is gone at the next boot, and no timer starts it again
             writes = [write for key in EXEC_ORDER for write in self._unit_writes(unit, key)]
             if writes:
-                found.append((unit, [dict(write, **self._runs(unit, cmdline)) for write in writes]))
+                runs = self._runs(unit, cmdline)
+                found.append((unit, [_writer(write, runs) for write in writes]))
         return [write for _unit, writes in _in_start_order(found) for write in writes]
 
     def _unit_writes(self, unit, key):
@@ -327,12 +327,12 @@ class Units(object):
         """The lines for rp_filter of a file that a command names."""
         entry = sysctl_d.File(write.file, write.file, self.reader.text(write.file) or "")
         for line in sysctl_d.parse(entry.text, entry.path)[0]:
-            match = _CONF_KEY.match(sysctl_d.normalise(line.key))
-            if match and line.kind == "set":
+            name = values.name_of(line.key)
+            if name is not None and line.kind == "set":
                 text = "%s = %s" % (line.key, line.value)
                 place = {"path": line.path, "line": line.line, "text": text[:200]}
                 sets = sysctl_d.kernel_integer(line.value)
-                yield dict(place, names=[match.group(1)], value=line.value, sets=sets)
+                yield dict(place, names=[name], value=line.value, sets=sets)
 
     def _runs(self, unit, cmdline):
         """The unit's part of a writer: by, unit, when, active, before_loader."""
@@ -367,8 +367,6 @@ class Units(object):
             "unit": unit.name,
             "when": sorted(when),
             "active": active,
-            "narrowed": False,
-            "not_on": [],
             "before_loader": own_order and SYSCTL_UNIT in unit.words("Unit", "Before"),
         }
 
@@ -429,6 +427,12 @@ def _unescaped(text):
         return chr(int(code, 8)) if code.isdigit() else plain.get(code, match.group())
 
     return re.sub(r"\\(x[0-9a-fA-F]{2}|[0-7]{3}|.)", character, text)
+
+
+def _writer(write, runs):
+    members = dict(write, **runs)
+    place = [members.pop(member) for member in ("by", "path", "line", "text")]
+    return scripts.writer(*place, **members)
 
 
 def _generated(unit):
