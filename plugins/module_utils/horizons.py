@@ -107,7 +107,10 @@ def _places(places):
 
 
 def _ends(facts, subject, parts):
-    """What the agent does about a state that filters: its reconciler sets `all` and its own interfaces to 0."""
+    """What the agent does about a state that filters: its reconciler sets `all` and its own interfaces to 0.
+
+    ``value`` stands after that; None if the interface's own value is unknown.
+    """
     if not has_agent(facts):
         return None
     if subject == "all":
@@ -118,10 +121,10 @@ def _ends(facts, subject, parts):
         ended = parts
     else:
         ended = parts[1:]  # of a pod's interface and an uplink only what they have through `all`
-    rest = max([max(part.values) for part in parts[: len(parts) - len(ended)]] or [0])
-    if max(max(part.values) for part in ended) <= rest:
+    rest = parts[0].values if len(ended) < len(parts) else frozenset((0,))
+    if max(max(part.values) for part in ended) <= min(rest):
         return None
-    return {"by": AGENT, "value": rest, "seconds": facts["agent"].get("reconciles_after")}
+    return {"by": AGENT, "value": _single(rest), "seconds": facts["agent"].get("reconciles_after")}
 
 
 def is_observed(facts):

@@ -60,7 +60,7 @@ def judged(rp_filter, subject, horizon, dropped_at):
 
 def _is_over(ends, dropped_at):
     """Whether nothing is dropped any more once the agent has reset what it resets."""
-    return dropped_at is None or min(ends["value"], 2) not in dropped_at
+    return dropped_at is None or ends["value"] is not None and min(ends["value"], 2) not in dropped_at
 
 
 def lines_of(sources):
@@ -79,12 +79,12 @@ def drops_for_long(horizon):
 
 def duration(ends):
     """How long a state lasts that the agent ends, in words."""
+    then = ", after which it is unknown" if ends["value"] is None else ""
     if ends["seconds"] is None:
-        return "until the agent starts again"
+        return "until the agent starts again" + then
     minutes, seconds = divmod(ends["seconds"], 60)
-    return "for up to %s, until the agent resets it" % (
-        "%d minutes" % minutes if not seconds else "%d s" % ends["seconds"]
-    )
+    time = "%d minutes" % minutes if not seconds else "%d s" % ends["seconds"]
+    return "for up to %s, until the agent resets it%s" % (time, then)
 
 
 def place(source):
@@ -148,7 +148,8 @@ def uplink_to_come(rp_filter, name):
         value = min(possible, key=(0, 2, 1).index) if len(possible) == 1 or 0 not in possible else None
         # Once the agent has reset `all`, what the uplink has through it is gone.
         if when != "boot" and value and state["ends"] and state["ends"]["seconds"] is not None:
-            value = min(value, state["ends"]["value"], key=(0, 2, 1).index)
+            rest = state["ends"]["value"]
+            value = None if rest is None else min(value, rest, key=(0, 2, 1).index)
         sources = state["sources"] + [place for place in state["unknown"] if place not in state["sources"]]
         found[when] = {"value": value, "lines": lines_of(sources), "sources": sources}
     return found

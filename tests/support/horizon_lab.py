@@ -161,6 +161,8 @@ class Round:
         if horizon not in self.reconciled or state["effective"] is None:
             return None
         expected = state["ends"]["value"] if state["ends"] else state["effective"]
+        if expected is None:
+            return None  # its own value is unknown, and says so
         stands = effective(self.reconciled[horizon], name)
         return f"{stands} stands after the reconciler's turn, predicted {expected}" if stands != expected else None
 

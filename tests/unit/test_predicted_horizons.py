@@ -4,6 +4,7 @@ import copy
 
 import pytest
 from ansible_collections.nodeward.cilium.plugins.module_utils import devices, horizons
+from ansible_collections.nodeward.cilium.plugins.plugin_utils import horizons as judged
 
 CIS = {"value": 1, "path": "/etc/sysctl.d/90-cis.conf", "line": 2, "key": "net.ipv4.conf.all.rp_filter"}
 GLOB = {"value": 2, "path": "/usr/lib/sysctl.d/50-default.conf", "line": 26, "key": "net.ipv4.conf.*.rp_filter"}
@@ -197,6 +198,17 @@ def test_a_step_of_udev_for_all_counts_for_all_and_comes_after_the_agent_s_start
         assert state["effective"] == 1
         assert (state["ends"] and state["ends"]["seconds"]) == ends
     assert horizons.at(facts, "lxc*", "interface")["value"] == 0
+
+
+def test_what_stands_after_the_agent_s_reset_is_unknown_if_the_interface_s_own_value_is():
+    facts = with_steps(dict(step(), sets=2, certain=False), agent=AGENT)
+    facts["patterns"]["lxc*"]["on_add"].append(dict(step(), names=["all"]))
+    state = horizons.at(facts, "lxc*", "interface")
+    assert state["possible"] == [1, 2]
+    assert state["ends"] == {"by": "agent", "value": None, "seconds": 600}
+    words = judged.duration(state["ends"])
+    assert words == "for up to 10 minutes, until the agent resets it, after which it is unknown"
+    assert not judged.judged(facts, "lxc*", "interface", [1])["ends"]
 
 
 def test_a_hook_for_interfaces_that_writes_all_counts_for_the_next_interface():

@@ -776,9 +776,10 @@ function unpredicted(places) {
 }
 
 /** How long a state stands that the agent ends by itself. */
-function lasting({seconds}) {
-  if (seconds === null) return 'until the agent starts again';
-  return `for up to ${seconds % 60 ? `${seconds} s` : counted(seconds / 60, 'minute')}, until the agent resets it`;
+function lasting({seconds, value}) {
+  const then = value === null ? ', after which it is unknown' : '';
+  if (seconds === null) return `until the agent starts again${then}`;
+  return `for up to ${seconds % 60 ? `${seconds} s` : counted(seconds / 60, 'minute')}, until the agent resets it${then}`;
 }
 
 const leaving = ({verdict, by}) => [verdictMark(verdict), verdict === 'accepted' && by ? [' by ', foreign(by, 'span', 'mono')] : null];
