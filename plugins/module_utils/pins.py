@@ -39,9 +39,9 @@ DecidingLine = namedtuple("DecidingLine", "value path line")
 #: device → kind. ``loosened_by`` names the mode of Cilium that sets uplinks loose itself, if one is on. ``disabled``
 #: returns the strongest DecidingLine for a name (an interface or ``all``) that this run disables; for ``*`` what an
 #: interface to come loses.
-#: ``first`` says that no drop-in of ours stood when the run began.
-Observed = namedtuple("Observed", "running kinds given given_after standing loosened_by disabled first")
-Observed.__new__.__defaults__ = ({}.get, False)
+#: ``first`` says that no drop-in of ours stood when the run began. ``agent`` says that an agent was seen on the node.
+Observed = namedtuple("Observed", "running kinds given given_after standing loosened_by disabled first agent")
+Observed.__new__.__defaults__ = ({}.get, False, False)
 
 #: ``uplinks``: a mode for all, or device → mode. ``uplink_devices``: None where uplinks are found. ``allow_absent``:
 #: whether these may name an interface that does not exist and has no pin.

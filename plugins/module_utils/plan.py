@@ -31,6 +31,7 @@ from ansible_collections.nodeward.cilium.plugins.module_utils.values import (
     OFF,
     STRICT,
     effective,
+    in_words,
     is_stronger,
     key,
     stronger,
@@ -264,7 +265,8 @@ def _records(seen, pinned):
 def absent(seen, exists):
     """The plan that removes the drop-in: what a line decides, else what was recorded, else left unchanged.
 
-    Cilium's host interfaces keep what they run with, which is what the agent gives them; lo gets its recorded value.
+    Cilium's host interfaces keep what they run with, which is what the agent gives them; so does `all` if it was off
+    before. lo gets its recorded value.
 
     :arg exists: whether there is a drop-in at all; without one there is nothing to take back.
     """
@@ -283,7 +285,12 @@ def absent(seen, exists):
     left = []
     for name in sorted(ours & set(seen.running)):
         decided = None if name == LOOPBACK else seen.given_after(name)
-        if decided is not None:
+        if name == ALL and _agent_keeps_all(seen, decided):
+            warnings.append(
+                "all stays %s, as the agent keeps it. The next restart of systemd-sysctl sets it to %s, as %s says"
+                % (in_words(seen.running[ALL]), in_words(decided.value), place(decided))
+            )
+        elif decided is not None:
             target[name], reasons[name] = decided.value, "decided by %s" % place(decided)
         elif name in seen.standing.records:
             target[name], reasons[name] = seen.standing.records[name], "recorded before the drop-in was first created"
@@ -322,6 +329,11 @@ def absent(seen, exists):
     if target.get("all", seen.running["all"]) != seen.running["all"]:
         writes.insert(len(writes) if target["all"] == OFF else 0, ("all", target["all"]))
     return Plan(items, writes, {}, warnings)
+
+
+def _agent_keeps_all(seen, decided):
+    """Whether a line turns `all` on that was off before harden, on a node whose agent turns it off."""
+    return seen.agent and value_of(decided) != OFF and seen.standing.records.get(ALL, OFF) == OFF
 
 
 def changes(plan, running):

@@ -34,7 +34,7 @@ from ansible_collections.nodeward.cilium.plugins.module_utils import (
 )
 from ansible_collections.nodeward.cilium.plugins.module_utils.iproute import IpRouteError, printable, printable_tree
 from ansible_collections.nodeward.cilium.plugins.module_utils.lockout import LockoutError
-from ansible_collections.nodeward.cilium.plugins.module_utils.observe import files, scripts, udev, units, writers
+from ansible_collections.nodeward.cilium.plugins.module_utils.observe import agent, files, scripts, udev, units, writers
 from ansible_collections.nodeward.cilium.plugins.module_utils.unit_run import UnitRun, is_plain
 
 CONF = "/proc/sys/net/ipv4/conf"
@@ -94,6 +94,7 @@ class Transaction(object):
         self.healed = []  # endpoints that were dropped before and are accepted after
         self.addresses = {}
         self.loosened_by = None
+        self.has_endpoint_routes = None
         self.disabled_lines = {}  # name, or * for any interface to come → the DecidingLine that this run disables
 
     def run(self, check_mode):
@@ -231,11 +232,13 @@ class Transaction(object):
             self.loosened_by,
             self.disabled_lines.get,
             not self.exists,
+            agent.presence(self.reader, ask=False)["seen"],
         )
 
     def _endpoints(self):
         state = observe_routes.observe(self.iproute)
         self.loosened_by = state.get("loosens_uplinks")
+        self.has_endpoint_routes = state["endpoint_routes"]["in_effect"]
         unknown = [endpoint for endpoint in state["endpoints"] if endpoint["verdict"] == "unknown"]
         if unknown:
             warning = "what the kernel does with the replies of %d endpoints is not known, %s: %s" % (
@@ -307,6 +310,14 @@ class Transaction(object):
             and endpoint["device"] in after
             and values.effective(after["all"], after[endpoint["device"]]) in (endpoint["dropped_at"] or ())
         ]
+        hosts = self._filtered_hosts(seen.running, after)
+        if hosts and not self.request.breaks_pods:
+            raise TransactionError(
+                "without the drop-in packets of pods on other nodes would be dropped: with endpoint routes they arrive "
+                "on %s, whose filter would go on. Nothing was changed. Set absent_breaks_pods=true to go on anyway"
+                % printable(", ".join(hosts)),
+                would_break=printable_tree(broken),
+            )
         if broken and not self.request.breaks_pods:
             raise TransactionError(
                 "without the drop-in the replies of %d endpoints would be dropped: %s. Nothing was changed. Give "
@@ -314,6 +325,18 @@ class Transaction(object):
                 would_break=printable_tree(broken),
             )
         return broken
+
+    def _filtered_hosts(self, before, after):
+        """Cilium's host interfaces whose filter goes on although packets of other nodes' pods arrive there."""
+        if not self.has_endpoint_routes:
+            return []
+        return [
+            name
+            for name in sorted(after)
+            if devices.matches(name, [devices.HOST_DEVICES])
+            and values.effective(before["all"], before[name]) == values.OFF
+            and values.effective(after["all"], after[name]) != values.OFF
+        ]
 
     def _check_lockout(self, planned, seen):
         after = dict(seen.running)

@@ -115,7 +115,9 @@ options:
         in the plan is refused, naming the line. Other keys may stand in it.
     type: str
   absent_breaks_pods:
-    description: Consent to O(state=absent) although replies of pods would be dropped then.
+    description:
+      - Consent to O(state=absent) although replies of pods, or with endpoint routes packets of other nodes' pods, would
+        be dropped then.
     type: bool
     default: false
   allow_lockout:

@@ -64,6 +64,7 @@ class Model:
         self.endpoint_observations = 0
         self.martians = set()  # devices whose packets another check of the kernel drops
         self.loosened_by = None
+        self.has_endpoint_routes = False
         self.ran = []
         self.systemd, self.procps = 257, (4, 0, 4)
         self.routes, self.rules = [], []  # as ip gives them
@@ -171,7 +172,11 @@ class Model:
                     "dropped_at": dropped_at,
                 }
             )
-        return {"endpoints": endpoints, "loosens_uplinks": self.loosened_by}
+        return {
+            "endpoints": endpoints,
+            "loosens_uplinks": self.loosened_by,
+            "endpoint_routes": {"in_effect": self.has_endpoint_routes},
+        }
 
     # its files
 
@@ -942,6 +947,39 @@ def test_cilium_s_own_file_still_counts_after_removal(model):
     model.run(state="absent", breaks_pods=True)
     assert model.values["lxc1"] == 0
     assert model.values["all"] == 1
+
+
+def test_removal_leaves_all_as_the_agent_keeps_it(model):
+    os.unlink(model.root + VENDOR)
+    model.file("/etc/sysctl.d/90-cis.conf", ALL_STRICT)
+    model.file("/etc/cni/net.d/05-cilium.conflist", '{"plugins": [{"type": "cilium-cni"}]}')
+    model.values.update(dict.fromkeys(model.values, 0))
+    model.run()
+    result = model.run(state="absent")
+    assert (model.values["all"], result["would_break"]) == (0, [])
+    assert any("all stays off (0)" in text and "/etc/sysctl.d/90-cis.conf:1" in text for text in result["warnings"])
+
+
+@pytest.mark.parametrize("was_on", [True, False])
+def test_removal_gives_all_its_line_back_if_no_agent_keeps_it_or_it_was_on(model, was_on):
+    os.unlink(model.root + VENDOR)
+    model.file("/etc/sysctl.d/90-cis.conf", ALL_STRICT)
+    if was_on:
+        model.file("/etc/cni/net.d/05-cilium.conflist", '{"plugins": [{"type": "cilium-cni"}]}')
+    model.values.update(dict.fromkeys(model.values, 0), all=int(was_on))
+    model.run()
+    model.run(state="absent", breaks_pods=True)
+    assert model.values["all"] == 1
+
+
+def test_removal_that_filters_the_host_interfaces_under_endpoint_routes_needs_consent(model):
+    model.has_endpoint_routes, model.endpoints = True, []
+    model.values["all"] = 2
+    model.file("/etc/sysctl.d/60-all.conf", "net.ipv4.conf.all.rp_filter = 2\n")
+    model.run()
+    refused(model, "cilium_host, cilium_net", "absent_breaks_pods=true", state="absent")
+    model.run(state="absent", breaks_pods=True)
+    assert model.values["all"] == 2
 
 
 # the rule of udev and the disabled lines: part of the same transaction
