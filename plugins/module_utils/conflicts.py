@@ -46,7 +46,7 @@ _REMEDIES = {
 }
 
 
-def find(planned, dropin_path, tree, loaders, kinds, writers=()):
+def find(planned, dropin_path, tree, loaders, kinds, writers=(), given_all=None):
     """(conflicts, notes): what decides a planned key otherwise, lines in the order of files, then the other writers.
 
     The notes are what is worth a warning but no refusal, as sentences.
@@ -54,22 +54,30 @@ def find(planned, dropin_path, tree, loaders, kinds, writers=()):
     :arg dropin_path: the path of the drop-in, whose text ``tree`` already holds.
     :arg loaders: name → resolver.
     :arg writers: the other writers, as the fact ``other_writers`` holds them.
+    :arg given_all: loader → what it sets `all` to without the drop-in; none for one that has no line for it.
     """
-    by_lines, harmless = _lines(planned, dropin_path, tree, loaders, kinds)
+    by_lines, harmless = _lines(planned, dropin_path, tree, loaders, kinds, given_all or {})
     by_writers, harmless_writers = of_writers(planned.items, kinds, writers)
     notes = [
-        "%s: this counts for later interfaces that are not Cilium's, and is not weaker" % describe(conflict)
+        "%s: this counts for later interfaces alone that are not Cilium's%s"
+        % (
+            describe(conflict),
+            ", which are less protected by it, as without the drop-in"
+            if values.is_stronger(conflict.wanted, conflict.value)
+            else ", and is not weaker",
+        )
         for conflict in harmless
     ]
     notes += ["%s: %s" % (describe(conflict), why) for conflict, why in harmless_writers]
     return by_lines + by_writers, notes
 
 
-def _lines(planned, dropin_path, tree, loaders, kinds):
+def _lines(planned, dropin_path, tree, loaders, kinds, given_all):
     """(conflicts, harmless): the lines of sysctl.d that decide a planned key otherwise."""
     found = {}
     for loader, resolver in loaders.items():
         assignments = resolver.assignments()
+        all_before = [given_all.get(loader, values.OFF), planned.records.get("all", values.OFF)]
         for item in planned.items:
             if not item.line:
                 continue
@@ -80,7 +88,7 @@ def _lines(planned, dropin_path, tree, loaders, kinds):
                 # Cilium's own file agrees with the drop-in, and so does any other line with the same value.
                 if winner is None or winner.path == dropin_path or values.normal(_number(winner)) == item.to:
                     continue
-                harmless = _is_harmless(item, _number(winner))
+                harmless = _is_harmless(item, _number(winner), all_before)
                 by, overrides = found.setdefault((winner, item.to, harmless), (set(), set()))
                 by.add(loader)
                 overrides.add(values.key(item.name))
@@ -105,9 +113,21 @@ def _lines(planned, dropin_path, tree, loaders, kinds):
     return conflicts, notes_
 
 
-def _is_harmless(item, value):
-    """Whether a value of `default` is not weaker than planned: it reaches no interface that the drop-in is for."""
-    return item.name == "default" and value is not None and not values.is_stronger(item.to, values.normal(value))
+def _is_harmless(item, value, all_before=None):
+    """Whether a value of `default` is not weaker than planned, or as weak without the drop-in.
+
+    It reaches no interface that the drop-in is for.
+
+    :arg all_before: the values of `all` without the drop-in; None if a weaker value is never harmless.
+    """
+    if item.name != "default" or value is None:
+        return False
+    value = values.normal(value)
+    if not values.is_stronger(item.to, value):
+        return True
+    return all_before is not None and not any(
+        values.is_stronger(values.effective(every, value), value) for every in all_before
+    )
 
 
 def of_writers(planned, kinds, writers):

@@ -161,7 +161,7 @@ def present(options, seen):
         )
 
     own = {}  # what each device that is there shall have as its own value
-    kept, restored, restored_by = [], [], set()
+    kept, restored = [], {}  # names; name → the line for `all` whose value it gets
     for device, value in sorted(seen.running.items()):
         if device in devices.RESERVED:
             continue
@@ -183,8 +183,7 @@ def present(options, seen):
             by_all, all_line = through_all(lines, value)
             if is_stronger(by_all, own[device]):
                 own[device] = by_all
-                restored.append(device)
-                restored_by.add(place(all_line))
+                restored[device] = all_line
             if own[device] != value:
                 kept.append(device)
     if restored:
@@ -192,8 +191,8 @@ def present(options, seen):
             "interfaces other than uplinks become stricter (%d), since a line for all (%s) gives more than runs: %s"
             % (
                 len(restored),
-                " and ".join(sorted(restored_by)),
-                iproute.printable(", ".join(restored[:10])) + (", …" if len(restored) > 10 else ""),
+                " and ".join(sorted({place(line) for line in restored.values()})),
+                iproute.printable(", ".join(list(restored)[:10])) + (", …" if len(restored) > 10 else ""),
             )
         )
 
@@ -215,16 +214,12 @@ def present(options, seen):
     for device, pin in sorted(pinned.items()):
         items.append(Item(device, seen.running.get(device), pin.value, pin.why, PIN, True))
     for device in kept:
-        items.append(
-            Item(
-                device,
-                seen.running[device],
-                own[device],
-                "relied on all, which goes off; not in the file, since it may not be there tomorrow",
-                KEPT,
-                False,
-            )
-        )
+        why = "relied on all, which goes off"
+        if device in restored:
+            line = restored[device]
+            why = "restores what all = %d (%s) gives it" % (line.value, place(line))
+        why += "; not in the file, since it may not be there tomorrow"
+        items.append(Item(device, seen.running[device], own[device], why, KEPT, False))
     items.append(
         Item("all", seen.running.get("all"), OFF, "the kernel takes the larger of all and the device", ALL, True)
     )

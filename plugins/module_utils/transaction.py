@@ -368,7 +368,7 @@ class Transaction(object):
                 )
         loaders = self._loaders(tree)
         others = self._writers(loaders.get(conflicts.UNIT))
-        about = (seen.kinds, others)
+        about = (seen.kinds, others, self._given_all(tree.with_overlay({path: None})))
         given, notes = conflicts.find(planned, path, tree, loaders, *about)
         self.warnings += notes
         self._warn_of_a_value_of_no_line(tree, seen, others)
@@ -489,6 +489,12 @@ class Transaction(object):
         if self.unit["state"] not in ("masked", "disabled", "skipped") and not is_plain(self.unit):
             loaders[conflicts.UNIT] = UnitRun(self.unit, tree, self.version, self.reader, self.procps_version)
         return loaders
+
+    def _given_all(self, tree):
+        """Loader → the value that it sets `all` to."""
+        lines = {name: loader.winner(sysctl_d.conf_key("all")) for name, loader in self._loaders(tree).items()}
+        numbers = {name: sysctl_d.kernel_integer(line.value) for name, line in lines.items() if line}
+        return {name: values.normal(number) for name, number in numbers.items() if number is not None}
 
     def _restored(self, tree):
         """The files in which we disabled a line, with the line back in force."""

@@ -135,7 +135,8 @@ options:
       - V(fail) refuses before any change and names each file and line, and what to change there. V(disable) comments
         out lines of sysctl.d, and keeps the file as it was in C(/var/backups/nodeward.cilium), once; O(state=absent)
         puts the line back in force. It refuses for other writers. V(report) continues with a warning.
-      - Writers that are not active, and a C(default) that is not weaker than planned, are warnings.
+      - Writers that are not active, and a C(default) that is not weaker than planned or than without the
+        drop-in, are warnings.
     type: str
     choices: [fail, disable, report]
     default: fail

@@ -167,14 +167,27 @@ def planned_default(value):
     return plan.present(OPTIONS, seen)
 
 
-@pytest.mark.parametrize(("running", "line", "conflict"), [(2, 1, False), (2, 0, True), (1, 2, True), (0, 1, False)])
-def test_a_default_that_is_not_weaker_is_a_note(tmp_path, running, line, conflict):
+@pytest.mark.parametrize(
+    ("running", "line", "all_before", "conflict"),
+    [
+        (2, 1, 0, False),
+        (0, 1, 0, False),
+        # Weaker, but as it is without the drop-in.
+        (2, 0, 0, False),
+        (1, 2, 0, False),
+        (1, 2, 2, False),
+        # Weaker because `all`, which the drop-in sets to 0, protected it.
+        (2, 0, 2, True),
+        (2, 0, 1, True),
+    ],
+)
+def test_a_default_is_a_conflict_only_if_all_made_up_for_it(tmp_path, running, line, all_before, conflict):
     item = planned_default(running)
     (tmp_path / "etc").mkdir()
     (tmp_path / "etc/sysctl.conf").write_text("# role\nnet.ipv4.conf.default.rp_filter = %d\n" % line)
     tree = sysctl_d.read_tree(str(tmp_path))
     arguments = (item, DROPIN, tree, {conflicts.PROCPS: sysctl_d.Procps(tree, (4, 0, 4))}, {})
-    found, notes = conflicts.find(*arguments)
+    found, notes = conflicts.find(*arguments, given_all={conflicts.PROCPS: all_before})
     assert [each.path for each in found] == (["/etc/sysctl.conf"] if conflict else [])
     assert [note[:18] for note in notes] == ([] if conflict else ["/etc/sysctl.conf:2"])
 

@@ -1310,6 +1310,8 @@ def test_what_all_gave_before_the_agent_took_it_is_restored_and_announced(model)
     result = model.run()
     assert model.values["eth0"] == 1
     assert any("/etc/sysctl.d/60-gce.conf:1" in warning for warning in result["warnings"])
+    (item,) = [item for item in result["plan"] if item["name"] == "lo"]
+    assert item["why"].startswith("restores what all = 1 (/etc/sysctl.d/60-gce.conf:1) gives it")
 
 
 def test_drift_names_the_pin(model):
