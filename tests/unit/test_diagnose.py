@@ -290,7 +290,8 @@ UFW = {
 NOBODY = "no line of a loader and no known writer; whoever wrote it may write it again"
 
 
-OVERRIDDEN = "whoever wrote this line, %s: the kernel was written with it as well"
+BEFORE_EXEMPT = "a loader (probably systemd-sysctl), before %s:9 overrode this line" % EXEMPT["path"]
+LITERAL = {"value": 2, "path": "/etc/sysctl.d/60-pods.conf", "line": 4, "key": "net.ipv4.conf.%s.rp_filter" % LXC}
 
 
 @pytest.mark.parametrize(
@@ -309,7 +310,39 @@ OVERRIDDEN = "whoever wrote this line, %s: the kernel was written with it as wel
         ),
         (EXEMPT, None, {"other_writers": [UFW]}, None, NOBODY),
         (EXEMPT, None, {"other_writers": [dict(UFW, names=["lxc*"], sets=2)]}, UFW["path"], "ufw, past both loaders"),
-        (EXEMPT, None, {"lines": [GLOB]}, GLOB["path"], OVERRIDDEN % "overridden at boot by %s:9" % EXEMPT["path"]),
+        # No program writes a file of the distribution, or the interfaces of a glob.
+        (EXEMPT, None, {"lines": [GLOB]}, GLOB["path"], BEFORE_EXEMPT),
+        (EXEMPT, None, {"lines": [dict(GLOB, path="/etc/sysctl.d/a.conf")]}, "/etc/sysctl.d/a.conf", BEFORE_EXEMPT),
+        (EXEMPT, None, {"lines": [dict(LITERAL, path="/lib/sysctl.d/a.conf")]}, "/lib/sysctl.d/a.conf", BEFORE_EXEMPT),
+        (
+            EXEMPT,
+            None,
+            {"lines": [LITERAL]},
+            LITERAL["path"],
+            "a loader, before %s:9 overrode this line, or the program that wrote this line" % EXEMPT["path"],
+        ),
+        (
+            EXEMPT,
+            None,
+            {"lines": [dict(LITERAL, path="/etc/sysctl.d/90-dev-sec.conf")]},
+            "/etc/sysctl.d/90-dev-sec.conf",
+            "a loader, before %s:9 overrode this line, or the role os_hardening of dev-sec, which will write it again "
+            "on its next run" % EXEMPT["path"],
+        ),
+        (
+            None,
+            EXEMPT,
+            {"lines": [LITERAL]},
+            LITERAL["path"],
+            "a loader, before %s:9 overrode this line, or the program that wrote this line" % EXEMPT["path"],
+        ),
+        (
+            None,
+            None,
+            {"lines": [LITERAL], "default": {"running": 0, "configured": configured()}},
+            LITERAL["path"],
+            "a loader, though none applies this line now, or the program that wrote this line",
+        ),
         (None, None, {"lines": [GLOB]}, GLOB["path"], "the value of 'default', with which a device begins"),
         (EXEMPT, None, {"lines": [ALL, dict(GLOB, value=1)]}, None, NOBODY),
         (
@@ -673,11 +706,50 @@ def test_a_line_that_a_role_wrote_into_the_kernel_too_is_named_with_the_role_s_v
     document, lines = told(facts, route_facts(endpoint()))
     (culprit,) = document["stories"][0]["set_by"]
     assert (culprit["path"], culprit["line"]) == ("/etc/sysctl.d/90-dev-sec.conf", 14)
-    assert "overridden at boot by %s:21" % EXEMPT["path"] in culprit["by"]
-    assert document["cures"][0]["title"].startswith("in sysctl_overwrite, the variable of the role os_hardening")
+    assert culprit["by"] == (
+        "a loader, before %s:21 overrode this line, or the role os_hardening of dev-sec, which will write it again on "
+        "its next run" % EXEMPT["path"]
+    )
+    assert document["cures"][0]["title"] == (
+        "in sysctl_overwrite, the variable of the role os_hardening of dev-sec, set net.ipv4.conf.all.rp_filter to 0; "
+        "the role writes /etc/sysctl.d/90-dev-sec.conf:14 and the kernel on each run"
+    )
     assert document["cures"][1]["variables"] == {"rp_filter_state": "present"}
     assert ">> set by                     /etc/sysctl.d/90-dev-sec.conf:14   net.ipv4.conf.all.rp_filter = 1" in lines
     assert not [line for line in lines if "no line" in line]
+
+
+def overridden(line, count=1):
+    """The remediation titles of a node whose pod interfaces have the value of a line that the drop-in overrides."""
+    names = [LXC] + ["lxc%d" % number for number in range(1, count)]
+    facts = filter_facts(dict.fromkeys(names, line["value"]), EXEMPT, lines=[line, EXEMPT], agent=AGENT)
+    document, _lines = told(facts, route_facts(*(endpoint(number, name) for number, name in enumerate(names))))
+    assert {culprit["line"] for each in document["stories"] for culprit in each["set_by"]} == {line["line"]}
+    return [each["title"] for each in document["cures"]]
+
+
+@pytest.mark.parametrize("line, first", [
+    (GLOB, "exempt Cilium's devices"), (dict(GLOB, path="/etc/sysctl.d/a.conf"), "exempt Cilium's devices"),
+    (dict(LITERAL, path="/usr/lib/sysctl.d/a.conf"), "exempt Cilium's devices"),
+    (LITERAL, "if a role or another program writes %s:4 (%s = 2), have it write 0; it may write the kernel as well"
+     % (LITERAL["path"], LITERAL["key"])),
+])  # fmt: skip
+def test_only_a_line_that_a_program_may_have_written_is_to_be_changed_there(line, first):
+    assert overridden(line)[0].startswith(first)
+
+
+def test_equal_remediation_of_many_interfaces_is_told_once():
+    titles = overridden(GLOB, count=10)
+    assert len(titles) == len(set(titles)) == 2
+    by_all = dict(LITERAL, key="net.ipv4.conf.all.rp_filter")
+    names = [LXC] + ["lxc%d" % number for number in range(1, 10)]
+    facts = filter_facts(dict.fromkeys(names, 0), EXEMPT, lines=[by_all, EXEMPT], agent=AGENT)
+    facts["all"] = {"running": 2, "configured": configured(dict(EXEMPT, key=by_all["key"]), None)}
+    for name in names:
+        facts["devices"][name]["effective"] = 2
+    document, _lines = told(facts, route_facts(*(endpoint(number, name) for number, name in enumerate(names))))
+    titles = [each["title"] for each in document["cures"]]
+    assert len([title for title in titles if LITERAL["path"] in title]) == 1 and len(titles) == len(set(titles))
 
 
 def test_a_running_value_of_no_line_and_no_writer_may_come_again():
@@ -814,6 +886,18 @@ class TestBetweenNodes:
         document, lines = self.told(every=1)
         assert document["state"] == "broken" and "on cilium_host" in lines[0]
         assert any(line.startswith(">> set by") and "/etc/sysctl.conf:3" in line for line in lines)
+
+    def test_the_role_that_set_all_comes_first(self):
+        line = {"value": 1, "path": "/etc/sysctl.d/90-dev-sec.conf", "line": 14, "key": "net.ipv4.conf.all.rp_filter"}
+        winner = dict(EXEMPT, key=line["key"])
+        facts = filter_facts({LXC: 0, "cilium_host": 0}, EXEMPT, lines=[line, winner], agent=AGENT)
+        facts["all"] = {"running": 1, "configured": configured(winner, winner)}
+        for device in facts["devices"].values():
+            device["effective"] = 1
+        accepted = endpoint(verdict="accepted", route_device=LXC, symmetric=True, dropped_at=[])
+        document, _lines = told(facts, route_facts(accepted, endpoint_routes=self.ROUTED))
+        assert (document["state"], document["stories"]) == ("broken", [])
+        assert document["cures"][0]["title"].startswith("in sysctl_overwrite, ")
 
     def test_a_line_for_it_threatens(self):
         document, lines = self.told(host_line=dict(GLOB, key="net.ipv4.conf.cilium_host.rp_filter"))
