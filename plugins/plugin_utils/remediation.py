@@ -11,8 +11,8 @@ import json
 
 from ansible_collections.nodeward.cilium.plugins.module_utils import conflicts, horizons, option_names, values
 from ansible_collections.nodeward.cilium.plugins.module_utils.iproute import printable
-from ansible_collections.nodeward.cilium.plugins.plugin_utils import attribution, commands, overriding
-from ansible_collections.nodeward.cilium.plugins.plugin_utils.horizons import place
+from ansible_collections.nodeward.cilium.plugins.plugin_utils import attribution, between_nodes, commands, overriding
+from ansible_collections.nodeward.cilium.plugins.plugin_utils.horizons import is_unknown, place
 
 
 def remediations(node, rp_filter, document):
@@ -26,9 +26,9 @@ def remediations(node, rp_filter, document):
         found.append(_remediation("install systemd: without systemd-sysctl nothing reads the drop-in at boot"))
     if not _is_of_writers_alone(document, rp_filter):
         found.append(_exempting(node, rp_filter))
-    # With `all` on, endpoint routes cut nodes apart.
-    if not any(values.key("all") in conflict.overrides for conflict in writers):
-        found.append(_routing(document["stories"]))
+    # With `all` on, endpoint routes cut nodes apart, and what another program writes to it no exemption ends.
+    if _is_ended_by_routes(document) and not any(values.key("all") in conflict.overrides for conflict in writers):
+        found.append(_routing(rp_filter, document["stories"]))
     return list({each["title"]: each for each in found}.values())
 
 
@@ -94,11 +94,26 @@ def _exempting(node, rp_filter):
     )
 
 
-def _routing(stories):
+def _is_ended_by_routes(document):
+    """Whether endpoint routes are not on yet and would end more than a fault between nodes, which they do not end."""
+    if document["endpoint_routes"]["agent"]:
+        return False
+    between = document["between_nodes"]
+    if not between or not (between["dropped"] or between_nodes.risks(between)):
+        return True
+    of_pods = any(horizon["dropped"] or is_unknown(horizon) for horizon in document["next"].values())
+    return of_pods or any(story["filter_is_why"] for story in document["stories"])
+
+
+def _routing(rp_filter, stories):
+    title = "give every pod a route by its own device; agents must be restarted, and then all pods recreated"
+    every = rp_filter["all"]
+    if every["running"] or any(line and line["value"] for line in every["configured"].values()):
+        title = "together with the exemption of Cilium's devices, %s" % title
     recreate = sorted({commands.recreate(story["pod"]) for story in stories} - {""})[:1]
     enable = "ansible-playbook -i INVENTORY nodeward.cilium.harden -e endpoint_routes_state=enabled"
     return _remediation(
-        "give every pod a route by its own device; agents must be restarted, and then all pods recreated",
+        title,
         [
             "%s --check --diff" % enable,
             "%s -e endpoint_routes_restart=rolling" % enable,

@@ -172,9 +172,11 @@ def test_with_endpoint_routes_the_filter_may_stay():
     assert (document["state"], len(lines)) == ("healthy", 1)
 
 
+UPLINK = {"kind": "uplink", "running": 2, "effective": 2, "configured": configured()}
+
+
 def test_no_cilium():
-    uplink = {"kind": "uplink", "running": 2, "effective": 2, "configured": configured()}
-    document, lines = told(filter_facts({}) | {"devices": {"eth0": uplink}}, route_facts(source=None))
+    document, lines = told(filter_facts({}) | {"devices": {"eth0": UPLINK}}, route_facts(source=None))
     assert document["state"] == "no_cilium"
     assert lines == ["node1: there is no Cilium on this node: none of its devices, and no agent"]
 
@@ -752,6 +754,31 @@ def test_equal_remediation_of_many_interfaces_is_told_once():
     assert len([title for title in titles if LITERAL["path"] in title]) == 1 and len(titles) == len(set(titles))
 
 
+ROUTING = "give every pod a route by its own device; agents must be restarted, and then all pods recreated"
+
+
+def routing(facts=None, every=0, line=None, **endpoint_routes):
+    """The title of the remediation by endpoint routes on a node whose pods' replies are dropped; None without it."""
+    facts = facts or filter_facts()
+    facts["all"] = {"running": every, "configured": configured(line, None)}
+    routes = route_facts(endpoint())
+    routes["endpoint_routes"].update(endpoint_routes)
+    cures = told(facts, routes)[0]["cures"]
+    return next((cure["title"] for cure in cures if "endpoint_routes_state" in cure["variables"]), None)
+
+
+def test_endpoint_routes_that_are_on_are_not_offered():
+    assert routing(agent=False) == routing(agent=None) == ROUTING
+    assert routing(agent=True) is None
+
+
+@pytest.mark.parametrize("every, line", [(1, ALL), (0, ALL), (2, None)])
+def test_with_all_on_endpoint_routes_need_the_exemption_too(every, line):
+    # A filter on `all` is one on Cilium's host interfaces.
+    assert routing(every=every, line=line) == "together with the exemption of Cilium's devices, %s" % ROUTING
+    assert routing(every=0, line=dict(ALL, value=0)) == ROUTING
+
+
 def test_a_running_value_of_no_line_and_no_writer_may_come_again():
     facts = filter_facts({LXC: 0}, None)
     facts["all"]["running"] = 2
@@ -909,6 +936,11 @@ class TestBetweenNodes:
         off = {"in_effect": False, "with_route": 0, "without_route": 1, "agent": False, "disagreement": None}
         document, _lines = self.told(host=2, host_line=GLOB, endpoint_routes=off)
         assert (document["state"], document["between_nodes"]) == ("healthy", None)
+
+    @pytest.mark.parametrize("agent", [True, None, False])
+    def test_endpoint_routes_are_no_way_out(self, agent):
+        document, _lines = self.told(host=2, host_line=GLOB, endpoint_routes=dict(self.ROUTED, agent=agent))
+        assert [cure["variables"] for cure in document["cures"]] == [{"rp_filter_state": "present"}]
 
     def test_all_at_0_is_healthy(self):
         document, lines = self.told()
