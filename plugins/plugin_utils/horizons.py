@@ -17,6 +17,9 @@ TO_COME = {
     "sysctl_system": horizons.SYSCTL_SYSTEM,
 }
 
+#: The remark that a prediction is made without an agent.
+WITHOUT_AGENT = "no agent was seen on this node: predicted without one"
+
 
 def to_come(rp_filter, device, dropped_at):
     """What a pod meets that is made again (next pod, next boot), and what this one meets (restart, sysctl --system)."""
@@ -99,7 +102,7 @@ def without_agent(rp_filter):
     agent = rp_filter.get("agent")
     if not agent or agent["seen"]:
         return ""
-    return "no agent was seen on this node: predicted without one"
+    return WITHOUT_AGENT
 
 
 def dropped_at_next(routes, endpoints):

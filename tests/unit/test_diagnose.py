@@ -634,6 +634,15 @@ def test_without_an_agent_the_boot_drops_replies_and_the_remark_says_so():
     assert not [line for line in told(baseline(None), route_facts(endpoint()))[1] if "no agent was seen" in line]
 
 
+def test_a_healthy_node_without_an_agent_says_so_and_no_other_note():
+    facts = filter_facts({LXC: 0}, EXEMPT, agent=NO_AGENT, reload_on_add=None)
+    document, lines = told(facts, route_facts(endpoint(verdict="accepted")))
+    assert (document["state"], len(document["notes"])) == ("healthy", 2)
+    assert lines[1:] == ["", "   Note: no agent was seen on this node: predicted without one"]
+    none = filter_facts({}, agent=NO_AGENT)
+    assert len(told(none | {"devices": {"eth0": UPLINK}}, route_facts(source=None))[1]) == 1
+
+
 def test_masked_rules_leave_the_next_pod_and_boot_right_and_a_restart_is_not():
     facts = filter_facts({LXC: 0}, GLOB, reload_on_add=None)
     document, _lines = told(facts, route_facts(endpoint(verdict="accepted")))
