@@ -414,7 +414,8 @@ _RULES = (
         "write `-net.ipv4.conf.lxc*.accept_local = 1` to a file in sysctl.d.",
         "The agent's L7 proxy is on, and a pod's device, or `default` for those to come, has `src_valid_mark` (by "
         "itself or by `all`) and not `accept_local`. If the agent's configuration cannot be seen, a policy rule for "
-        "the proxy's mark (0x200/0xf00) says that the proxy is on.",
+        "the proxy's mark (0x200/0xf00) says that the proxy is on; if the proxy is known to be off, that rule is left "
+        "over and counts for nothing.",
         "How many devices, and the first of them; the policy rule, if that is the evidence.",
     ),
     Rule(
