@@ -489,12 +489,14 @@ _RULES = (
         "rp_filter_uplinks",
         HARDEN,
         _SYSCTL_D,
-        "The filter is on for a device by which packets enter the node, and the next boot, a restart of "
-        "systemd-sysctl or the next `sysctl --system` turns it off.",
-        "The effective value of an uplink is not 0 now, and is 0 once every writer has written. The agent sets `all` "
-        "to 0 at each start, and from Cilium 1.16 every 10 minutes, which takes what an uplink has through `all`. Left "
-        "out if another program may set it.",
-        _WINNER + " Without a line, that there is none.",
+        "The filter is on for an interface by which packets enter the node, and is going to be turned off: by the next "
+        "boot, a restart of systemd-sysctl, the next `sysctl --system`, or Cilium's agent. The agent sets `all` to 0 "
+        "at each start, and from Cilium 1.16 also within 10 minutes of any other value. It leaves the uplinks' own "
+        "values as they are. So an uplink that is filtered by `all` alone loses its filter, and one with a value of "
+        "its own keeps it.",
+        "The effective value of an uplink is not 0 now. It is 0 after one of these events, or once the agent has reset "
+        "`all` (observed: within 10 minutes). Left out if another program may set it.",
+        _WINNER + " Without a line, that the agent sets `all`, or that there is none.",
     ),
     Rule(
         "RPF031",

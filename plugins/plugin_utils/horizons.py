@@ -84,10 +84,12 @@ def duration(ends):
     """How long a state lasts that the agent ends, in words."""
     if ends["seconds"] is None:
         return "until the agent starts again"
-    minutes, seconds = divmod(ends["seconds"], 60)
-    return "for up to %s, until the agent resets it" % (
-        "%d minutes" % minutes if not seconds else "%d s" % ends["seconds"]
-    )
+    return "for up to %s, until the agent resets it" % in_words(ends["seconds"])
+
+
+def in_words(seconds):
+    """A length of time in words."""
+    return "%d s" % seconds if seconds % 60 else "%d minutes" % (seconds // 60)
 
 
 def place(source):
@@ -138,20 +140,23 @@ def dropped_at_first(endpoint_routes):
 
 
 def uplink_to_come(rp_filter, name):
-    """An uplink after the next boot, a restart of systemd-sysctl and a `sysctl --system`.
+    """An uplink as it will be now, after the next boot, a restart of systemd-sysctl and a `sysctl --system`.
 
-    For each {value, lines, sources}.
+    For each {value, lines, sources, seconds}.
 
-    ``value`` is None if more than one is possible and off is one of them; else the weakest of those.
+    ``value`` is None if more than one is possible and off is one of them; else the weakest of those. ``seconds`` says
+    after which time the agent makes it so; None if it does not.
     """
     found = {}
-    for when in ("boot", "restart", "sysctl_system"):
-        state = horizons.at(rp_filter, name, TO_COME[when])
+    for when in ("now", "boot", "restart", "sysctl_system"):
+        state = horizons.at(rp_filter, name, TO_COME.get(when, horizons.NOW))
         possible = {min(max(value, 0), 2) for value in state["possible"]}
         value = min(possible, key=(0, 2, 1).index) if len(possible) == 1 or 0 not in possible else None
+        seconds = None
         # Once the agent has reset `all`, what the uplink has through it is gone.
         if when != "boot" and value and state["ends"] and state["ends"]["seconds"] is not None:
+            seconds = state["ends"]["seconds"]
             value = min(value, state["ends"]["value"], key=(0, 2, 1).index)
         sources = state["sources"] + [place for place in state["unknown"] if place not in state["sources"]]
-        found[when] = {"value": value, "lines": lines_of(sources), "sources": sources}
+        found[when] = {"value": value, "lines": lines_of(sources), "sources": sources, "seconds": seconds}
     return found
