@@ -144,7 +144,7 @@ _value:
       description:
         - Each with C(title), C(commands) and C(variables); empty where there is nothing to cure. Both cures, and before
           them whatever would override the first (another program's line, or a role that writes the kernel), with the
-          way out; no cure that such a line undoes.
+          way out; no cure that such a line undoes, and endpoint routes only if they are not on yet and are of use.
       type: list
       elements: dict
     watch:

@@ -64,11 +64,20 @@ def story(diagnosis):
         lines += ["", "   Cure %d: %s" % (number, cure["title"])]
         lines += ["     $ " + command for command in cure["commands"]]
         lines += ["     %s: %s   (%s)" % (name, _yaml(value), cure["of"]) for name, value in cure["variables"].items()]
-    if diagnosis["state"] not in ("healthy", "no_cilium", "elsewhere") and diagnosis["notes"]:
-        lines += [""] + ["   Note: " + note for note in diagnosis["notes"]]
+    notes = _notes(diagnosis)
+    if notes:
+        lines += [""] + ["   Note: " + note for note in notes]
     if diagnosis["warnings"]:
         lines += [""] + ["   Warning: " + warning for warning in diagnosis["warnings"]]
     return [_harmless(line) for line in lines + _unseen(diagnosis)]
+
+
+def _notes(diagnosis):
+    """The notes that matter for the state: of a healthy node only that the prediction is made without an agent."""
+    if diagnosis["state"] in ("no_cilium", "elsewhere"):
+        return []
+    is_healthy = diagnosis["state"] == "healthy"
+    return [note for note in diagnosis["notes"] if not is_healthy or note == horizons.WITHOUT_AGENT]
 
 
 def _yaml(value):

@@ -10,7 +10,7 @@ __metaclass__ = type
 import re
 from collections import namedtuple
 
-from ansible_collections.nodeward.cilium.plugins.module_utils import devices, dropin, pins, sysctl_d, values
+from ansible_collections.nodeward.cilium.plugins.module_utils import devices, dropin, horizons, pins, sysctl_d, values
 from ansible_collections.nodeward.cilium.plugins.module_utils.iproute import printable
 
 #: What stands before a line that was disabled. Undated, so that a second run writes the same.
@@ -156,7 +156,7 @@ def of_writers(planned, kinds, writers):
             items = [item for item in items if item not in notes_]
             if not items:
                 continue
-            if writer["by"] == "networkmanager":
+            if horizons.loosens(writer):
                 # It never touches an interface that is not strict (nm-device.c).
                 if wanted == values.STRICT:
                     why = "NetworkManager makes a strict interface loose while connectivity checks are on"

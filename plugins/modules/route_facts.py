@@ -243,7 +243,8 @@ ansible_facts:
         proxy_rule:
           description:
             - The policy rule by which Cilium's proxy for layer 7 gets its packets (mark C(0x200/0xf00)); null if there
-              is none. It shows that the proxy is in use, whether or not the agent's configuration can be read.
+              is none. It shows that the proxy is in use if the agent's configuration cannot be read. Of a proxy that is
+              known to be off it is left over.
           type: dict
           returned: always
           contains:

@@ -7,10 +7,19 @@ from __future__ import absolute_import, division, print_function
 
 __metaclass__ = type
 
+import fnmatch
+import os
+from collections import namedtuple
+
 from ansible_collections.nodeward.cilium.plugins.module_utils import devices, horizons, values
 from ansible_collections.nodeward.cilium.plugins.plugin_utils.horizons import place
 
 _NAMED = 3
+#: Files of a distribution: no role or program of the node writes them.
+_DISTRIBUTION = ("/usr/lib/", "/lib/")
+#: A role that writes a file and the kernel on each run; ``variable`` decides what it writes.
+Role = namedtuple("Role", "files name variable")
+_ROLES = (Role("*dev-sec*", "the role os_hardening of dev-sec", "sysctl_overwrite"),)
 
 
 def set_by(rp_filter, name, device):
@@ -109,18 +118,36 @@ def _of_an_overridden_line(rp_filter, name, value, configured):
     line = overridden_line(rp_filter, name, value)
     if line is None:
         return None
-    winner = configured.get("unit") or configured["systemd_sysctl"]
-    at_boot = "overridden at boot by %s" % place(winner) if winner else "which no loader applies at boot"
-    return _line(line), "whoever wrote this line, %s: the kernel was written with it as well" % at_boot
+    winner = configured.get("unit") or configured["systemd_sysctl"] or configured["procps"]
+    when = "before %s overrode this line" % place(winner) if winner else "though none applies this line now"
+    if not may_be_written_again(line, name):
+        return _line(line), "a loader (probably systemd-sysctl), %s" % when
+    role = role_of(line)
+    again = "%s, which will write it again on its next run" % role.name if role else "the program that wrote this line"
+    return _line(line), "a loader, %s, or %s" % (when, again)
 
 
 def overridden_line(rp_filter, name, value):
-    """The line that has this value for a key, though no loader applies it: programs write a file and the kernel."""
+    """The line that has this value for a key, though no loader applies it (any more)."""
     for line in rp_filter.get("lines") or ():
         meant = values.name_of(line["key"])
         if meant and line["value"] == value and (meant == name or _stands_for(meant, name)):
             return line
     return None
+
+
+def may_be_written_again(line, name):
+    """Whether a program may have written an overridden line, and the kernel as well, as Ansible's module sysctl does.
+
+    Not if a glob matches the interface, nor if the file is a distribution's.
+    """
+    return values.name_of(line["key"]) == name and not line["path"].startswith(_DISTRIBUTION)
+
+
+def role_of(line):
+    """The known role that writes the file of a line; None if there is none."""
+    file_name = os.path.basename(line["path"])
+    return next((role for role in _ROLES if fnmatch.fnmatchcase(file_name, role.files)), None)
 
 
 def _stands_for(glob, name):

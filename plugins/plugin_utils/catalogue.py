@@ -414,7 +414,8 @@ _RULES = (
         "write `-net.ipv4.conf.lxc*.accept_local = 1` to a file in sysctl.d.",
         "The agent's L7 proxy is on, and a pod's device, or `default` for those to come, has `src_valid_mark` (by "
         "itself or by `all`) and not `accept_local`. If the agent's configuration cannot be seen, a policy rule for "
-        "the proxy's mark (0x200/0xf00) says that the proxy is on.",
+        "the proxy's mark (0x200/0xf00) says that the proxy is on; if the proxy is known to be off, that rule is left "
+        "over and counts for nothing.",
         "How many devices, and the first of them; the policy rule, if that is the evidence.",
     ),
     Rule(
@@ -488,12 +489,14 @@ _RULES = (
         "rp_filter_uplinks",
         HARDEN,
         _SYSCTL_D,
-        "The filter is on for a device by which packets enter the node, and the next boot, a restart of "
-        "systemd-sysctl or the next `sysctl --system` turns it off.",
-        "The effective value of an uplink is not 0 now, and is 0 once every writer has written. The agent sets `all` "
-        "to 0 at each start, and from Cilium 1.16 every 10 minutes, which takes what an uplink has through `all`. Left "
-        "out if another program may set it.",
-        _WINNER + " Without a line, that there is none.",
+        "The filter is on for an interface by which packets enter the node, and is going to be turned off: by the next "
+        "boot, a restart of systemd-sysctl, the next `sysctl --system`, or Cilium's agent. The agent sets `all` to 0 "
+        "at each start, and from Cilium 1.16 also within 10 minutes of any other value. It leaves the uplinks' own "
+        "values as they are. So an uplink that is filtered by `all` alone loses its filter, and one with a value of "
+        "its own keeps it.",
+        "The effective value of an uplink is not 0 now. It is 0 after one of these events, or once the agent has reset "
+        "`all` (observed: within 10 minutes). Left out if another program may set it.",
+        _WINNER + " Without a line, that the agent sets `all`, or that there is none.",
     ),
     Rule(
         "RPF031",

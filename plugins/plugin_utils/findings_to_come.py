@@ -191,20 +191,43 @@ def of_uplinks(facts):
     for name, device in facts["devices"].items():
         if device["kind"] != "uplink" or not device["effective"]:
             continue
-        to_come = horizons.uplink_to_come(facts, name)
-        lost = [when for when, known in to_come.items() if known["value"] == 0]
-        if lost:
-            sources = [source for when in lost for source in to_come[when]["sources"]]
-            lines = [line for line in horizons.lines_of(sources) if line["value"] == 0]
-            if lines:
-                evidence = finding.line_evidence(lines[0])
-            elif any(source["by"] == prediction.AGENT for source in sources):
-                evidence = finding.evidence(
-                    "the agent sets all to 0 when it starts, and no line gives it a value", value=0
-                )
-            else:
-                evidence = finding.evidence("no line gives it a value then", value=0)
-            yield finding.make("RPF030", name, "0 " + ", ".join(_WHEN[when] for when in lost), evidence)
+        lost = {when: known for when, known in horizons.uplink_to_come(facts, name).items() if known["value"] == 0}
+        if "now" in lost and (lost["now"]["seconds"] is None or _is_written_periodically(facts, ("all", name))):
+            del lost["now"]
+        if "now" in lost:
+            # The agent takes it away without a run of a loader as well.
+            lost = {when: known for when, known in lost.items() if when == "now" or known["seconds"] is None}
+        if not lost:
+            continue
+        sources = [source for known in lost.values() for source in known["sources"]]
+        lines = [line for line in horizons.lines_of(sources) if line["value"] == 0]
+        if lines:
+            evidence = finding.line_evidence(lines[0])
+        elif "now" in lost or any(source["by"] == prediction.AGENT for source in sources):
+            seconds = facts["agent"].get("reconciles_after")
+            again = ", and within %s if another value stands there" % horizons.in_words(seconds) if seconds else ""
+            text = "the agent sets all to 0 at its start%s; %s has no value of its own then" % (again, name)
+            evidence = finding.evidence(text, value=0)
+        else:
+            evidence = finding.evidence("no line gives it a value then", value=0)
+        times = [_time(when, known["seconds"]) for when, known in lost.items()]
+        yield finding.make("RPF030", name, "0 " + ", ".join(times), evidence)
+
+
+def _is_written_periodically(facts, names):
+    """Whether another program may write one of these keys again and again, also after the agent."""
+    return any(
+        "periodic" in prediction.events(writer)
+        and writer.get("active") is not False
+        and any(prediction.may_write(writer, name) for name in names)
+        for writer in facts["other_writers"]
+    )
+
+
+def _time(when, seconds):
+    """When an uplink has lost its protection, in words."""
+    words = ["within %s" % horizons.in_words(seconds)] if seconds is not None else []
+    return " ".join(words + [_WHEN[when]] if when in _WHEN else words)
 
 
 def filters_to_come(facts, routes):

@@ -17,6 +17,9 @@ TO_COME = {
     "sysctl_system": horizons.SYSCTL_SYSTEM,
 }
 
+#: The remark that a prediction is made without an agent.
+WITHOUT_AGENT = "no agent was seen on this node: predicted without one"
+
 
 def to_come(rp_filter, device, dropped_at):
     """What a pod meets that is made again (next pod, next boot), and what this one meets (restart, sysctl --system)."""
@@ -82,9 +85,12 @@ def duration(ends):
     then = ", after which it is unknown" if ends["value"] is None else ""
     if ends["seconds"] is None:
         return "until the agent starts again" + then
-    minutes, seconds = divmod(ends["seconds"], 60)
-    time = "%d minutes" % minutes if not seconds else "%d s" % ends["seconds"]
-    return "for up to %s, until the agent resets it%s" % (time, then)
+    return "for up to %s, until the agent resets it%s" % (in_words(ends["seconds"]), then)
+
+
+def in_words(seconds):
+    """A length of time in words."""
+    return "%d s" % seconds if seconds % 60 else "%d minutes" % (seconds // 60)
 
 
 def place(source):
@@ -99,7 +105,7 @@ def without_agent(rp_filter):
     agent = rp_filter.get("agent")
     if not agent or agent["seen"]:
         return ""
-    return "no agent was seen on this node: predicted without one"
+    return WITHOUT_AGENT
 
 
 def dropped_at_next(routes, endpoints):
@@ -135,21 +141,24 @@ def dropped_at_first(endpoint_routes):
 
 
 def uplink_to_come(rp_filter, name):
-    """An uplink after the next boot, a restart of systemd-sysctl and a `sysctl --system`.
+    """An uplink as it will be now, after the next boot, a restart of systemd-sysctl and a `sysctl --system`.
 
-    For each {value, lines, sources}.
+    For each {value, lines, sources, seconds}.
 
-    ``value`` is None if more than one is possible and off is one of them; else the weakest of those.
+    ``value`` is None if more than one is possible and off is one of them; else the weakest of those. ``seconds`` says
+    after which time the agent makes it so; None if it does not.
     """
     found = {}
-    for when in ("boot", "restart", "sysctl_system"):
-        state = horizons.at(rp_filter, name, TO_COME[when])
+    for when in ("now", "boot", "restart", "sysctl_system"):
+        state = horizons.at(rp_filter, name, TO_COME.get(when, horizons.NOW))
         possible = {min(max(value, 0), 2) for value in state["possible"]}
         value = min(possible, key=(0, 2, 1).index) if len(possible) == 1 or 0 not in possible else None
+        seconds = None
         # Once the agent has reset `all`, what the uplink has through it is gone.
         if when != "boot" and value and state["ends"] and state["ends"]["seconds"] is not None:
+            seconds = state["ends"]["seconds"]
             rest = state["ends"]["value"]
             value = None if rest is None else min(value, rest, key=(0, 2, 1).index)
         sources = state["sources"] + [place for place in state["unknown"] if place not in state["sources"]]
-        found[when] = {"value": value, "lines": lines_of(sources), "sources": sources}
+        found[when] = {"value": value, "lines": lines_of(sources), "sources": sources, "seconds": seconds}
     return found

@@ -7,48 +7,29 @@ from __future__ import absolute_import, division, print_function
 
 __metaclass__ = type
 
-import fnmatch
 import json
-import os
 
 from ansible_collections.nodeward.cilium.plugins.module_utils import conflicts, horizons, option_names, values
 from ansible_collections.nodeward.cilium.plugins.module_utils.iproute import printable
-from ansible_collections.nodeward.cilium.plugins.plugin_utils import attribution, commands, overriding
-from ansible_collections.nodeward.cilium.plugins.plugin_utils.horizons import place
-
-#: Roles that write a file and the kernel, by the file's name, and the variable that decides what they write.
-_ROLES = (
-    (
-        "*dev-sec*",
-        "in sysctl_overwrite, the variable of the role os_hardening of dev-sec, set %(key)s to 0; the role wrote "
-        "%(place)s and the kernel, and writes both again on its next run",
-    ),
-    (
-        "*",
-        "remove %(place)s (%(key)s = %(value)s), or set it to 0, in the program that manages that file; it wrote the "
-        "kernel as well, and will write it again on its next run",
-    ),
-)
+from ansible_collections.nodeward.cilium.plugins.plugin_utils import attribution, between_nodes, commands, overriding
+from ansible_collections.nodeward.cilium.plugins.plugin_utils.horizons import is_unknown, place
 
 
 def remediations(node, rp_filter, document):
     """Each {title, commands, variables, of}, in the order in which they are to be done."""
-    stories = document["stories"]
-    found = _of_overridden_lines(rp_filter, stories)
+    found = _of_overridden_lines(rp_filter, document)
     writers = overriding.writers(rp_filter)
     for conflict in writers:
         way_out = option_names.renamed(conflicts.remediation(conflict), {"udev": "rp_filter_udev"})
-        title = "%s; %s" % (conflicts.describe(conflict), way_out)
-        if title not in [each["title"] for each in found]:
-            found.append(_remediation(title))
+        found.append(_remediation("%s; %s" % (conflicts.describe(conflict), way_out)))
     if overriding.has_no_loader(rp_filter):
         found.append(_remediation("install systemd: without systemd-sysctl nothing reads the drop-in at boot"))
     if not _is_of_writers_alone(document, rp_filter):
         found.append(_exempting(node, rp_filter))
-    # With `all` on, endpoint routes cut nodes apart.
-    if not any(values.key("all") in conflict.overrides for conflict in writers):
-        found.append(_routing(stories))
-    return found
+    # With `all` on, endpoint routes cut nodes apart, and what another program writes to it no exemption ends.
+    if _is_ended_by_routes(document) and not any(values.key("all") in conflict.overrides for conflict in writers):
+        found.append(_routing(rp_filter, document["stories"]))
+    return list({each["title"]: each for each in found}.values())
 
 
 def _remediation(title, commands_=(), variables=None, of=""):
@@ -56,20 +37,26 @@ def _remediation(title, commands_=(), variables=None, of=""):
     return {"title": title, "commands": list(commands_), "variables": texts, "of": of}
 
 
-def _of_overridden_lines(rp_filter, stories):
-    """For a running value that a line has which no loader applies."""
+def _of_overridden_lines(rp_filter, document):
+    """For running values of overridden lines that a program may have written: it may write the kernel again."""
+    between = document["between_nodes"] or {"interfaces": []}
     found = []
-    for one in {(one["key"], one["value"]): one for story in stories for one in story["set_by"]}.values():
+    for one in [one for each in document["stories"] + between["interfaces"] for one in each["set_by"]]:
         line = attribution.overridden_line(rp_filter, one["key"], one["value"])
         if line is None or (line["path"], line["line"]) != (one["path"], one["line"]):
             continue
         state = rp_filter["all"] if one["key"] == "all" else rp_filter["devices"][one["key"]]
-        if horizons.line_giving(state["configured"], one["value"]):
+        is_applied = horizons.line_giving(state["configured"], one["value"])
+        if is_applied or not attribution.may_be_written_again(line, one["key"]):
             continue
-        names = os.path.basename(line["path"])
-        title = next(title for pattern, title in _ROLES if fnmatch.fnmatchcase(names, pattern))
-        told = {"place": printable(place(line)), "key": printable(line["key"]), "value": line["value"]}
-        found.append(_remediation(title % told))
+        role, key, where = attribution.role_of(line), printable(line["key"]), printable(place(line))
+        if role:
+            title = "in %s, the variable of %s, set %s to 0; the role writes %s and the kernel on each run"
+            title %= (role.variable, role.name, key, where)
+        else:
+            title = "if a role or another program writes %s (%s = %s), have it write 0; it may write the kernel as well"
+            title %= (where, key, line["value"])
+        found.append(_remediation(title))
     return found
 
 
@@ -107,11 +94,26 @@ def _exempting(node, rp_filter):
     )
 
 
-def _routing(stories):
+def _is_ended_by_routes(document):
+    """Whether endpoint routes are not on yet and would end more than a fault between nodes, which they do not end."""
+    if document["endpoint_routes"]["agent"]:
+        return False
+    between = document["between_nodes"]
+    if not between or not (between["dropped"] or between_nodes.risks(between)):
+        return True
+    of_pods = any(horizon["dropped"] or is_unknown(horizon) for horizon in document["next"].values())
+    return of_pods or any(story["filter_is_why"] for story in document["stories"])
+
+
+def _routing(rp_filter, stories):
+    title = "give every pod a route by its own device; agents must be restarted, and then all pods recreated"
+    every = rp_filter["all"]
+    if every["running"] or any(line and line["value"] for line in every["configured"].values()):
+        title = "together with the exemption of Cilium's devices, %s" % title
     recreate = sorted({commands.recreate(story["pod"]) for story in stories} - {""})[:1]
     enable = "ansible-playbook -i INVENTORY nodeward.cilium.harden -e endpoint_routes_state=enabled"
     return _remediation(
-        "give every pod a route by its own device; agents must be restarted, and then all pods recreated",
+        title,
         [
             "%s --check --diff" % enable,
             "%s -e endpoint_routes_restart=rolling" % enable,

@@ -17,7 +17,8 @@ def heeding_mark(rp_filter, routes):
     route. ``default`` among the interfaces stands for later ones.
     """
     options, rule = routes.get("agent_options") or {}, routes.get("proxy_rule")
-    # Cilium installs the rule for the proxy's mark only if the proxy is on.
+    # Cilium installs the rule for the proxy's mark only if the proxy is on, but need not remove it once it is off: then
+    # no packet has the mark. So the rule is evidence only if the agent's configuration is not known.
     has_proxy = options.get("l7_proxy") or options.get("l7_proxy") is None and rule
     marks = rp_filter.get("source_marks")
     if not has_proxy or not marks or not marks["all"] or not marks["default"] or marks["all"]["accept_local"]:

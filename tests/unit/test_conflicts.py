@@ -289,6 +289,13 @@ def test_a_writer_that_does_not_run_is_a_note():
     assert "does not run now" in notes[0]
 
 
+def test_an_unknown_key_of_a_networkmanager_connection_may_override_the_drop_in():
+    (conflict,), notes = of_writers(
+        [writer("networkmanager", names=["lxc1"], not_on=["all", "default"], certain=False, value=None, sets=None)]
+    )
+    assert (conflict.overrides, conflict.certain, conflict.value, notes) == ([LXC], False, None, [])
+
+
 def test_networkmanager_loosens_strict_interfaces_and_that_is_a_note():
     given, notes = of_writers([writer("networkmanager", names=None, sets=2, certain=False)])
     assert given == []

@@ -172,9 +172,11 @@ def test_with_endpoint_routes_the_filter_may_stay():
     assert (document["state"], len(lines)) == ("healthy", 1)
 
 
+UPLINK = {"kind": "uplink", "running": 2, "effective": 2, "configured": configured()}
+
+
 def test_no_cilium():
-    uplink = {"kind": "uplink", "running": 2, "effective": 2, "configured": configured()}
-    document, lines = told(filter_facts({}) | {"devices": {"eth0": uplink}}, route_facts(source=None))
+    document, lines = told(filter_facts({}) | {"devices": {"eth0": UPLINK}}, route_facts(source=None))
     assert document["state"] == "no_cilium"
     assert lines == ["node1: there is no Cilium on this node: none of its devices, and no agent"]
 
@@ -290,7 +292,8 @@ UFW = {
 NOBODY = "no line of a loader and no known writer; whoever wrote it may write it again"
 
 
-OVERRIDDEN = "whoever wrote this line, %s: the kernel was written with it as well"
+BEFORE_EXEMPT = "a loader (probably systemd-sysctl), before %s:9 overrode this line" % EXEMPT["path"]
+LITERAL = {"value": 2, "path": "/etc/sysctl.d/60-pods.conf", "line": 4, "key": "net.ipv4.conf.%s.rp_filter" % LXC}
 
 
 @pytest.mark.parametrize(
@@ -309,7 +312,39 @@ OVERRIDDEN = "whoever wrote this line, %s: the kernel was written with it as wel
         ),
         (EXEMPT, None, {"other_writers": [UFW]}, None, NOBODY),
         (EXEMPT, None, {"other_writers": [dict(UFW, names=["lxc*"], sets=2)]}, UFW["path"], "ufw, past both loaders"),
-        (EXEMPT, None, {"lines": [GLOB]}, GLOB["path"], OVERRIDDEN % "overridden at boot by %s:9" % EXEMPT["path"]),
+        # No program writes a file of the distribution, or the interfaces of a glob.
+        (EXEMPT, None, {"lines": [GLOB]}, GLOB["path"], BEFORE_EXEMPT),
+        (EXEMPT, None, {"lines": [dict(GLOB, path="/etc/sysctl.d/a.conf")]}, "/etc/sysctl.d/a.conf", BEFORE_EXEMPT),
+        (EXEMPT, None, {"lines": [dict(LITERAL, path="/lib/sysctl.d/a.conf")]}, "/lib/sysctl.d/a.conf", BEFORE_EXEMPT),
+        (
+            EXEMPT,
+            None,
+            {"lines": [LITERAL]},
+            LITERAL["path"],
+            "a loader, before %s:9 overrode this line, or the program that wrote this line" % EXEMPT["path"],
+        ),
+        (
+            EXEMPT,
+            None,
+            {"lines": [dict(LITERAL, path="/etc/sysctl.d/90-dev-sec.conf")]},
+            "/etc/sysctl.d/90-dev-sec.conf",
+            "a loader, before %s:9 overrode this line, or the role os_hardening of dev-sec, which will write it again "
+            "on its next run" % EXEMPT["path"],
+        ),
+        (
+            None,
+            EXEMPT,
+            {"lines": [LITERAL]},
+            LITERAL["path"],
+            "a loader, before %s:9 overrode this line, or the program that wrote this line" % EXEMPT["path"],
+        ),
+        (
+            None,
+            None,
+            {"lines": [LITERAL], "default": {"running": 0, "configured": configured()}},
+            LITERAL["path"],
+            "a loader, though none applies this line now, or the program that wrote this line",
+        ),
         (None, None, {"lines": [GLOB]}, GLOB["path"], "the value of 'default', with which a device begins"),
         (EXEMPT, None, {"lines": [ALL, dict(GLOB, value=1)]}, None, NOBODY),
         (
@@ -599,6 +634,15 @@ def test_without_an_agent_the_boot_drops_replies_and_the_remark_says_so():
     assert not [line for line in told(baseline(None), route_facts(endpoint()))[1] if "no agent was seen" in line]
 
 
+def test_a_healthy_node_without_an_agent_says_so_and_no_other_note():
+    facts = filter_facts({LXC: 0}, EXEMPT, agent=NO_AGENT, reload_on_add=None)
+    document, lines = told(facts, route_facts(endpoint(verdict="accepted")))
+    assert (document["state"], len(document["notes"])) == ("healthy", 2)
+    assert lines[1:] == ["", "   Note: no agent was seen on this node: predicted without one"]
+    none = filter_facts({}, agent=NO_AGENT)
+    assert len(told(none | {"devices": {"eth0": UPLINK}}, route_facts(source=None))[1]) == 1
+
+
 def test_masked_rules_leave_the_next_pod_and_boot_right_and_a_restart_is_not():
     facts = filter_facts({LXC: 0}, GLOB, reload_on_add=None)
     document, _lines = told(facts, route_facts(endpoint(verdict="accepted")))
@@ -673,11 +717,75 @@ def test_a_line_that_a_role_wrote_into_the_kernel_too_is_named_with_the_role_s_v
     document, lines = told(facts, route_facts(endpoint()))
     (culprit,) = document["stories"][0]["set_by"]
     assert (culprit["path"], culprit["line"]) == ("/etc/sysctl.d/90-dev-sec.conf", 14)
-    assert "overridden at boot by %s:21" % EXEMPT["path"] in culprit["by"]
-    assert document["cures"][0]["title"].startswith("in sysctl_overwrite, the variable of the role os_hardening")
+    assert culprit["by"] == (
+        "a loader, before %s:21 overrode this line, or the role os_hardening of dev-sec, which will write it again on "
+        "its next run" % EXEMPT["path"]
+    )
+    assert document["cures"][0]["title"] == (
+        "in sysctl_overwrite, the variable of the role os_hardening of dev-sec, set net.ipv4.conf.all.rp_filter to 0; "
+        "the role writes /etc/sysctl.d/90-dev-sec.conf:14 and the kernel on each run"
+    )
     assert document["cures"][1]["variables"] == {"rp_filter_state": "present"}
     assert ">> set by                     /etc/sysctl.d/90-dev-sec.conf:14   net.ipv4.conf.all.rp_filter = 1" in lines
     assert not [line for line in lines if "no line" in line]
+
+
+def overridden(line, count=1):
+    """The remediation titles of a node whose pod interfaces have the value of a line that the drop-in overrides."""
+    names = [LXC] + ["lxc%d" % number for number in range(1, count)]
+    facts = filter_facts(dict.fromkeys(names, line["value"]), EXEMPT, lines=[line, EXEMPT], agent=AGENT)
+    document, _lines = told(facts, route_facts(*(endpoint(number, name) for number, name in enumerate(names))))
+    assert {culprit["line"] for each in document["stories"] for culprit in each["set_by"]} == {line["line"]}
+    return [each["title"] for each in document["cures"]]
+
+
+@pytest.mark.parametrize("line, first", [
+    (GLOB, "exempt Cilium's devices"), (dict(GLOB, path="/etc/sysctl.d/a.conf"), "exempt Cilium's devices"),
+    (dict(LITERAL, path="/usr/lib/sysctl.d/a.conf"), "exempt Cilium's devices"),
+    (LITERAL, "if a role or another program writes %s:4 (%s = 2), have it write 0; it may write the kernel as well"
+     % (LITERAL["path"], LITERAL["key"])),
+])  # fmt: skip
+def test_only_a_line_that_a_program_may_have_written_is_to_be_changed_there(line, first):
+    assert overridden(line)[0].startswith(first)
+
+
+def test_equal_remediation_of_many_interfaces_is_told_once():
+    titles = overridden(GLOB, count=10)
+    assert len(titles) == len(set(titles)) == 2
+    by_all = dict(LITERAL, key="net.ipv4.conf.all.rp_filter")
+    names = [LXC] + ["lxc%d" % number for number in range(1, 10)]
+    facts = filter_facts(dict.fromkeys(names, 0), EXEMPT, lines=[by_all, EXEMPT], agent=AGENT)
+    facts["all"] = {"running": 2, "configured": configured(dict(EXEMPT, key=by_all["key"]), None)}
+    for name in names:
+        facts["devices"][name]["effective"] = 2
+    document, _lines = told(facts, route_facts(*(endpoint(number, name) for number, name in enumerate(names))))
+    titles = [each["title"] for each in document["cures"]]
+    assert len([title for title in titles if LITERAL["path"] in title]) == 1 and len(titles) == len(set(titles))
+
+
+ROUTING = "give every pod a route by its own device; agents must be restarted, and then all pods recreated"
+
+
+def routing(facts=None, every=0, line=None, **endpoint_routes):
+    """The title of the remediation by endpoint routes on a node whose pods' replies are dropped; None without it."""
+    facts = facts or filter_facts()
+    facts["all"] = {"running": every, "configured": configured(line, None)}
+    routes = route_facts(endpoint())
+    routes["endpoint_routes"].update(endpoint_routes)
+    cures = told(facts, routes)[0]["cures"]
+    return next((cure["title"] for cure in cures if "endpoint_routes_state" in cure["variables"]), None)
+
+
+def test_endpoint_routes_that_are_on_are_not_offered():
+    assert routing(agent=False) == routing(agent=None) == ROUTING
+    assert routing(agent=True) is None
+
+
+@pytest.mark.parametrize("every, line", [(1, ALL), (0, ALL), (2, None)])
+def test_with_all_on_endpoint_routes_need_the_exemption_too(every, line):
+    # A filter on `all` is one on Cilium's host interfaces.
+    assert routing(every=every, line=line) == "together with the exemption of Cilium's devices, %s" % ROUTING
+    assert routing(every=0, line=dict(ALL, value=0)) == ROUTING
 
 
 def test_a_running_value_of_no_line_and_no_writer_may_come_again():
@@ -815,6 +923,18 @@ class TestBetweenNodes:
         assert document["state"] == "broken" and "on cilium_host" in lines[0]
         assert any(line.startswith(">> set by") and "/etc/sysctl.conf:3" in line for line in lines)
 
+    def test_the_role_that_set_all_comes_first(self):
+        line = {"value": 1, "path": "/etc/sysctl.d/90-dev-sec.conf", "line": 14, "key": "net.ipv4.conf.all.rp_filter"}
+        winner = dict(EXEMPT, key=line["key"])
+        facts = filter_facts({LXC: 0, "cilium_host": 0}, EXEMPT, lines=[line, winner], agent=AGENT)
+        facts["all"] = {"running": 1, "configured": configured(winner, winner)}
+        for device in facts["devices"].values():
+            device["effective"] = 1
+        accepted = endpoint(verdict="accepted", route_device=LXC, symmetric=True, dropped_at=[])
+        document, _lines = told(facts, route_facts(accepted, endpoint_routes=self.ROUTED))
+        assert (document["state"], document["stories"]) == ("broken", [])
+        assert document["cures"][0]["title"].startswith("in sysctl_overwrite, ")
+
     def test_a_line_for_it_threatens(self):
         document, lines = self.told(host_line=dict(GLOB, key="net.ipv4.conf.cilium_host.rp_filter"))
         assert document["state"] == "at_risk"
@@ -825,6 +945,11 @@ class TestBetweenNodes:
         off = {"in_effect": False, "with_route": 0, "without_route": 1, "agent": False, "disagreement": None}
         document, _lines = self.told(host=2, host_line=GLOB, endpoint_routes=off)
         assert (document["state"], document["between_nodes"]) == ("healthy", None)
+
+    @pytest.mark.parametrize("agent", [True, None, False])
+    def test_endpoint_routes_are_no_way_out(self, agent):
+        document, _lines = self.told(host=2, host_line=GLOB, endpoint_routes=dict(self.ROUTED, agent=agent))
+        assert [cure["variables"] for cure in document["cures"]] == [{"rp_filter_state": "present"}]
 
     def test_all_at_0_is_healthy(self):
         document, lines = self.told()

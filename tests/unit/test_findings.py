@@ -665,13 +665,46 @@ def test_all_that_filters_now_is_told_with_what_the_agent_does():
     assert text == "its own value is 0, all is 1; for up to 10 minutes, until the agent resets it"
 
 
-def test_an_uplink_loses_at_each_boot_what_it_has_through_all():
-    facts = {**all_filters(), ("devices", "eth0"): device("uplink", 0, 1), ("default", "configured"): NONE}
-    facts.update({("all", "configured"): both(CIS), ("dropin", "assignments"): []})
-    assert "RPF030" not in dict(told(facts))
-    (found,) = [each for each in judge({**facts, ("agent",): AGENT}) if each["id"] == "RPF030"]
-    assert found["observed"].startswith("0 after a boot")
-    assert found["evidence"]["text"] == "the agent sets all to 0 when it starts, and no line gives it a value"
+def through_all(agent, writers=(), **eth0):
+    """The finding RPF030 of an uplink that is filtered by `all` alone; None without it."""
+    state = device("uplink", 0, 1)
+    state["configured"] = {**NONE, **eth0}
+    facts = {**all_filters(), ("devices", "eth0"): state, ("default", "configured"): NONE, ("agent",): agent}
+    facts.update({("all", "configured"): both(CIS), ("dropin", "assignments"): [], ("other_writers",): list(writers)})
+    return next((each for each in judge(facts) if each["id"] == "RPF030"), None)
+
+
+def test_an_uplink_loses_what_it_has_through_all_by_the_agent():
+    assert through_all(None) is None
+    found = through_all(AGENT)
+    assert found["observed"] == "0 within 10 minutes, after a boot"
+    assert found["evidence"]["text"] == (
+        "the agent sets all to 0 at its start, and within 10 minutes if another value stands there; "
+        "eth0 has no value of its own then"
+    )
+    # Before 1.16 it has no reconciler.
+    found = through_all({**AGENT, "reconciles_after": None})
+    assert found["observed"] == "0 after a boot"
+    assert found["evidence"]["text"] == "the agent sets all to 0 at its start; eth0 has no value of its own then"
+
+
+def test_a_value_of_its_own_comes_back_at_boot_and_not_with_the_agent():
+    own = ours("eth0", 19, 1)
+    found = through_all(AGENT, systemd_sysctl=own, procps=own)
+    assert found["observed"] == "0 within 10 minutes"
+    assert found["evidence"]["text"].startswith("the agent sets all to 0 at its start, and within 10 minutes")
+    cron = {**WRITER, "by": "cron", "names": ["all"], "sets": 1, "when": ["periodic"]}
+    assert through_all(AGENT, [cron], systemd_sysctl=own, procps=own) is None
+
+
+def test_what_a_loader_gives_through_all_lasts_until_the_agent_resets_it():
+    zero = {**LATER, "value": 0}
+    changes = {("devices", "eth0", "configured"): both(zero), ("all", "configured"): both(LATER), ("agent",): AGENT}
+    assert lost(changes) == [(
+        "eth0",
+        "0 after a boot, within 10 minutes after a restart of systemd-sysctl, within 10 minutes after sysctl --system",
+        zero["path"],
+    )]  # fmt: skip
 
 
 IPV6_POD = {

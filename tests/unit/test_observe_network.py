@@ -168,6 +168,24 @@ def test_network_manager_s_connectivity_check_loosens_a_strict_interface(tmp_pat
     assert (found["sets"], found["certain"], found["names"], found["active"]) == (2, False, None, True)
 
 
+@pytest.mark.parametrize("path, found", [
+    ("/etc/NetworkManager/system-connections/eth0.nmconnection", True),
+    ("/etc/NetworkManager/system-connections/eth0", True),  # of before 1.14
+    ("/run/NetworkManager/system-connections/netplan-eth0.nmconnection", True),
+    ("/usr/lib/NetworkManager/system-connections/eth0.nmconnection", True),
+    ("/usr/lib/NetworkManager/system-connections/eth0.bak", False),
+])  # fmt: skip
+@pytest.mark.parametrize("of, names", [("interface-name=eth0\n", ["eth0"]), ("type=ethernet\n", None)])
+def test_a_mention_in_a_connection_is_a_writer_that_is_not_certain(tmp_path, path, found, of, names):
+    text = "[connection]\nid=x\n%s[ipv4]\n# rp_filter=2\nmethod=auto\n%%s=0\n" % of
+    for key in ("rp_filter", "rp-filter", "x-IPv4ReversePathFilter"):
+        writers = network.network_manager(node(tmp_path, {path: text % key}, enabled=["NetworkManager.service"]))
+        assert places(writers) == ([("networkmanager", path, 7, None)] if found else [])
+        known = ("sets", "certain", "names", "not_on", "active", "when")
+        expected = (None, False, names, ["all", "default"], True, ["boot", "interface"])
+        assert [tuple(each[name] for name in known) for each in writers] == ([expected] if found else [])
+
+
 DISPATCHER = "/etc/NetworkManager/dispatcher.d/30-rpfilter"
 
 

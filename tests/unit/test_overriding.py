@@ -83,7 +83,8 @@ def test_the_diagnosis_names_the_role_s_variable_and_the_order():
     def titles(writer, **loader):
         facts = changed(HEALTHY, {("other_writers",): [writer] if writer else []})
         facts["loaders"].update(loader)
-        document = {"stories": [], "state": "broken", "next": {}}
+        document = {"stories": [], "state": "broken", "next": {}, "between_nodes": None}
+        document["endpoint_routes"] = {"agent": None}
         return [(each["title"], each["commands"]) for each in remediation.remediations("node1", facts, document)]
 
     (by_udev, _none), (exempting, commands), _routing = titles(UDEV)

@@ -37,6 +37,13 @@ NETWORK_MANAGER_FOLDERS = (
     "/run/NetworkManager/conf.d",
     "/etc/NetworkManager/conf.d",
 )
+#: nm-settings-keyfile(5): profiles of connections; those of /etc need no suffix.
+_CONNECTIONS_OF_ETC = "/etc/NetworkManager/system-connections"
+CONNECTION_FOLDERS = (
+    "/usr/lib/NetworkManager/system-connections",
+    "/run/NetworkManager/system-connections",
+    _CONNECTIONS_OF_ETC,
+)
 #: NetworkManager-dispatcher(8): for the actions up and pre-up; scripts of /etc mask those of /usr/lib.
 DISPATCHER_FOLDERS = (
     ("/etc/NetworkManager/dispatcher.d", "/usr/lib/NetworkManager/dispatcher.d"),
@@ -64,6 +71,8 @@ _OF_OPTION = '-n "$IF_IP_RP_FILTER"'
 _IFUPDOWN_BY_NETWORK_MANAGER = "/etc/NetworkManager/dispatcher.d/01-ifupdown"
 MAX_SOURCED = 100  # files that /etc/network/interfaces names
 
+_PROFILE_IS_FOR = re.compile(r"\s*interface-name\s*=\s*(\S+)")
+_MENTION_IN_A_PROFILE = re.compile(r"rp[_-]filter|IPv4ReversePathFilter")
 _RUN_PARTS = re.compile(r"[A-Za-z0-9_-]+\Z")  # run-parts(8) of Debian
 _ALWAYS = ["boot", "interface"]
 
@@ -196,7 +205,12 @@ def _overlap(one, other):
 
 
 def network_manager(node):
-    """With connectivity checks on it makes a strict interface loose (NetworkManager, nm-device.c: rp_filter)."""
+    """What its configuration sets, and mentions in the profiles of its connections."""
+    return _connectivity_checks(node) + _connections(node)
+
+
+def _connectivity_checks(node):
+    """With these on it makes a strict interface loose (NetworkManager, nm-device.c: rp_filter)."""
     paths = ["/etc/NetworkManager/NetworkManager.conf"]
     for folder in NETWORK_MANAGER_FOLDERS:
         paths += ["%s/%s" % (folder, name) for name in node.reader.names(folder) if name.endswith(".conf")]
@@ -208,6 +222,25 @@ def network_manager(node):
         for section, number, line in scripts.sections(node.reader, path)
         if section == "connectivity" and re.match(r"\s*uri\s*=\s*\S", line)
     ]
+
+
+def _connections(node):
+    """A profile has no key for rp_filter (nm-settings-keyfile(5)); a mention may be one of a version to come."""
+    known = {"unit": "NetworkManager.service", "when": _ALWAYS, "not_on": list(devices.RESERVED), "certain": False}
+    known["active"] = node.active("NetworkManager.service")
+    paths = ["%s/%s" % (folder, name) for folder in CONNECTION_FOLDERS for name in node.reader.names(folder)
+             if name.endswith(".nmconnection") or folder == _CONNECTIONS_OF_ETC]  # fmt: skip
+    found = []
+    for path in paths:
+        rows = list(scripts.sections(node.reader, path))
+        matches = [_PROFILE_IS_FOR.match(line) for section, _number, line in rows if section == "connection"]
+        known["names"] = [match.group(1) for match in matches if match] or None
+        found += [
+            scripts.writer("networkmanager", path, number, line, **known)
+            for _section, number, line in rows
+            if _MENTION_IN_A_PROFILE.search(line)
+        ]
+    return found
 
 
 def dispatchers(node):
