@@ -138,7 +138,9 @@ def _chain(each):
     if leaves["verdict"] == each["verdict"] == "dropped":
         rows.append(("to the world", "dropped as well"))
     elif leaves["verdict"] == "accepted":
-        rows.append(("to the world", "leaves by %s" % leaves["device"]))
+        # With BPF host routing the kernel names no device: the packet leaves before its check.
+        told = "leaves by %s" % leaves["device"] if leaves["device"] else "accepted: %s" % leaves["reason"]
+        rows.append(("to the world", told))
     elif each["address"]:
         rows.append(("to the world", "%s: %s" % (leaves["verdict"], leaves["reason"])))
     if each["filter_is_why"] is False and "dropped" in (each["verdict"], leaves["verdict"]):

@@ -6,11 +6,15 @@ from pathlib import Path
 
 import pytest
 import yaml
+from agent_server import agent, answering
 from ansible.errors import AnsibleFilterError
 from ansible_collections.nodeward.cilium.plugins.filter import diagnosis as diagnosis_plugin
 from ansible_collections.nodeward.cilium.plugins.filter.diagnosis import diagnosis
 from ansible_collections.nodeward.cilium.plugins.filter.story import story
+from ansible_collections.nodeward.cilium.plugins.module_utils.iproute import RP_FILTER_WORDS
+from test_observe_routes import Replay, agent_documents, observe
 
+CAPTURES = Path(__file__).resolve().parents[1] / "fixtures" / "captures"
 ROLE = Path(__file__).resolve().parents[2] / "roles" / "diagnose"
 LXC = "lxc3c160d6c7aa0"
 GLOB = {"value": 2, "path": "/usr/lib/sysctl.d/50-default.conf", "line": 26, "key": "net.ipv4.conf.*.rp_filter"}
@@ -363,6 +367,39 @@ def test_endpoints_with_one_story_share_it():
     assert len([line for line in lines if line.startswith(">>")]) == 2
     assert "   and 10 more" in lines
     assert "   route                      the host reaches it by cilium_host; its reply arrives on its device" in lines
+
+
+BPF_NODE = "1.20-bpf-host-routing"
+NETCONF = json.loads((CAPTURES / BPF_NODE / "ip-netconf.json").read_text())
+WITHOUT_MODE = {
+    "/v1/endpoint": (CAPTURES / BPF_NODE / "agent-endpoint.json").read_text(),
+    "/v1/config": (CAPTURES / BPF_NODE / "agent-config.json").read_text(),
+    "/v1/healthz": "{}",
+}
+
+
+@pytest.mark.parametrize(
+    ("answers", "to_the_world"),
+    [
+        (agent_documents(BPF_NODE), "accepted: with BPF host routing it leaves the node before the kernel's check"),
+        (answering(WITHOUT_MODE), "unknown: the mode of host routing is not known: with legacy routing it is dropped"),
+        (agent_documents("1.20-broken"), "dropped as well"),
+    ],
+    ids=["bpf", "unknown", "legacy"],
+)
+def test_what_leaves_the_node_passes_with_bpf_host_routing(tmp_path, answers, to_the_world):
+    """Of a real node: the filter is on for its three pods, and off for the health endpoint."""
+    with agent(tmp_path / "cilium.sock", answers) as path:
+        routes = observe(Replay(BPF_NODE), tmp_path, agent_path=path)
+    modes = {each["interface"]: each["rp_filter"] for each in NETCONF}
+    values = {each["device"]: RP_FILTER_WORDS[modes[each["device"]]] for each in routes["endpoints"]}
+    document, lines = told(filter_facts(values), routes)
+    assert document["state"] == "broken"
+    assert document["summary"] == "the kernel drops packets of 3 of 4 endpoints"
+    text = " ".join(" ".join(lines).split())
+    assert "verdict dropped: the filter is loose (2) on its device" in text
+    assert "to the world " + to_the_world in text
+    assert "None" not in text
 
 
 def test_a_device_whose_name_begins_anothers():
