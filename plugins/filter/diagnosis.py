@@ -176,6 +176,7 @@ import re
 
 from ansible.errors import AnsibleFilterError
 from ansible_collections.nodeward.cilium.plugins.module_utils import devices
+from ansible_collections.nodeward.cilium.plugins.module_utils.endpoints import is_health
 from ansible_collections.nodeward.cilium.plugins.plugin_utils import (
     attribution,
     between_nodes,
@@ -189,7 +190,6 @@ SCHEMA = 1
 DROPPED = "dropped"
 ACCEPTED = "accepted"
 UNKNOWN = "unknown"
-HEALTH_DEVICE = "lxc_health"
 
 
 def diagnosis(rp_filter, routes, node="this node", pod="", address="", later=None, probes=None, probing=False):
@@ -344,7 +344,7 @@ def _suspects(rp_filter, endpoints):
             "address": None,
             "ipv6": None,
             "pod": None,
-            "is_health": name == HEALTH_DEVICE,
+            "is_health": name == devices.HEALTH_DEVICE,
             "device": name,
             "peer": {"namespace": None},
             "route_device": None,
@@ -379,7 +379,7 @@ def _story(endpoint, rp_filter):
         "address": endpoint["address"],
         "ipv6": endpoint["ipv6"],
         "pod": endpoint["pod"],
-        "is_health": _is_health(endpoint),
+        "is_health": is_health(endpoint),
         "namespace": endpoint["peer"]["namespace"],
         "device": endpoint["device"],
         "route_device": endpoint["route_device"],
@@ -397,11 +397,6 @@ def _story(endpoint, rp_filter):
         "set_by": attribution.set_by(rp_filter, endpoint["device"], device),
         "next": horizons.to_come(rp_filter, endpoint["device"], horizons.dropped_at(endpoint)),
     }
-
-
-def _is_health(endpoint):
-    """Whether it is Cilium's health endpoint; facts of an older version do not say."""
-    return bool(endpoint.get("is_health")) or endpoint["device"] == HEALTH_DEVICE
 
 
 def _decided_by(every, own):

@@ -37,6 +37,7 @@ _value:
 import re
 import textwrap
 
+from ansible_collections.nodeward.cilium.plugins.module_utils.endpoints import known_name
 from ansible_collections.nodeward.cilium.plugins.plugin_utils import horizons
 
 WIDTH = 110
@@ -108,11 +109,8 @@ def _endpoints(stories):
 
 
 def _name(each):
-    if each["pod"]:
-        return each["pod"]
-    if each["is_health"]:
-        return "Cilium's health endpoint"
-    return "pod in %s" % each["namespace"] if each["namespace"] else "pod of unknown name"
+    """Its name; its address and its interface stand beside it."""
+    return known_name(each) or ("pod in %s" % each["namespace"] if each["namespace"] else "pod of unknown name")
 
 
 def _chain(each):

@@ -21,6 +21,7 @@ from ansible.errors import AnsibleFilterError
 from ansible_collections.nodeward.cilium.plugins.filter.diagnosis import diagnosis
 from ansible_collections.nodeward.cilium.plugins.filter.findings import findings, takes_packets
 from ansible_collections.nodeward.cilium.plugins.module_utils import horizons as prediction
+from ansible_collections.nodeward.cilium.plugins.module_utils.endpoints import known_name
 from ansible_collections.nodeward.cilium.plugins.plugin_utils import audit_schema, commands, facts_shape, horizons
 from ansible_collections.nodeward.cilium.plugins.plugin_utils.catalogue import CATALOGUE, SEVERITIES, remedy, section
 
@@ -281,6 +282,7 @@ def _path(story):
     taken = ("pod", "address", "device", "route_device", "symmetric", "verdict", "reason")
     return dict(
         {key: story[key] for key in taken},
+        name=known_name(story),
         leaves={key: story["leaves"][key] for key in ("device", "verdict", "reason")},
         effective=story["filter"]["effective"],
         decided_by=story["filter"]["decided_by"],

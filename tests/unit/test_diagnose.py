@@ -207,9 +207,7 @@ class TestNoEndpointYet:
             "node1: Cilium is here and has no endpoint yet, but the next pod, the next boot, "
             "the next restart of systemd-sysctl and the next 'sysctl --system' will drop replies"
         )
-        assert (
-            "   next pod                   drops replies: loose (2) by /usr/lib/sysctl.d/50-default.conf:26" in lines
-        )
+        assert "   next pod                   drops replies: loose (2) by /usr/lib/sysctl.d/50-default.conf:26" in lines
 
     def test_without_the_glob_all_is_well(self):
         document, lines = told(filter_facts(line=None) | self.DEVICES, self.routes())
@@ -742,7 +740,7 @@ def test_harden_is_offered_with_what_makes_it_last(line, is_later):
 def test_the_health_endpoint_is_called_so_whatever_its_interface():
     health = {"pod": None, "is_health": True}
     _document, lines = told(filter_facts({"lxc9": 2}), route_facts(endpoint(4, "lxc9", **health)))
-    assert any(line.startswith("   Cilium's health endpoint") for line in lines)
+    assert any(line.startswith("   health endpoint   10.0.0.4") for line in lines)
 
 
 def test_a_unit_that_is_masked_is_not_said_to_be_set_by_no_line():

@@ -922,7 +922,7 @@ function buildAttestation(node) {
 
 // --- the drawing: pod, its device, the route back, the device of that route, and where it ends ---
 
-const podName = (path) => path[0] || (path[2] === 'lxc_health' ? 'Cilium\'s health endpoint' : 'pod of unknown name');
+const podName = (path) => path[0] || 'pod of unknown name';
 
 function buildWay(node) {
   const paths = node.paths || [];
