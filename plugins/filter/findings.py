@@ -274,7 +274,7 @@ def _of_devices(facts, routes):
         own, effective = device["running"], device["effective"]
         if device["kind"] == "cilium" and effective > 0:
             hosts = coming.is_hosts(name)
-            if min(effective, 2) not in dropped_at.get(name, _FILTERING):
+            if min(effective, 2) not in dropped_at.get(name, coming.filtering(routes)):
                 continue
             text = "its own value is %s, all is %s" % (own, finding.known(every["running"]))
             if own < everywhere:

@@ -115,6 +115,8 @@ def _name(each):
 
 def _chain(each):
     """Rows of (label, text): from the pod's device to what comes next, with {device} for its name."""
+    if horizons.has_ipv6_alone(each):
+        return [("verdict", "rp_filter does not apply: it has no IPv4 address")]
     rows = []
     if each["address"] and each["device"]:
         if each["route_device"] is None:

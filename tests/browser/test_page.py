@@ -693,6 +693,15 @@ def test_the_drawing_with_endpoint_routes(opened):
     assert "pod of unknown name" in page.locator("svg.way-drawing").text_content()
 
 
+def test_a_node_whose_pods_have_ipv6_alone(opened):
+    node = fleet.ok("node-1")
+    node.update(paths=[], endpoints={"total": 2, "accepted": 0, "dropped": 0, "unknown": 0, "dropping": 0})
+    text = opened(fleet.document([node]), "#node=node-1").locator("main").text_content()
+    assert "No drawing: no endpoint has an IPv4 address, so rp_filter does not apply." in text
+    assert "0 accepted, 0 dropped, 2 without IPv4, to which rp_filter does not apply." in text
+    assert "more. The audit keeps" not in text
+
+
 def only_outward(name, reply, symmetric=None, by=None):
     """A node of which one pod's packets to the world die, and nothing else does."""
     node = fleet.dropping(name, 3)

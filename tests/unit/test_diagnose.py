@@ -12,6 +12,7 @@ from ansible_collections.nodeward.cilium.plugins.filter import diagnosis as diag
 from ansible_collections.nodeward.cilium.plugins.filter.diagnosis import diagnosis
 from ansible_collections.nodeward.cilium.plugins.filter.story import story
 from ansible_collections.nodeward.cilium.plugins.module_utils.iproute import RP_FILTER_WORDS
+from ansible_collections.nodeward.cilium.plugins.plugin_utils.audit_document import judged
 from test_observe_routes import Replay, agent_documents, observe
 
 CAPTURES = Path(__file__).resolve().parents[1] / "fixtures" / "captures"
@@ -554,8 +555,8 @@ def test_under_check_the_role_waits_as_it_says(name):
 
 
 @pytest.mark.parametrize("addresses, value, state, said", [
-    ((None, None), 0, "healthy", "the reply of 1 of 2 endpoints, and the rest has no IPv4 address now"),
-    ((None, "fd00::1"), 2, "healthy", "the reply of 1 of 2 endpoints, and the rest has no IPv4 address now"),
+    ((None, None), 0, "healthy", "the reply of 1 of 2 endpoints (no other has an IPv4 address) now"),
+    ((None, "fd00::1"), 2, "healthy", "the reply of 1 of 2 endpoints (no other has an IPv4 address) now"),
     # It has none yet, and where it will be the filter is on.
     ((None, None), 2, "unknown", "whether the kernel drops packets of 1 pod is unknown"),
 ])  # fmt: skip
@@ -568,6 +569,61 @@ def test_no_more_replies_are_told_than_were_asked_for(addresses, value, state, s
     )
     assert document["state"] == state
     assert said in document["summary"]
+
+
+def ipv6_endpoint(number, device):
+    why = "it has no IPv4 address, and rp_filter is for IPv4 only"
+    leaves = {"device": None, "verdict": "unknown", "reason": why}
+    of_the_kernel = {"reason": why, "dropped_at": [], "route_device": None, "symmetric": None, "leaves": leaves}
+    address = {"address": None, "ipv6": "fd00::%d" % number}
+    return endpoint(number, device, verdict="unknown", **address, **of_the_kernel)
+
+
+@pytest.mark.parametrize("ipv4", [False, None])
+@pytest.mark.parametrize("configured_routes", [False, None, True])
+@pytest.mark.parametrize("host", [0, 2])
+@pytest.mark.parametrize("every", [0, 1])
+def test_rp_filter_does_not_apply_to_a_node_with_ipv6_alone(ipv4, configured_routes, host, every):
+    """Whatever the filter and the endpoint routes are; audit and diagnosis agree."""
+    facts = filter_facts({LXC: 2, "lxc_health": 2, "cilium_host": host})
+    facts["all"] = {"running": every, "configured": configured(ALL, ALL)}
+    for device in facts["devices"].values():
+        device["effective"] = max(device["running"], every)
+    state = {"in_effect": None, "with_route": 0, "without_route": 0, "agent": configured_routes, "disagreement": None}
+    endpoints = [ipv6_endpoint(1, LXC), ipv6_endpoint(2, "lxc_health")]
+    routes = route_facts(*endpoints, ipv4=ipv4, endpoint_routes=state)
+    document, lines = told(facts, routes)
+    assert lines == ["node1: healthy: no endpoint has an IPv4 address, so rp_filter does not apply"]
+    assert document["endpoints"] == {"accepted": 0, "dropped": 0, "unknown": 0, "total": 2}
+    audited = judged("node1", facts, routes, None, "2026-11-24")
+    assert audited["state"] == "ok"
+    assert audited["horizons"]["now"]["dropped"] is False
+    assert {found["severity"] for found in audited["findings"]} <= {"medium", "low", "info"}
+    assert "None" not in str([audited["summary"], *[found["evidence"]["text"] for found in audited["findings"]]])
+
+
+@pytest.mark.parametrize("wanted", [{"pod": "kube-system/coredns-1"}, {"address": "fd00::1"}])
+def test_rp_filter_does_not_apply_to_a_pod_with_ipv6_alone(wanted):
+    routes = route_facts(ipv6_endpoint(1, LXC), endpoint(42, "lxc2"))
+    document, lines = told(filter_facts({LXC: 2, "lxc2": 2}), routes, **wanted, probing=True)
+    name = next(iter(wanted.values()))
+    assert document["state"] == "healthy"
+    assert lines == [
+        "node1: healthy: rp_filter does not apply to %s (it has no IPv4 address)" % name,
+        "",
+        "   kube-system/coredns-1   fd00::1   lxc3c160d6c7aa0",
+        "",
+        "   verdict  rp_filter does not apply: it has no IPv4 address",
+        "",
+        "   No probe: rp_filter does not apply to the pods above, which have no IPv4 address.",
+    ]
+
+
+def test_a_device_whose_pod_is_not_known_is_unknown_beside_a_pod_with_ipv6_alone():
+    document, _lines = told(filter_facts({LXC: 2, "lxc2": 2}), route_facts(ipv6_endpoint(1, LXC)))
+    assert document["state"] == "unknown"
+    document, _lines = told(filter_facts({LXC: 2, "lxc2": 2}), route_facts(ipv6_endpoint(1, LXC), ipv4=False))
+    assert document["state"] == "healthy"
 
 
 @pytest.mark.parametrize("pattern, every, first, second", [
