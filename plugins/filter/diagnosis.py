@@ -102,7 +102,9 @@ _value:
           if the facts are of another version of this collection, which are not judged.
       type: dict
     endpoints:
-      description: How many endpoints there are (C(total)), and how many of them C(accepted), C(dropped), C(unknown).
+      description:
+        - How many endpoints there are (C(total)), and how many of them C(accepted), C(dropped), C(unknown). Those with
+          an IPv6 address alone are none of these.
       type: dict
     stories:
       description:
@@ -176,6 +178,7 @@ import re
 
 from ansible.errors import AnsibleFilterError
 from ansible_collections.nodeward.cilium.plugins.module_utils import devices
+from ansible_collections.nodeward.cilium.plugins.module_utils.endpoints import is_health
 from ansible_collections.nodeward.cilium.plugins.plugin_utils import (
     attribution,
     between_nodes,
@@ -189,7 +192,6 @@ SCHEMA = 1
 DROPPED = "dropped"
 ACCEPTED = "accepted"
 UNKNOWN = "unknown"
-HEALTH_DEVICE = "lxc_health"
 
 
 def diagnosis(rp_filter, routes, node="this node", pod="", address="", later=None, probes=None, probing=False):
@@ -209,11 +211,14 @@ def diagnosis(rp_filter, routes, node="this node", pod="", address="", later=Non
     endpoints = routes["endpoints"]
     wanted = [endpoint for endpoint in endpoints if _is_wanted(endpoint, pod, address)]
     asked = bool(pod or address)
-    suspects = [] if asked else _suspects(rp_filter, endpoints)
+    # A source may not know all endpoints, and those that it knows may have IPv6 alone.
+    may_have_ipv4 = horizons.applies(routes) or routes.get("ipv4") is not False
+    suspects = _suspects(rp_filter, endpoints) if may_have_ipv4 and not asked else []
     dropping = [endpoint for endpoint in wanted if _is_dropping(endpoint)]
     counts = dict.fromkeys((ACCEPTED, DROPPED, UNKNOWN), 0)
     for endpoint in endpoints:
-        counts[endpoint["verdict"]] += 1
+        if endpoint["verdict"] != UNKNOWN or not horizons.has_ipv6_alone(endpoint):
+            counts[endpoint["verdict"]] += 1
     told = [e for e in wanted if asked or _is_dropping(e) or e["verdict"] == UNKNOWN and _is_of_interest(e, rp_filter)]
     stories = [_story(endpoint, rp_filter) for endpoint in told + suspects]
     dropped_at = horizons.dropped_at_of(wanted) if asked else horizons.dropped_at_next(routes, wanted)
@@ -344,7 +349,7 @@ def _suspects(rp_filter, endpoints):
             "address": None,
             "ipv6": None,
             "pod": None,
-            "is_health": name == HEALTH_DEVICE,
+            "is_health": name == devices.HEALTH_DEVICE,
             "device": name,
             "peer": {"namespace": None},
             "route_device": None,
@@ -379,7 +384,7 @@ def _story(endpoint, rp_filter):
         "address": endpoint["address"],
         "ipv6": endpoint["ipv6"],
         "pod": endpoint["pod"],
-        "is_health": _is_health(endpoint),
+        "is_health": is_health(endpoint),
         "namespace": endpoint["peer"]["namespace"],
         "device": endpoint["device"],
         "route_device": endpoint["route_device"],
@@ -397,11 +402,6 @@ def _story(endpoint, rp_filter):
         "set_by": attribution.set_by(rp_filter, endpoint["device"], device),
         "next": horizons.to_come(rp_filter, endpoint["device"], horizons.dropped_at(endpoint)),
     }
-
-
-def _is_health(endpoint):
-    """Whether it is Cilium's health endpoint; facts of an older version do not say."""
-    return bool(endpoint.get("is_health")) or endpoint["device"] == HEALTH_DEVICE
 
 
 def _decided_by(every, own):
@@ -471,16 +471,18 @@ def _summary(document, routes, wanted, dropping, risks):
         if not unclear:
             return "the facts are incomplete: %s" % _listed([each["what"] for each in document["unseen"]][-3:])
         return "whether the kernel drops packets of %s is unknown" % _count(unclear, "pod")
-    replies = "the kernel accepts the reply of %s" % (wanted or _everyone(document["endpoints"]))
     if state == "at_risk":
-        now = replies + " now" if total else "Cilium is here and has no endpoint yet"
+        now = _accepted(document, wanted) + " now" if total else "Cilium is here and has no endpoint yet"
         threats = [_threats(document["next"], risks, "its replies" if wanted else "replies")] if risks else []
         if between_nodes.risks(between):
             threats.append(_threats(between["next"], between_nodes.risks(between), "traffic between nodes"))
         return "%s, but %s" % (now, "; ".join(threats))
     if not total:
         return "Cilium is here and has no endpoint yet"
-    return "healthy: %s now, after %s" % (replies, _listed(_WHEN.values()))
+    accepted = _accepted(document, wanted)
+    if _has_no_ipv4(document, wanted):
+        return "healthy: %s" % (accepted if wanted else accepted + ", so rp_filter does not apply")
+    return "healthy: %s now, after %s" % (accepted, _listed(_WHEN.values()))
 
 
 def _summary_of_files(document, wanted, risks):
@@ -516,10 +518,26 @@ def _listed(words):
     return " and ".join(", ".join(words).rsplit(", ", 1))
 
 
+def _has_no_ipv4(document, wanted):
+    """Of a node of which no reply is dropped: whether the endpoint that was asked for, or each, has no IPv4 address."""
+    if wanted:
+        return all(map(horizons.has_ipv6_alone, document["stories"]))
+    return not document["endpoints"][ACCEPTED]
+
+
+def _accepted(document, wanted):
+    """Whose replies are accepted, as a clause."""
+    if _has_no_ipv4(document, wanted):
+        if wanted:
+            return "rp_filter does not apply to %s (it has no IPv4 address)" % wanted
+        return "no endpoint has an IPv4 address"
+    return "the kernel accepts the reply of %s" % (wanted or _everyone(document["endpoints"]))
+
+
 def _everyone(counts):
     if counts[ACCEPTED] == counts["total"]:
         return "all %d endpoints" % counts["total"] if counts["total"] != 1 else "its one endpoint"
-    return "%d of %s, and the rest has no IPv4 address" % (counts[ACCEPTED], _count(counts["total"], "endpoint"))
+    return "%d of %s (no other has an IPv4 address)" % (counts[ACCEPTED], _count(counts["total"], "endpoint"))
 
 
 def _count(number, noun):
@@ -552,6 +570,8 @@ def _watch(before, later, routes):
 def _why_not_probed(state, stories):
     if state == "no_cilium":
         return "there is no Cilium on this node"
+    if stories and all(map(horizons.has_ipv6_alone, stories)):
+        return "rp_filter does not apply to the pods above, which have no IPv4 address"
     if stories:
         return "the addresses of the pods above are not known"
     return "no pod's packets are dropped; name one with diagnose_pod or diagnose_address to probe it"

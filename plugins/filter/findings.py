@@ -153,6 +153,7 @@ from ansible.errors import AnsibleFilterError
 from ansible_collections.nodeward.cilium.plugins.module_utils import devices, sysctl_d, values
 from ansible_collections.nodeward.cilium.plugins.module_utils import dropin as dropin_format
 from ansible_collections.nodeward.cilium.plugins.module_utils import horizons as prediction
+from ansible_collections.nodeward.cilium.plugins.module_utils.endpoints import name_of
 from ansible_collections.nodeward.cilium.plugins.plugin_utils import (
     facts_shape,
     finding,
@@ -163,7 +164,6 @@ from ansible_collections.nodeward.cilium.plugins.plugin_utils import (
 from ansible_collections.nodeward.cilium.plugins.plugin_utils import findings_to_come as coming
 from ansible_collections.nodeward.cilium.plugins.plugin_utils.catalogue import DIAGNOSE, HARDEN
 
-HEALTH = "Cilium's health endpoint"
 _FILTERING = [1, 2]
 _NAMED = 5  # devices in a text; the rest is a number
 _MOST_NAMES = 20  # in a command
@@ -274,7 +274,7 @@ def _of_devices(facts, routes):
         own, effective = device["running"], device["effective"]
         if device["kind"] == "cilium" and effective > 0:
             hosts = coming.is_hosts(name)
-            if min(effective, 2) not in dropped_at.get(name, _FILTERING):
+            if min(effective, 2) not in dropped_at.get(name, coming.filtering(routes)):
                 continue
             text = "its own value is %s, all is %s" % (own, finding.known(every["running"]))
             if own < everywhere:
@@ -323,8 +323,7 @@ def _is_ciliums(path):
 
 def _of_endpoints(routes, known_devices):
     for endpoint in routes["endpoints"]:
-        subject = endpoint["pod"] or (HEALTH if endpoint.get("is_health") else None)
-        subject = subject or endpoint["address"] or endpoint["device"] or "an endpoint"
+        subject = name_of(endpoint)
         if endpoint["verdict"] == "dropped":
             found = finding.make("RPF006", subject, "dropped", finding.evidence(endpoint["reason"]))
         elif endpoint["leaves"]["verdict"] == "dropped":

@@ -74,11 +74,13 @@ _value:
       type: dict
       sample: {eth0: strict}
     accepted_again:
-      description: Endpoints whose replies were dropped before and are accepted now. Empty in check mode.
+      description:
+        - Endpoints whose replies were dropped before and are accepted now, each as in C(dropped). Empty in check mode.
       type: list
       elements: dict
     dropped:
-      description: Endpoints whose replies are still dropped.
+      description:
+        - Endpoints whose replies are still dropped, each with C(name), C(pod), C(address), C(device) and C(reason).
       type: list
       elements: dict
     cilium_signs:

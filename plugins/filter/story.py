@@ -37,6 +37,7 @@ _value:
 import re
 import textwrap
 
+from ansible_collections.nodeward.cilium.plugins.module_utils.endpoints import known_name
 from ansible_collections.nodeward.cilium.plugins.plugin_utils import horizons
 
 WIDTH = 110
@@ -117,15 +118,14 @@ def _endpoints(stories):
 
 
 def _name(each):
-    if each["pod"]:
-        return each["pod"]
-    if each["is_health"]:
-        return "Cilium's health endpoint"
-    return "pod in %s" % each["namespace"] if each["namespace"] else "pod of unknown name"
+    """Its name; its address and its interface stand beside it."""
+    return known_name(each) or ("pod in %s" % each["namespace"] if each["namespace"] else "pod of unknown name")
 
 
 def _chain(each):
     """Rows of (label, text): from the pod's device to what comes next, with {device} for its name."""
+    if horizons.has_ipv6_alone(each):
+        return [("verdict", "rp_filter does not apply: it has no IPv4 address")]
     rows = []
     if each["address"] and each["device"]:
         if each["route_device"] is None:
@@ -147,7 +147,9 @@ def _chain(each):
     if leaves["verdict"] == each["verdict"] == "dropped":
         rows.append(("to the world", "dropped as well"))
     elif leaves["verdict"] == "accepted":
-        rows.append(("to the world", "leaves by %s" % leaves["device"]))
+        # With BPF host routing the kernel names no device: the packet leaves before its check.
+        told = "leaves by %s" % leaves["device"] if leaves["device"] else "accepted: %s" % leaves["reason"]
+        rows.append(("to the world", told))
     elif each["address"]:
         rows.append(("to the world", "%s: %s" % (leaves["verdict"], leaves["reason"])))
     if each["filter_is_why"] is False and "dropped" in (each["verdict"], leaves["verdict"]):

@@ -15,14 +15,14 @@ import re
 import socket
 import time
 
+from ansible_collections.nodeward.cilium.plugins.module_utils.devices import HEALTH_DEVICE
+
 SOCKET = "/var/run/cilium/cilium.sock"
 STATE = "/var/run/cilium/state"
 
 # The modes of host routing. With "bpf" a pod's packets leave the node before the kernel routes and checks them.
 LEGACY, BPF = "legacy", "bpf"
 
-# The interface of Cilium's health endpoint, if it is a veth pair.
-HEALTH_DEVICE = "lxc_health"
 _HEALTH_LABEL = "reserved:health"
 _NAMESPACE_LABEL = "k8s:io.kubernetes.pod.namespace="
 _VERSION = re.compile(r"[0-9]+\.[0-9]+\.[0-9]+(-[0-9A-Za-z.]+)?(?=\s|\Z)")

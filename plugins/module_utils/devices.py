@@ -17,6 +17,8 @@ import re
 CILIUM_PATTERNS = ("lxc*", "cilium_*")
 #: The device that holds the host's own address towards its pods.
 HOST_DEVICE = "cilium_host"
+#: The interface of Cilium's health endpoint, if it is a veth pair.
+HEALTH_DEVICE = "lxc_health"
 #: Its own devices on the host; an exempt device with another name belongs to a pod.
 HOST_DEVICES = "cilium_*"
 #: The sysctl.d file that Cilium's own init container writes (99-zzz-override_cilium.conf), in every folder and version.

@@ -20,6 +20,7 @@ from ansible_collections.nodeward.cilium.plugins.module_utils import (
     verdict,
 )
 from ansible_collections.nodeward.cilium.plugins.module_utils.cilium_agent import AgentError
+from ansible_collections.nodeward.cilium.plugins.module_utils.endpoints import is_health
 from ansible_collections.nodeward.cilium.plugins.module_utils.iproute import IpRouteError, Question
 from ansible_collections.nodeward.cilium.plugins.module_utils.observe.files import root_helps
 
@@ -213,7 +214,7 @@ class _Learner:
 
         Names are taken of an endpoint whose addresses and interface agree: an address may have been another pod's.
         """
-        lacking = [endpoint for endpoint in endpoints if not endpoint.get("pod") and not _is_health(endpoint)]
+        lacking = [endpoint for endpoint in endpoints if not endpoint.get("pod") and not is_health(endpoint)]
         if not lacking or source == "state" or "state" not in sources:
             return
         known = {}
@@ -301,10 +302,6 @@ class _Learner:
         self._unread.append(entry)
 
 
-def _is_health(endpoint):
-    return bool(endpoint.get("is_health")) or endpoint.get("device") == cilium_agent.HEALTH_DEVICE
-
-
 def find_proxy_rule(rules):
     """The policy rule by which Cilium's proxy for layer 7 gets its packets: {priority, mark, table}, or None.
 
@@ -341,7 +338,7 @@ def _record(endpoint, node):
         "device": device,
         "pod": "%s/%s" % (namespace, pod) if namespace and pod else None,
         "namespace": namespace,
-        "is_health": _is_health(endpoint),
+        "is_health": is_health(endpoint),
         "peer": {
             "device": endpoint.get("peer_device"),
             "index": node.links.get(device, {}).get("link_index"),

@@ -32,6 +32,7 @@ from ansible_collections.nodeward.cilium.plugins.module_utils import (
     sysctl_d,
     values,
 )
+from ansible_collections.nodeward.cilium.plugins.module_utils.endpoints import name_of
 from ansible_collections.nodeward.cilium.plugins.module_utils.iproute import IpRouteError, printable, printable_tree
 from ansible_collections.nodeward.cilium.plugins.module_utils.lockout import LockoutError
 from ansible_collections.nodeward.cilium.plugins.module_utils.observe import agent, files, scripts, udev, units, writers
@@ -829,8 +830,5 @@ def _decider(resolver):
 
 
 def _names(endpoints):
-    named = [
-        "%s (%s)" % (endpoint.get("pod") or endpoint["address"], printable(endpoint["device"]))
-        for endpoint in endpoints
-    ]
+    named = ["%s (%s)" % (printable(name_of(endpoint)), printable(endpoint["device"])) for endpoint in endpoints]
     return ", ".join(named[:10]) + (" and %d more" % (len(named) - 10) if len(named) > 10 else "")

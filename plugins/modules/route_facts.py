@@ -90,7 +90,7 @@ EXAMPLES = r"""
 - name: Name the pods whose replies are dropped
   ansible.builtin.debug:
     msg: >-
-      {{ "Cilium's health endpoint" if item.is_health else item.pod | default(item.address, true) }}
+      {{ "health endpoint" if item.is_health else item.pod | default(item.address, true) }}
       has its replies dropped: {{ item.reason }}
   loop: "{{ ansible_facts['cilium_routes']['endpoints'] | selectattr('verdict', 'eq', 'dropped') }}"
   loop_control:

@@ -21,6 +21,7 @@ from ansible.errors import AnsibleFilterError
 from ansible_collections.nodeward.cilium.plugins.filter.diagnosis import diagnosis
 from ansible_collections.nodeward.cilium.plugins.filter.findings import findings, takes_packets
 from ansible_collections.nodeward.cilium.plugins.module_utils import horizons as prediction
+from ansible_collections.nodeward.cilium.plugins.module_utils.endpoints import known_name
 from ansible_collections.nodeward.cilium.plugins.plugin_utils import audit_schema, commands, facts_shape, horizons
 from ansible_collections.nodeward.cilium.plugins.plugin_utils.catalogue import CATALOGUE, SEVERITIES, remedy, section
 
@@ -231,13 +232,13 @@ def _lines(lines):
 
 
 def _horizons(diagnosed, rp_filter, routes):
-    return dict({when: _horizon(diagnosed["next"][when]) for when in HORIZONS}, now=_now(rp_filter, routes))
+    return dict({when: _horizon(diagnosed["next"][when]) for when in HORIZONS}, now=_now(diagnosed, rp_filter, routes))
 
 
 _NOW = {"effective": None, "dropped": None, "lines": [], "ends": None, "before": None, "unknown": []}
 
 
-def _now(rp_filter, routes):
+def _now(diagnosed, rp_filter, routes):
     """The worst that an endpoint's device meets."""
     seen = []
     for endpoint in routes["endpoints"]:
@@ -247,7 +248,7 @@ def _now(rp_filter, routes):
     if not seen:
         return _horizon(_NOW)
     is_dropped, effective, name, device = max(seen, key=lambda entry: entry[:3])
-    known = all(endpoint["verdict"] != "unknown" for endpoint in routes["endpoints"])
+    known = all(story["verdict"] != "unknown" for story in diagnosed["stories"])
     now = dict(_NOW, dropped=True if is_dropped else False if known else None)
     if device:
         ends = horizons.judged(rp_filter, name, "now", [1, 2])["ends"] if is_dropped else None
@@ -281,6 +282,7 @@ def _path(story):
     taken = ("pod", "address", "device", "route_device", "symmetric", "verdict", "reason")
     return dict(
         {key: story[key] for key in taken},
+        name=known_name(story),
         leaves={key: story["leaves"][key] for key in ("device", "verdict", "reason")},
         effective=story["filter"]["effective"],
         decided_by=story["filter"]["decided_by"],

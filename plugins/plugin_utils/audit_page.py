@@ -387,7 +387,7 @@ def _path(each, pool):
     told = [
         each[key]
         for key in (
-            "pod",
+            "name",
             "address",
             "device",
             "route_device",

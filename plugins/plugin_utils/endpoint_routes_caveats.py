@@ -9,7 +9,7 @@ __metaclass__ = type
 
 import re
 
-from ansible_collections.nodeward.cilium.plugins.module_utils import cilium_agent, verdict
+from ansible_collections.nodeward.cilium.plugins.module_utils import devices, verdict
 from ansible_collections.nodeward.cilium.plugins.plugin_utils import endpoint_routes_rights as rights
 from ansible_collections.nodeward.cilium.plugins.plugin_utils import horizons
 from ansible_collections.nodeward.cilium.plugins.plugin_utils.endpoint_routes_settings import (
@@ -220,7 +220,7 @@ def made_worse(rp_filter, routes, with_routes):
     pods = [each for each in routes["endpoints"] if each["address"] and not each["is_health"]]
     working = [each for each in pods if each["verdict"] != verdict.DROPPED]
     routed = {each["device"] for each in working if each["endpoint_route"]}
-    others = {each["device"] for each in routes["endpoints"]} - routed | {cilium_agent.HEALTH_DEVICE}
+    others = {each["device"] for each in routes["endpoints"]} - routed | {devices.HEALTH_DEVICE}
 
     def is_spared(name):
         return bool(pods) and not routed if name == "all" else name in others

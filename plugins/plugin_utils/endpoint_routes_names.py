@@ -1,13 +1,11 @@
 # Copyright (c) 2026, nodeward.cilium contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What endpoints are called, by the facts of their node or else by the Kubernetes API. Pure."""
+"""Names of pods that the facts of their node do not name, from the Kubernetes API. Pure."""
 
 from __future__ import absolute_import, division, print_function
 
 __metaclass__ = type
-
-HEALTH = "Cilium's health endpoint"
 
 # A pod that has ended keeps its address in its status, and another pod may have it by now.
 _ENDED = ("Succeeded", "Failed")
@@ -35,10 +33,3 @@ def add_names(hosts, pods):
         )
         for host in hosts
     ]
-
-
-def name_of(endpoint):
-    """What people call it."""
-    if endpoint["is_health"]:
-        return HEALTH
-    return endpoint["pod"] or "%s on %s (no source names its pod)" % (endpoint["address"], endpoint["device"])

@@ -7,9 +7,10 @@ from __future__ import absolute_import, division, print_function
 
 __metaclass__ = type
 
+from ansible_collections.nodeward.cilium.plugins.module_utils.endpoints import name_of
 from ansible_collections.nodeward.cilium.plugins.plugin_utils import commands
 from ansible_collections.nodeward.cilium.plugins.plugin_utils.endpoint_routes_agents import STALE, UNKNOWN
-from ansible_collections.nodeward.cilium.plugins.plugin_utils.endpoint_routes_names import add_names, name_of
+from ansible_collections.nodeward.cilium.plugins.plugin_utils.endpoint_routes_names import add_names
 from ansible_collections.nodeward.cilium.plugins.plugin_utils.endpoint_routes_settings import as_flag, few, visible
 
 
@@ -129,6 +130,8 @@ def _story(planned, reported, options, is_check):
         recreate = "to be recreated once %s" % pod["once"] if pod["once"] else _command(pod)
         if pod["is_health"]:
             recreate = "its agent makes it anew when it restarts"
+        elif not pod["pod"]:
+            recreate = "no source names its pod, on %s" % pod["device"]
         lines.append(
             ">> pod              %s on %s is still on the old path (%s)%s"
             % (name_of(pod), pod["node"], pod["verdict"], ": " + recreate if recreate else "")

@@ -37,14 +37,20 @@ def dropped_at(routes):
     return found
 
 
+def filtering(routes):
+    """The values at which a packet is dropped unless its route back leaves by the same interface."""
+    return _FILTERING if not routes or horizons.applies(routes) else []
+
+
 def has_endpoint_routes(routes):
-    state = routes and routes["endpoint_routes"]
+    """Whether a filter on the host's own device drops packets from other nodes."""
+    state = routes and horizons.applies(routes) and routes["endpoint_routes"]
     return bool(state and (state["agent"] or state["with_route"]))
 
 
 def by_host_alone(routes):
     """Whether the host is known to reach all its pods by its own device: then a filter there drops nothing."""
-    state = routes and routes["endpoint_routes"]
+    state = routes and horizons.applies(routes) and routes["endpoint_routes"]
     if not state or state["agent"] or state["with_route"]:
         return False
     return state["agent"] is False or state["without_route"] > 0
@@ -64,7 +70,7 @@ def of_horizons(facts, routes):
             yield from _of_host_devices_to_come(facts, pattern)
             continue
         for when, rule_id in _RULE_OF.items():
-            dropped_at = filters if of_pods else _FILTERING
+            dropped_at = filters if of_pods else filtering(routes)
             horizon = horizons.judged(facts, pattern, horizons.TO_COME[when], dropped_at)
             yield from _of_a_horizon(facts, rule_id, when, pattern, horizon)
 
@@ -149,7 +155,7 @@ def _of_named_devices(facts, routes, filters):
                 continue
             if "restart" in own:
                 own["boot"] = own["restart"]  # it has the same name after a boot
-            drops = _FILTERING
+            drops = filtering(routes)
         else:
             drops = at_values.get(name, filters)
         for when, line in own.items():
@@ -234,8 +240,8 @@ def filters_to_come(facts, routes):
     """The values at which the next pod's replies are dropped."""
     if routes and routes["endpoint_routes"]:
         known = horizons.dropped_at_next(routes, routes["endpoints"])
-        return _FILTERING if known is None else known
-    return _FILTERING
+        return filtering(routes) if known is None else known
+    return filtering(routes)
 
 
 def of_other_writers(facts, routes):
@@ -265,7 +271,7 @@ def _places_of_writers(facts, routes):
         if not of_pods and by_host_alone(routes):
             continue
         for when in _RULE_OF:
-            horizon = horizons.judged(facts, pattern, horizons.TO_COME[when], filters if of_pods else _FILTERING)
+            horizon = horizons.judged(facts, pattern, horizons.TO_COME[when], filters if of_pods else filtering(routes))
             possible.update((source["path"], source["line"]) for source in horizon["unknown"])
             if when in ("pod", "boot") and horizons.drops_for_long(horizon):
                 decisive.update((source["path"], source["line"]) for source in horizon["sources"] if source["value"])
@@ -278,7 +284,7 @@ def _filters_now(writer, facts, routes):
     for name, device in facts["devices"].items():
         if device["kind"] != devices.CILIUM or is_hosts(name) or not device["effective"]:
             continue
-        drops = min(device["effective"], 2) in at_values.get(name, _FILTERING)
+        drops = min(device["effective"], 2) in at_values.get(name, filtering(routes))
         for key, state in ((name, device), ("all", facts["all"])):
             is_the_value = state["running"] == device["effective"] == writer["sets"]
             if drops and is_the_value and prediction.sets_key(writer, key) and not prediction.loosens(writer):

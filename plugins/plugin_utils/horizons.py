@@ -108,10 +108,18 @@ def without_agent(rp_filter):
     return WITHOUT_AGENT
 
 
+def applies(routes):
+    """Whether rp_filter, which is for IPv4 alone, applies to pods: not if no endpoint has an IPv4 address or will."""
+    endpoints = routes["endpoints"]
+    if any(endpoint["address"] for endpoint in endpoints):
+        return True
+    return routes.get("ipv4") is not False and not (endpoints and all(map(has_ipv6_alone, endpoints)))
+
+
 def dropped_at_next(routes, endpoints):
     """The values at which the next pod's replies are dropped, judged by these endpoints; None: not known."""
     if routes.get("ipv4") is False:
-        return []  # rp_filter is for IPv4 alone
+        return []
     return dropped_at_of(endpoints) if endpoints else dropped_at_first(routes["endpoint_routes"])
 
 

@@ -7,6 +7,7 @@ from __future__ import absolute_import, division, print_function
 
 __metaclass__ = type
 
+from ansible_collections.nodeward.cilium.plugins.module_utils.endpoints import name_of
 from ansible_collections.nodeward.cilium.plugins.plugin_utils.endpoint_routes_settings import visible
 
 MARK = ">> "
@@ -47,7 +48,8 @@ def _changes(diff):
 
 
 def _endpoints(endpoints):
-    return [{key: each.get(key) for key in ("pod", "address", "device")} for each in endpoints]
+    kept = ("pod", "address", "device", "reason")
+    return [dict({key: each.get(key) for key in kept}, name=name_of(each)) for each in endpoints]
 
 
 def _pending(result, state, conflicts):
@@ -89,7 +91,7 @@ def _lines(found, node, check_mode):
 
 
 def _named(endpoints):
-    names = _listed(each["pod"] or each["address"] for each in endpoints)
+    names = _listed(each["name"] for each in endpoints)
     return "%s (%s)" % (_count(len(endpoints), "endpoint"), names)
 
 

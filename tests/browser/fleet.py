@@ -98,6 +98,7 @@ def way(name, number, dropped, symmetric=False):
     }
     then = FILTERED if dropped else EXEMPT
     return {
+        "name": pod(name, number),
         "pod": pod(name, number),
         "address": "10.%d.%d.%d" % (len(name), number % 250, number % 200 + 2),
         "device": own,

@@ -678,6 +678,7 @@ def test_the_drawing_with_endpoint_routes(opened):
             "route_device": None,
             "address": None,
             "device": None,
+            "name": None,
             "pod": None,
             "effective": None,
             "decided_by": None,
@@ -690,6 +691,15 @@ def test_the_drawing_with_endpoint_routes(opened):
     assert "not known" in page.locator("svg.way-drawing").text_content()
     assert "no route" not in page.locator("svg.way-drawing").text_content(), "nobody said that there is none"
     assert "pod of unknown name" in page.locator("svg.way-drawing").text_content()
+
+
+def test_a_node_whose_pods_have_ipv6_alone(opened):
+    node = fleet.ok("node-1")
+    node.update(paths=[], endpoints={"total": 2, "accepted": 0, "dropped": 0, "unknown": 0, "dropping": 0})
+    text = opened(fleet.document([node]), "#node=node-1").locator("main").text_content()
+    assert "No drawing: no endpoint has an IPv4 address, so rp_filter does not apply." in text
+    assert "0 accepted, 0 dropped, 2 without IPv4, to which rp_filter does not apply." in text
+    assert "more. The audit keeps" not in text
 
 
 def only_outward(name, reply, symmetric=None, by=None):
@@ -808,7 +818,7 @@ def test_the_address_tells_which_pod_is_drawn(opened):
 def test_no_text_of_the_drawing_leaves_its_box(opened, many, width, kind):
     node = next(each for each in many["nodes"] if each["state"] == "dropping")
     node = json.loads(json.dumps(node))
-    node["paths"][0].update(pod="a-namespace-of-some-length/" + "W" * 80, device="WWWWWWWWWWWWWWW")
+    node["paths"][0].update(name="a-namespace-of-some-length/" + "W" * 80, device="WWWWWWWWWWWWWWW")
     node["paths"][0]["set_by"][0]["path"] = "/etc/sysctl.d/" + "W" * 90 + ".conf"
     page = opened(fleet.document([node]), "#node=" + node["name"], viewport={"width": width, "height": 800})
     assert page.locator("svg.way-drawing.%s" % kind).count() == 1
@@ -1036,7 +1046,7 @@ def hostile_document(*more):
         node["cures"] = [{"title": text, "commands": [text], "variables": {text: text}}]
         node["uplinks"][0]["device"] = text
         path = node["paths"][0]
-        path.update(pod=text, device=text, route_device=text, address=text, reason=text)
+        path.update(name=text, pod=text, device=text, route_device=text, address=text, reason=text)
         path["set_by"][0].update(key=text, path="/etc/sysctl.d/" + text, text=text, by=text)
         node["horizons"] = {
             name: {**fleet.FILTERED, "lines": [{"path": text, "line": 1, "key": text, "value": 2}]}
@@ -1301,7 +1311,7 @@ MARKS = "zalgo" + "\u0301\u0323\u0308\u20dd" * 25
 def test_names_of_many_marks_do_not_widen_it(opened, width, scripts):
     node = fleet.dropping(MARKS)
     node["summary"] = node["reason"] = MARKS
-    node["paths"][0].update(pod="a/" + MARKS, device=MARKS)
+    node["paths"][0].update(name="a/" + MARKS, pod="a/" + MARKS, device=MARKS)
     node["findings"][0].update(subject=MARKS)
     node["cures"][0]["commands"] = [MARKS]
     for horizon in node["horizons"]:

@@ -57,6 +57,18 @@ def test_a_broken_node_names_the_line():
     assert made["cures"]
 
 
+def test_a_way_bears_the_name_of_its_endpoint():
+    def unnamed(known):
+        known["cilium_routes"]["endpoints"][0].update(pod=None)
+
+    def health(known):
+        known["cilium_routes"]["endpoints"][0].update(pod=None, is_health=True)
+
+    assert node("broken", "broken")["paths"][0]["name"] == node("broken", "broken")["paths"][0]["pod"]
+    assert node("broken", "broken", change=unnamed)["paths"][0]["name"] is None
+    assert node("broken", "broken", change=health)["paths"][0]["name"] == "health endpoint"
+
+
 def test_a_healthy_node_shows_one_way_and_needs_no_cure():
     made = node()
     assert [path["verdict"] for path in made["paths"]] == ["accepted"]

@@ -6,11 +6,16 @@ from pathlib import Path
 
 import pytest
 import yaml
+from agent_server import agent, answering
 from ansible.errors import AnsibleFilterError
 from ansible_collections.nodeward.cilium.plugins.filter import diagnosis as diagnosis_plugin
 from ansible_collections.nodeward.cilium.plugins.filter.diagnosis import diagnosis
 from ansible_collections.nodeward.cilium.plugins.filter.story import story
+from ansible_collections.nodeward.cilium.plugins.module_utils.iproute import RP_FILTER_WORDS
+from ansible_collections.nodeward.cilium.plugins.plugin_utils.audit_document import judged
+from test_observe_routes import Replay, agent_documents, observe
 
+CAPTURES = Path(__file__).resolve().parents[1] / "fixtures" / "captures"
 ROLE = Path(__file__).resolve().parents[2] / "roles" / "diagnose"
 LXC = "lxc3c160d6c7aa0"
 GLOB = {"value": 2, "path": "/usr/lib/sysctl.d/50-default.conf", "line": 26, "key": "net.ipv4.conf.*.rp_filter"}
@@ -205,9 +210,7 @@ class TestNoEndpointYet:
             "node1: Cilium is here and has no endpoint yet, but the next pod, the next boot, "
             "the next restart of systemd-sysctl and the next 'sysctl --system' will drop replies"
         )
-        assert (
-            "   next pod                   drops replies: loose (2) by /usr/lib/sysctl.d/50-default.conf:26" in lines
-        )
+        assert "   next pod                   drops replies: loose (2) by /usr/lib/sysctl.d/50-default.conf:26" in lines
 
     def test_without_the_glob_all_is_well(self):
         document, lines = told(filter_facts(line=None) | self.DEVICES, self.routes())
@@ -400,6 +403,39 @@ def test_endpoints_with_one_story_share_it():
     assert "   route                      the host reaches it by cilium_host; its reply arrives on its device" in lines
 
 
+BPF_NODE = "1.20-bpf-host-routing"
+NETCONF = json.loads((CAPTURES / BPF_NODE / "ip-netconf.json").read_text())
+WITHOUT_MODE = {
+    "/v1/endpoint": (CAPTURES / BPF_NODE / "agent-endpoint.json").read_text(),
+    "/v1/config": (CAPTURES / BPF_NODE / "agent-config.json").read_text(),
+    "/v1/healthz": "{}",
+}
+
+
+@pytest.mark.parametrize(
+    ("answers", "to_the_world"),
+    [
+        (agent_documents(BPF_NODE), "accepted: with BPF host routing it leaves the node before the kernel's check"),
+        (answering(WITHOUT_MODE), "unknown: the mode of host routing is not known: with legacy routing it is dropped"),
+        (agent_documents("1.20-broken"), "dropped as well"),
+    ],
+    ids=["bpf", "unknown", "legacy"],
+)
+def test_what_leaves_the_node_passes_with_bpf_host_routing(tmp_path, answers, to_the_world):
+    """Of a real node: the filter is on for its three pods, and off for the health endpoint."""
+    with agent(tmp_path / "cilium.sock", answers) as path:
+        routes = observe(Replay(BPF_NODE), tmp_path, agent_path=path)
+    modes = {each["interface"]: each["rp_filter"] for each in NETCONF}
+    values = {each["device"]: RP_FILTER_WORDS[modes[each["device"]]] for each in routes["endpoints"]}
+    document, lines = told(filter_facts(values), routes)
+    assert document["state"] == "broken"
+    assert document["summary"] == "the kernel drops packets of 3 of 4 endpoints"
+    text = " ".join(" ".join(lines).split())
+    assert "verdict dropped: the filter is loose (2) on its device" in text
+    assert "to the world " + to_the_world in text
+    assert "None" not in text
+
+
 def test_a_device_whose_name_begins_anothers():
     pair = [endpoint(1, "lxc1", route_device="lxc12"), endpoint(2, "lxc2", route_device="lxc12")]
     _document, lines = told(filter_facts({"lxc1": 2, "lxc2": 2}), route_facts(*pair))
@@ -554,8 +590,8 @@ def test_under_check_the_role_waits_as_it_says(name):
 
 
 @pytest.mark.parametrize("addresses, value, state, said", [
-    ((None, None), 0, "healthy", "the reply of 1 of 2 endpoints, and the rest has no IPv4 address now"),
-    ((None, "fd00::1"), 2, "healthy", "the reply of 1 of 2 endpoints, and the rest has no IPv4 address now"),
+    ((None, None), 0, "healthy", "the reply of 1 of 2 endpoints (no other has an IPv4 address) now"),
+    ((None, "fd00::1"), 2, "healthy", "the reply of 1 of 2 endpoints (no other has an IPv4 address) now"),
     # It has none yet, and where it will be the filter is on.
     ((None, None), 2, "unknown", "whether the kernel drops packets of 1 pod is unknown"),
 ])  # fmt: skip
@@ -568,6 +604,61 @@ def test_no_more_replies_are_told_than_were_asked_for(addresses, value, state, s
     )
     assert document["state"] == state
     assert said in document["summary"]
+
+
+def ipv6_endpoint(number, device):
+    why = "it has no IPv4 address, and rp_filter is for IPv4 only"
+    leaves = {"device": None, "verdict": "unknown", "reason": why}
+    of_the_kernel = {"reason": why, "dropped_at": [], "route_device": None, "symmetric": None, "leaves": leaves}
+    address = {"address": None, "ipv6": "fd00::%d" % number}
+    return endpoint(number, device, verdict="unknown", **address, **of_the_kernel)
+
+
+@pytest.mark.parametrize("ipv4", [False, None])
+@pytest.mark.parametrize("configured_routes", [False, None, True])
+@pytest.mark.parametrize("host", [0, 2])
+@pytest.mark.parametrize("every", [0, 1])
+def test_rp_filter_does_not_apply_to_a_node_with_ipv6_alone(ipv4, configured_routes, host, every):
+    """Whatever the filter and the endpoint routes are; audit and diagnosis agree."""
+    facts = filter_facts({LXC: 2, "lxc_health": 2, "cilium_host": host})
+    facts["all"] = {"running": every, "configured": configured(ALL, ALL)}
+    for device in facts["devices"].values():
+        device["effective"] = max(device["running"], every)
+    state = {"in_effect": None, "with_route": 0, "without_route": 0, "agent": configured_routes, "disagreement": None}
+    endpoints = [ipv6_endpoint(1, LXC), ipv6_endpoint(2, "lxc_health")]
+    routes = route_facts(*endpoints, ipv4=ipv4, endpoint_routes=state)
+    document, lines = told(facts, routes)
+    assert lines == ["node1: healthy: no endpoint has an IPv4 address, so rp_filter does not apply"]
+    assert document["endpoints"] == {"accepted": 0, "dropped": 0, "unknown": 0, "total": 2}
+    audited = judged("node1", facts, routes, None, "2026-11-24")
+    assert audited["state"] == "ok"
+    assert audited["horizons"]["now"]["dropped"] is False
+    assert {found["severity"] for found in audited["findings"]} <= {"medium", "low", "info"}
+    assert "None" not in str([audited["summary"], *[found["evidence"]["text"] for found in audited["findings"]]])
+
+
+@pytest.mark.parametrize("wanted", [{"pod": "kube-system/coredns-1"}, {"address": "fd00::1"}])
+def test_rp_filter_does_not_apply_to_a_pod_with_ipv6_alone(wanted):
+    routes = route_facts(ipv6_endpoint(1, LXC), endpoint(42, "lxc2"))
+    document, lines = told(filter_facts({LXC: 2, "lxc2": 2}), routes, **wanted, probing=True)
+    name = next(iter(wanted.values()))
+    assert document["state"] == "healthy"
+    assert lines == [
+        "node1: healthy: rp_filter does not apply to %s (it has no IPv4 address)" % name,
+        "",
+        "   kube-system/coredns-1   fd00::1   lxc3c160d6c7aa0",
+        "",
+        "   verdict  rp_filter does not apply: it has no IPv4 address",
+        "",
+        "   No probe: rp_filter does not apply to the pods above, which have no IPv4 address.",
+    ]
+
+
+def test_a_device_whose_pod_is_not_known_is_unknown_beside_a_pod_with_ipv6_alone():
+    document, _lines = told(filter_facts({LXC: 2, "lxc2": 2}), route_facts(ipv6_endpoint(1, LXC)))
+    assert document["state"] == "unknown"
+    document, _lines = told(filter_facts({LXC: 2, "lxc2": 2}), route_facts(ipv6_endpoint(1, LXC), ipv4=False))
+    assert document["state"] == "healthy"
 
 
 @pytest.mark.parametrize("pattern, every, first, second", [
@@ -813,7 +904,7 @@ def test_harden_is_offered_with_what_makes_it_last(line, is_later):
 def test_the_health_endpoint_is_called_so_whatever_its_interface():
     health = {"pod": None, "is_health": True}
     _document, lines = told(filter_facts({"lxc9": 2}), route_facts(endpoint(4, "lxc9", **health)))
-    assert any(line.startswith("   Cilium's health endpoint") for line in lines)
+    assert any(line.startswith("   health endpoint   10.0.0.4") for line in lines)
 
 
 def test_a_unit_that_is_masked_is_not_said_to_be_set_by_no_line():

@@ -802,7 +802,7 @@ def test_what_the_filter_did_not_drop_is_not_for_harden_to_mend(facts, changes, 
 def test_the_health_endpoint_is_called_so():
     health = {("endpoints", 0, "is_health"): True, ("endpoints", 0, "pod"): None}
     (found,) = [each for each in judge(BY_FILTER, {**DROPPED, **health}) if each["id"] == "RPF006"]
-    assert found["subject"] == "Cilium's health endpoint"
+    assert found["subject"] == "health endpoint"
 
 
 def test_packets_that_die_on_the_way_to_the_world():
@@ -1210,7 +1210,7 @@ def test_findings_and_diagnosis_say_the_same(state, files, tmp_path):
     ids = {finding["id"] for finding in found if finding["subject"] in ("lxc*", "all")}
     dropped = {finding["subject"] for finding in found if finding["id"] == "RPF006"}
     dropping = [story for story in document["stories"] if "dropped" in (story["verdict"], story["leaves"]["verdict"])]
-    health = "Cilium's health endpoint"
+    health = "health endpoint"
     assert dropped == {health if story["is_health"] else story["pod"] or story["address"] for story in dropping}
     apart = any(finding["id"] == "RPF026" for finding in found)
     assert (document["state"] == "broken") is (bool(dropped) or apart)

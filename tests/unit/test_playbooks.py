@@ -193,10 +193,12 @@ def test_harden_says_of_each_node_what_it_did_and_keeps_it(tmp_path):
 def test_what_the_role_says_about_a_dropped_reply_works_as_printed(tmp_path):
     fleet = Fleet(tmp_path)
     dropped = {"pod": None, "address": "10.0.0.8", "device": "lxc2", "reason": "filtered", "verdict": "dropped"}
-    fleet.says("node1", {**RESULT, "unhealed": [dropped]})
+    health = {**dropped, "address": "10.0.0.9", "device": "lxc_health", "is_health": True}
+    fleet.says("node1", {**RESULT, "unhealed": [dropped, health]})
     ran = fleet.run("nodeward.cilium.harden")
     assert ran.returncode == 2 and "set rp_filter_verify=false" in flat(ran.stdout), ran.stdout
-    assert ">> node1: pending: the replies of 1 endpoint (10.0.0.8) are still dropped" in ran.stdout
+    assert ">> node1: pending: the replies of 2 endpoints (10.0.0.8, health endpoint) are still dropped" in ran.stdout
+    assert "10.0.0.8 lxc2 filtered; health endpoint lxc_health filtered. Nothing" in flat(ran.stdout)
     assert fleet.run("nodeward.cilium.harden", "-e", "rp_filter_verify=false").returncode == 0
 
 

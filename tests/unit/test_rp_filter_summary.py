@@ -4,6 +4,7 @@ from ansible_collections.nodeward.cilium.plugins.plugin_utils.rp_filter_summary 
 
 POD = {"pod": "shop/cart", "address": "10.0.0.7", "device": "lxc1", "verdict": "accepted", "reason": None}
 NAMELESS = {"pod": None, "address": "10.0.0.8", "device": "lxc2", "verdict": "dropped", "reason": "filtered"}
+KEPT = ("pod", "address", "device", "reason")
 DROPIN = "/etc/sysctl.d/99-override_cilium_rp_filter.conf"
 
 
@@ -50,7 +51,7 @@ def test_what_changed_and_which_pods_it_helped():
     ]
     assert made["files"] == [DROPIN]
     assert made["running_values"] == {"net.ipv4.conf.lxc1.rp_filter": 0, "net.ipv4.conf.all.rp_filter": 0}
-    assert made["accepted_again"] == [{"pod": "shop/cart", "address": "10.0.0.7", "device": "lxc1"}]
+    assert made["accepted_again"] == [{"name": "shop/cart", **{key: POD[key] for key in KEPT}}]
     assert lines(changed=True, diff=diff, check_mode=True)[0].startswith("node1: would change: 2 running values, ")
 
 
@@ -65,6 +66,13 @@ def test_what_is_pending_is_marked():
     assert lines(applied=False, not_applied="this is a chroot", cilium_signs=[], exempt_interfaces=[], uplinks={}) == [
         "node1: no change",
         ">> node1: pending: running values are not set (this is a chroot); the next boot sets them",
+    ]
+
+
+def test_the_health_endpoint_is_named_so():
+    health = {**NAMELESS, "device": "lxc_health", "is_health": True}
+    assert lines(unhealed=[health])[1:] == [
+        ">> node1: pending: the replies of 1 endpoint (health endpoint) are still dropped",
     ]
 
 

@@ -804,11 +804,13 @@ function buildEndpoints(node) {
     verdictMark(path[5]),
     leaving(outwardOf(path)),
   ]);
-  const parts = [`${count(accepted)} accepted`, `${count(dropped)} dropped`, unknown ? `${count(unknown)} not known` : ''];
+  const spared = all - accepted - dropped - unknown;
+  const parts = [`${count(accepted)} accepted`, `${count(dropped)} dropped`, unknown ? `${count(unknown)} not known` : '',
+    spared ? `${count(spared)} without IPv4, to which rp_filter does not apply` : ''];
   return [
     element('p', {}, `${counted(all, 'endpoint')}, ${count(dropping)} dropping. Replies to the host: ${parts.filter(Boolean).join(', ')}.`),
     rows.length ? stacking('Endpoints, as a table', ['Pod', 'Address', 'Device', 'Route by', 'Reply', 'To the world'], rows) : null,
-    all > paths.length ? element('p', {class: 'note'}, `${count(all - paths.length)} more. The audit keeps the ways of at most five, `
+    all - spared > paths.length ? element('p', {class: 'note'}, `${count(all - spared - paths.length)} more. The audit keeps the ways of at most five, `
       + 'those that drop packets first; each of these is a finding.') : null,
   ].filter(Boolean);
 }
@@ -923,13 +925,14 @@ function buildAttestation(node) {
 
 // --- the drawing: pod, its device, the route back, the device of that route, and where it ends ---
 
-const podName = (path) => path[0] || (path[2] === 'lxc_health' ? 'Cilium\'s health endpoint' : 'pod of unknown name');
+const podName = (path) => path[0] || 'pod of unknown name';
 
 function buildWay(node) {
   const paths = node.paths || [];
   if (!paths.length) {
     const why = node.horizons === undefined ? 'No drawing: no facts of this node are there.'
       : node.by_files ? 'No drawing: it does not run, and has no pods.'
+      : node.endpoints[0] ? 'No drawing: no endpoint has an IPv4 address, so rp_filter does not apply.'
       : hasNoPods(node) ? 'No drawing: there is no pod on this node whose packet could be followed.'
         : 'No drawing: which pods are on this node could not be seen.';
     return [element('p', {class: 'empty'}, why)];
