@@ -18,6 +18,8 @@ suites := bullseye bookworm trixie
 step := tests/setup/step
 setup := tests/setup/setup
 activated = . build/env;
+# Python without the ending .py
+scripts = $(shell git grep --files-with-matches --extended-regexp '^.!.*python' -- ':!*.py' 2>/dev/null)
 
 # One after the other, also with make -j: the steps share one build folder, one podman and the screen.
 .NOTPARALLEL:
@@ -56,8 +58,8 @@ setup: machine python artifact javascript browser nodes
 lint: lint-python lint-yaml lint-ansible lint-docs lint-36 lint-sanity
 
 lint-python: python
-	@$(activated) $(step) 'ruff' ruff check . molecule/lab/demo molecule/lab/control-plane/cluster tests/setup/scenarios \
-	    tests/setup/document-findings tests/bench/*
+	@$(activated) $(step) 'ruff' ruff check . $(scripts)
+	@$(activated) $(step) 'ruff: format' ruff format --check . $(scripts)
 
 lint-yaml: python
 	@$(activated) $(step) 'yamllint' yamllint --strict .

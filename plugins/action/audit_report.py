@@ -2,9 +2,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-from __future__ import absolute_import, division, print_function
-
-__metaclass__ = type
 
 import datetime
 import functools
@@ -49,7 +46,7 @@ class ActionModule(ActionBase):
     _supports_diff = True
 
     def run(self, tmp=None, task_vars=None):
-        result = super(ActionModule, self).run(tmp, task_vars)
+        result = super().run(tmp, task_vars)
         _validated, options = self.validate_argument_spec(argument_spec=SPEC)
         now = datetime.datetime.now(datetime.timezone.utc)
         try:
@@ -107,7 +104,7 @@ def _document(options, now, waivers, baseline, hostvars, folder):
     generated = now.strftime(audit_document.MOMENT)
     saved_rules, source = None, options["source"]
     if source == "document":
-        name = "audit_document: %s" % options["document"]
+        name = f"audit_document: {options['document']}"
         saved, nodes = audit_document.parsed(_text(options["document"], "audit_document"), name)
         saved_rules = saved.get("rules")
     else:
@@ -137,7 +134,7 @@ def _check_kept(hosts, hostvars):
 def _judged(options, now, baseline, hostvars, folder):
     hosts = sorted(set(options["hosts"]))
     chunks = [hosts[start : start + CHUNK] for start in range(0, len(hosts), CHUNK)]
-    paths = [os.path.join(folder, "nodes-%d" % number) for number in range(len(chunks))]
+    paths = [os.path.join(folder, f"nodes-{number}") for number in range(len(chunks))]
 
     def judge(chunk, path):
         audit_run.write_lines((_node(name, hostvars, options, now, baseline) for name in chunk), path)
@@ -161,7 +158,7 @@ def _node(name, hostvars, options, now, baseline):
         return audit_document.not_judged(name, kind, str(gathering.get("message")))
     missing = [fact for fact in ("rp_filter", "cilium_routes") if fact not in facts]
     if missing:
-        return audit_document.not_judged(name, audit_document.NO_FACTS, "there is no %s" % " and no ".join(missing))
+        return audit_document.not_judged(name, audit_document.NO_FACTS, f"there is no {' and no '.join(missing)}")
     gathered_at = gathering["at"] if audit_document.moment(gathering.get("at")) else None
     not_young = options["source"] == "cache" and _not_young(gathered_at, now, options["max_age"])
     if not_young:
@@ -184,7 +181,7 @@ def _not_young(gathered_at, now, max_age):
     remedy = "gather them anew by nodeward.cilium.audit, or take facts of any age by audit_max_age=0"
     then = audit_document.moment(gathered_at)
     if not then:
-        return "it is not known when they were gathered, and audit_max_age asks for that; %s" % remedy
+        return f"it is not known when they were gathered, and audit_max_age asks for that; {remedy}"
     age = (now - then).total_seconds() / 3600
     if age < -SKEW:
         # They would be young until long after that time.
@@ -192,7 +189,7 @@ def _not_young(gathered_at, now, max_age):
         return told % (gathered_at, now.strftime(audit_document.MOMENT), remedy)
     if age <= max_age:
         return ""
-    return "they are %.0f hours old, and audit_max_age is %g; %s" % (age, max_age, remedy)
+    return f"they are {age:.0f} hours old, and audit_max_age is {max_age:g}; {remedy}"
 
 
 def _text(path, option):
@@ -200,27 +197,27 @@ def _text(path, option):
         with open(path, encoding="utf-8") as file:
             return file.read()
     except (OSError, UnicodeDecodeError) as error:
-        raise AuditError("%s: %s: expected a document that the audit wrote: %s" % (option, path, error)) from None
+        raise AuditError(f"{option}: {path}: expected a document that the audit wrote: {error}") from None
 
 
 def _named(options):
-    return "audit_baseline: %s" % options["baseline"]
+    return f"audit_baseline: {options['baseline']}"
 
 
 def _check(options, check_mode):
     directory = options["directory"]
     if not options["formats"]:
-        raise AuditError("audit_formats: expected some of %s, found none" % ", ".join(sorted(ALL_FORMATS)))
+        raise AuditError(f"audit_formats: expected some of {', '.join(sorted(ALL_FORMATS))}, found none")
     if not options["max_age"] >= 0:
-        raise AuditError("audit_max_age: expected hours from 0, found %g" % options["max_age"])
+        raise AuditError(f"audit_max_age: expected hours from 0, found {options['max_age']:g}")
     if not directory:
         raise AuditError("audit_directory: expected the folder for the report, found nothing")
     _check_directory(directory, check_mode)
     if options["source"] == "cache" and not _cache_outlives_a_run():
         raise AuditError(
-            "found no fact cache that outlives a run (ANSIBLE_CACHE_PLUGIN is %s); expected one, such as jsonfile. "
-            "Configure it and run nodeward.cilium.audit, or set audit_document to a saved audit.json"
-            % constants.CACHE_PLUGIN
+            f"found no fact cache that outlives a run (ANSIBLE_CACHE_PLUGIN is {constants.CACHE_PLUGIN}); expected "
+            "one, such as jsonfile. Configure it and run nodeward.cilium.audit, or set audit_document to a saved "
+            "audit.json"
         )
 
 
@@ -230,7 +227,7 @@ def _check_directory(directory, check_mode):
     while not os.path.lexists(above):
         above = os.path.dirname(above)
     if not os.path.isdir(above):
-        raise AuditError("audit_directory: %s: expected a folder, found that %s is a file" % (directory, above))
+        raise AuditError(f"audit_directory: {directory}: expected a folder, found that {above} is a file")
     try:
         if not os.access(above, os.W_OK | os.X_OK):
             raise PermissionError("permission denied")

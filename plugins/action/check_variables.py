@@ -2,9 +2,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-from __future__ import absolute_import, division, print_function
-
-__metaclass__ = type
 
 import os
 
@@ -35,7 +32,7 @@ class ActionModule(ActionBase):
     _supports_check_mode = True
 
     def run(self, tmp=None, task_vars=None):
-        result = super(ActionModule, self).run(tmp, task_vars)
+        result = super().run(tmp, task_vars)
         _validated, asked = self.validate_argument_spec(argument_spec=SPEC)
         self.specs = {role: _options(role) for role in asked["roles"]}
         self.of_play = self._task.play.get_vars()
@@ -52,14 +49,14 @@ class ActionModule(ActionBase):
         if not told and routes:
             told += self._wrong_routes(routes)
         if told:
-            raise AnsibleActionFail("\n".join(told[:20] + ["… and %d more" % (len(told) - 20)] * (len(told) > 20)))
+            raise AnsibleActionFail("\n".join(told[:20] + [f"… and {len(told) - 20} more"] * (len(told) > 20)))
         switched = next((each for each in routes.values() if each["state"] != "unchanged"), {})
         return dict(result, changed=False, hosts=len(hosts), endpoint_routes=switched)
 
     def _hosts(self, pattern, groups):
         """The names of the hosts of the run, and what is wrong with the pattern."""
         if variables.words(pattern) is None:
-            return [], ["%s: found no host pattern; expected a host, a group, or a list of these" % variables.HOSTS]
+            return [], [f"{variables.HOSTS}: found no host pattern; expected a host, a group, or a list of these"]
         inventory = InventoryManager(self._loader, parse=False)
         for group, names in groups.items():
             inventory.add_group(group)
@@ -95,8 +92,8 @@ class ActionModule(ActionBase):
         for each in variables.OF_PLAYS:
             if each in of_host and each not in self.extra and each not in self.of_play:
                 told.append(
-                    "%s: found in the inventory, where it has no effect; expected on the command line. Set it with -e"
-                    % each
+                    f"{each}: found in the inventory, where it has no effect; expected on the command line. Set it "
+                    "with -e"
                 )
         names = {role: list(options) for role, options in self.specs.items()}
         told += variables.misnamed(of_host, names)
@@ -114,7 +111,7 @@ class ActionModule(ActionBase):
                     # It may refer to what only the role's own play knows; the role checks its options again.
                     continue
         wrong, values = variables.wrong_values(specs, plain(values))
-        return told + ["%s (%s)" % (message, name) for message in wrong], values
+        return told + [f"{message} ({name})" for message in wrong], values
 
     def _routes(self, name, values, task_vars):
         """The options of endpoint routes of a host, as its role names them."""

@@ -3,10 +3,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Facts in, a diagnosis out: which packet dies where, whose line did it, what comes next, and what cures it. Pure."""
 
-from __future__ import absolute_import, division, print_function
-
-__metaclass__ = type
-
 DOCUMENTATION = r"""
 name: diagnosis
 short_description: Report from a node's facts which pods' packets are dropped, why, and the deciding line
@@ -256,7 +252,7 @@ def diagnosis(rp_filter, routes, node="this node", pod="", address="", later=Non
             {key: entry[key] for key in ("what", "why", "needs_root")}
             for entry in routes["unread"] + rp_filter["unread"]
         ]
-        + [{"what": path, "why": "found %s" % instead, "needs_root": False} for path, _times, instead in lacking],
+        + [{"what": path, "why": f"found {instead}", "needs_root": False} for path, _times, instead in lacking],
     }
     if state in ("broken", "at_risk", UNKNOWN) and (_filter_is_why(stories) or between and between["dropped"]):
         document["cures"] = remediation.remediations(node, rp_filter, document)
@@ -295,20 +291,20 @@ def _not_judged(node, others):
 def _check(facts, member, module):
     if not isinstance(facts, dict) or member not in facts:
         raise AnsibleFilterError(
-            "diagnosis: expected the facts of nodeward.cilium.%s, found %.80r; gather them first" % (module, facts)
+            f"diagnosis: expected the facts of nodeward.cilium.{module}, found {facts!r:.80}; gather them first"
         )
 
 
 def _check_wanted(pod, address):
     if pod and address:
-        raise AnsibleFilterError("pod and address: give one of them, found both '%s' and '%s'" % (pod, address))
+        raise AnsibleFilterError(f"pod and address: give one of them, found both '{pod}' and '{address}'")
     if pod and not re.match(r"[^/\s]+/[^/\s]+\Z", pod):
-        raise AnsibleFilterError("pod: '%s' is no pod; write namespace/name, such as kube-system/coredns-1" % pod)
+        raise AnsibleFilterError(f"pod: '{pod}' is no pod; write namespace/name, such as kube-system/coredns-1")
     if address:
         try:
             ipaddress.ip_address(address)
         except ValueError:
-            raise AnsibleFilterError("address: '%s' is no IP address" % address) from None
+            raise AnsibleFilterError(f"address: '{address}' is no IP address") from None
 
 
 def _is_wanted(endpoint, pod, address):
@@ -452,48 +448,48 @@ def _summary(document, routes, wanted, dropping, risks):
         return "there is no Cilium on this node: none of its devices, and no agent"
     if state == "elsewhere":
         if "/" in wanted and routes["source"] in ("netns", "routes", None):
-            return "no agent answers, so nothing tells the names of pods; give the address instead of %s" % wanted
-        return "%s is not on this node, which has %s" % (wanted, _count(total, "endpoint"))
+            return f"no agent answers, so nothing tells the names of pods; give the address instead of {wanted}"
+        return f"{wanted} is not on this node, which has {_count(total, 'endpoint')}"
     if state == "broken":
         if wanted:
-            return "the kernel drops packets of %s" % wanted
+            return f"the kernel drops packets of {wanted}"
         clauses = []
         if dropping or not between:
-            clauses.append("the kernel drops packets of %d of %s" % (dropping, _count(total, "endpoint")))
+            clauses.append(f"the kernel drops packets of {dropping} of {_count(total, 'endpoint')}")
         if between and between["dropped"]:
             names = _listed([each["device"] for each in between["interfaces"]])
-            clauses.append("packets from other nodes are dropped on %s (endpoint routes are on)" % names)
+            clauses.append(f"packets from other nodes are dropped on {names} (endpoint routes are on)")
         return "; ".join(clauses)
     if state == UNKNOWN:
         unclear = len([story for story in document["stories"] if story["verdict"] == UNKNOWN])
         if not unclear and not routes["endpoints"]:
             return "Cilium is here, but nothing tells of its endpoints"
         if not unclear:
-            return "the facts are incomplete: %s" % _listed([each["what"] for each in document["unseen"]][-3:])
-        return "whether the kernel drops packets of %s is unknown" % _count(unclear, "pod")
+            return f"the facts are incomplete: {_listed([each['what'] for each in document['unseen']][-3:])}"
+        return f"whether the kernel drops packets of {_count(unclear, 'pod')} is unknown"
     if state == "at_risk":
         now = _accepted(document, wanted) + " now" if total else "Cilium is here and has no endpoint yet"
         threats = [_threats(document["next"], risks, "its replies" if wanted else "replies")] if risks else []
         if between_nodes.risks(between):
             threats.append(_threats(between["next"], between_nodes.risks(between), "traffic between nodes"))
-        return "%s, but %s" % (now, "; ".join(threats))
+        return f"{now}, but {'; '.join(threats)}"
     if not total:
         return "Cilium is here and has no endpoint yet"
     accepted = _accepted(document, wanted)
     if _has_no_ipv4(document, wanted):
         return "healthy: %s" % (accepted if wanted else accepted + ", so rp_filter does not apply")
-    return "healthy: %s now, after %s" % (accepted, _listed(_WHEN.values()))
+    return f"healthy: {accepted} now, after {_listed(_WHEN.values())}"
 
 
 def _summary_of_files(document, wanted, risks):
-    judged = "judged by its files alone (%s)" % document["running_system"]["why"]
+    judged = f"judged by its files alone ({document['running_system']['why']})"
     if wanted:
-        return "%s: it has no pods, and so no %s" % (judged, wanted)
+        return f"{judged}: it has no pods, and so no {wanted}"
     if document["state"] == UNKNOWN:
-        return "%s: the facts are incomplete" % judged
+        return f"{judged}: the facts are incomplete"
     if risks:
-        return "%s: %s" % (judged, _threats(document["next"], risks, "replies"))
-    return "%s: once booted, no file filters pods' interfaces" % judged
+        return f"{judged}: {_threats(document['next'], risks, 'replies')}"
+    return f"{judged}: once booted, no file filters pods' interfaces"
 
 
 def _threats(to_come, risks, whom):
@@ -501,7 +497,7 @@ def _threats(to_come, risks, whom):
     clauses = []
     lasting = [when for when in risks if horizons.drops_for_long(to_come[when])]
     if lasting:
-        clauses.append("%s will drop %s" % (_listed(_WHEN[when] for when in lasting), whom))
+        clauses.append(f"{_listed(_WHEN[when] for when in lasting)} will drop {whom}")
     passing = [when for when in risks if to_come[when]["dropped"] and when not in lasting]
     if passing:
         told = (_listed(_WHEN[when] for when in passing), whom, horizons.duration(to_come[passing[0]]["ends"]))
@@ -529,15 +525,15 @@ def _accepted(document, wanted):
     """Whose replies are accepted, as a clause."""
     if _has_no_ipv4(document, wanted):
         if wanted:
-            return "rp_filter does not apply to %s (it has no IPv4 address)" % wanted
+            return f"rp_filter does not apply to {wanted} (it has no IPv4 address)"
         return "no endpoint has an IPv4 address"
     return "the kernel accepts the reply of %s" % (wanted or _everyone(document["endpoints"]))
 
 
 def _everyone(counts):
     if counts[ACCEPTED] == counts["total"]:
-        return "all %d endpoints" % counts["total"] if counts["total"] != 1 else "its one endpoint"
-    return "%d of %s (no other has an IPv4 address)" % (counts[ACCEPTED], _count(counts["total"], "endpoint"))
+        return f"all {counts['total']} endpoints" if counts["total"] != 1 else "its one endpoint"
+    return f"{counts[ACCEPTED]} of {_count(counts['total'], 'endpoint')} (no other has an IPv4 address)"
 
 
 def _count(number, noun):
@@ -582,8 +578,8 @@ def _warnings(rp_filter, routes):
     if not text:
         return []
     return [
-        "packets of Cilium's L7 proxy are dropped for their mark, whatever the filter: %s. Set accept_local=1 on the "
-        "interfaces of pods (RPF025)" % text
+        f"packets of Cilium's L7 proxy are dropped for their mark, whatever the filter: {text}. Set accept_local=1 on "
+        "the interfaces of pods (RPF025)"
     ]
 
 
@@ -591,15 +587,15 @@ def _notes(rp_filter, routes):
     notes = [routes["endpoint_routes"]["disagreement"]] if routes["endpoint_routes"]["disagreement"] else []
     for rule in rp_filter["netfilter"][:3]:
         notes.append(
-            "a rule of netfilter drops the same packets whatever the filter says: %s %s %s: %s"
-            % (rule["family"], rule["table"], rule["chain"], rule["rule"])
+            f"a rule of netfilter drops the same packets whatever the filter says: {rule['family']} {rule['table']} "
+            f"{rule['chain']}: {rule['rule']}"
         )
     for writer in rp_filter["other_writers"][:3]:
         by = writer.get("unit") or writer["by"]
-        told = "%s sets the filter too, past both loaders: %s" % (by, horizons.place(writer))
+        told = f"{by} sets the filter too, past both loaders: {horizons.place(writer)}"
         notes.append(told + (" (it does not run now)" if writer.get("active") is False else ""))
     for script in (rp_filter.get("scripts") or [])[:3]:
-        notes.append("a script mentions rp_filter, and when it runs is unknown: %s" % horizons.place(script))
+        notes.append(f"a script mentions rp_filter, and when it runs is unknown: {horizons.place(script)}")
     remark = horizons.without_agent(rp_filter)
     if remark:
         notes.append(remark)
@@ -609,11 +605,11 @@ def _notes(rp_filter, routes):
         )
     unit = rp_filter["loaders"]["systemd_sysctl"] or {}
     if unit.get("unit") == "failed":
-        notes.append("systemd-sysctl.service has failed (%s)" % unit.get("unit_result"))
+        notes.append(f"systemd-sysctl.service has failed ({unit.get('unit_result')})")
     return notes
 
 
-class FilterModule(object):
+class FilterModule:
     """The filter of this file."""
 
     def filters(self):

@@ -2,9 +2,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-from __future__ import absolute_import, division, print_function
-
-__metaclass__ = type
 
 DOCUMENTATION = r"""
 name: endpoint_routes_plan
@@ -54,7 +51,7 @@ from ansible_collections.nodeward.cilium.plugins.plugin_utils.endpoint_routes im
 from ansible_collections.nodeward.cilium.plugins.plugin_utils.endpoint_routes_settings import on_plain
 
 
-class FilterModule(object):
+class FilterModule:
     """The filter of this file."""
 
     def filters(self):

@@ -3,10 +3,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Facts in, findings out. Pure: touches no node, and says the same of the same facts."""
 
-from __future__ import absolute_import, division, print_function
-
-__metaclass__ = type
-
 DOCUMENTATION = r"""
 name: findings
 short_description: What is wrong on a node, each with its evidence and remedy
@@ -177,13 +173,13 @@ def findings(rp_filter, routes=None, before=None):
     """What is wrong, by id and subject."""
     if not isinstance(rp_filter, dict) or "devices" not in rp_filter:
         raise AnsibleFilterError(
-            "findings: expected the fact rp_filter, with its devices; found %.80r. Gather it with "
-            "nodeward.cilium.rp_filter_facts" % (rp_filter,)
+            f"findings: expected the fact rp_filter, with its devices; found {rp_filter!r:.80}. Gather it with "
+            "nodeward.cilium.rp_filter_facts"
         )
     if routes is not None and not isinstance(routes, dict):
         raise AnsibleFilterError(
-            "findings: routes: expected the fact cilium_routes; found %.80r. Gather it with "
-            "nodeward.cilium.route_facts" % (routes,)
+            f"findings: routes: expected the fact cilium_routes; found {routes!r:.80}. Gather it with "
+            "nodeward.cilium.route_facts"
         )
     _check_before(before)
     outdated = list(_of_the_version("rp_filter", rp_filter))
@@ -210,7 +206,7 @@ def findings(rp_filter, routes=None, before=None):
             unread["remedy"] = {"variable": "", "command": ""}
         found.append(unread)
     for path, times, instead in lacking:
-        found.append(finding.make("RPF029", path, "lacking", finding.evidence("found %s" % instead, counter=times)))
+        found.append(finding.make("RPF029", path, "lacking", finding.evidence(f"found {instead}", counter=times)))
     return sorted(_with_options(found, facts), key=_order)
 
 
@@ -233,14 +229,14 @@ def _with_options(found, facts):
 def _of_the_version(name, facts):
     other = facts_shape.other_version(name, facts)
     if other:
-        yield finding.make("RPF029", name, "%s: unknown" % other[0], finding.evidence(other[1]))
+        yield finding.make("RPF029", name, f"{other[0]}: unknown", finding.evidence(other[1]))
 
 
 def _check_before(before):
     if before is None:
         return
     if not isinstance(before, dict):
-        raise AnsibleFilterError("findings: before: expected the counters of earlier facts; found %.80r" % (before,))
+        raise AnsibleFilterError(f"findings: before: expected the counters of earlier facts; found {before!r:.80}")
     for name, kind in [(name, int) for name in _COUNTERS] + [("boot_id", str)]:
         if not isinstance(before.get(name), (kind, type(None))):
             raise AnsibleFilterError(
@@ -276,7 +272,7 @@ def _of_devices(facts, routes):
             hosts = coming.is_hosts(name)
             if min(effective, 2) not in dropped_at.get(name, coming.filtering(routes)):
                 continue
-            text = "its own value is %s, all is %s" % (own, finding.known(every["running"]))
+            text = f"its own value is {own}, all is {finding.known(every['running'])}"
             if own < everywhere:
                 text += finding.ended(prediction.at(facts, name, prediction.NOW)["ends"])
             evidence = finding.running_evidence(text, effective, (device if own >= everywhere else every)["configured"])
@@ -289,7 +285,7 @@ def _of_devices(facts, routes):
             yield from _of_a_bare_uplink(name, facts)
     if everywhere > 0:
         evidence = finding.running_evidence(
-            "net.ipv4.conf.all.rp_filter is %d" % everywhere, everywhere, every["configured"]
+            f"net.ipv4.conf.all.rp_filter is {everywhere}", everywhere, every["configured"]
         )
         if filters_one:
             yield finding.make("RPF005", "all", everywhere, evidence)
@@ -298,12 +294,12 @@ def _of_devices(facts, routes):
 
 
 def _of_a_bare_uplink(name, facts):
-    text = "its own value is 0, all is %s" % finding.known(facts["all"]["running"])
+    text = f"its own value is 0, all is {finding.known(facts['all']['running'])}"
     line = facts["devices"][name]["configured"]["systemd_sysctl"]
     evidence = finding.evidence(text, value=0)
     if line and line["value"] > 0:
         # Something lowered it at run time.
-        evidence = finding.evidence("%s; %s gives it %s" % (text, horizons.place(line), line["value"]), value=0)
+        evidence = finding.evidence(f"{text}; {horizons.place(line)} gives it {line['value']}", value=0)
     yield _with_loose(finding.make("RPF007", name, 0, evidence), [name])
     line = facts["all"]["configured"]["systemd_sysctl"]
     pinned = {each["name"] for each in (facts["dropin"] or {}).get("assignments", ())}
@@ -338,13 +334,10 @@ def _of_endpoints(routes, known_devices):
         yield found
     state = routes["endpoint_routes"]
     if state and state["agent"] is True and state["without_route"]:
-        text = "%d of %d endpoints have no route" % (
-            state["without_route"],
-            state["with_route"] + state["without_route"],
-        )
+        text = f"{state['without_route']} of {state['with_route'] + state['without_route']} endpoints have no route"
         yield finding.make("RPF022", "endpoint routes", text, finding.evidence(text, counter=state["without_route"]))
     if state and state["agent"] is False and state["with_route"]:
-        text = "%d of %d endpoints have a route" % (state["with_route"], state["with_route"] + state["without_route"])
+        text = f"{state['with_route']} of {state['with_route'] + state['without_route']} endpoints have a route"
         yield finding.make("RPF023", "endpoint routes", text, finding.evidence(text, counter=state["with_route"]))
 
 
@@ -358,10 +351,10 @@ def _of_counters(counters, before):
         if now is None or then is None:
             continue
         # It only ever grows, so a smaller number began anew.
-        growth, since = (now, "since the reboot") if rebooted or now < then else (now - then, "since %d" % then)
+        growth, since = (now, "since the reboot") if rebooted or now < then else (now - then, f"since {then}")
         if growth > 0:
-            text = "%s is %d, %d more %s" % (name, now, growth, since)
-            yield finding.make("RPF021", name, "%d more" % growth, finding.evidence(text, value=now, counter=growth))
+            text = f"{name} is {now}, {growth} more {since}"
+            yield finding.make("RPF021", name, f"{growth} more", finding.evidence(text, value=now, counter=growth))
 
 
 # ---- whose line ------------------------------------------------------------------------------------------------------
@@ -373,20 +366,20 @@ def _of_the_dropin(facts):
         return
     path = dropin["path"]
     if not dropin["present"]:
-        yield finding.make("RPF016", path, "no file", finding.evidence("%s is not there" % path, path))
+        yield finding.make("RPF016", path, "no file", finding.evidence(f"{path} is not there", path))
     elif dropin["format"] is None:
-        text = "%s has no header of nodeward.cilium.rp_filter" % path
+        text = f"{path} has no header of nodeward.cilium.rp_filter"
         found = finding.make("RPF017", path, "not managed by this collection", finding.evidence(text, path))
         # harden takes its place and keeps the file; only its own lines can be restored.
         yield dict(found, remedy={"variable": "rp_filter_dropin_path", "command": HARDEN})
     elif dropin["intact"] is False:
         yield finding.make(
-            "RPF017", path, "other lines", finding.evidence("the digest in %s does not fit its lines" % path, path)
+            "RPF017", path, "other lines", finding.evidence(f"the digest in {path} does not fit its lines", path)
         )
     elif dropin["intact"] is None or dropin["format"] != dropin_format.FORMAT:
         text = "format %d%s" % (dropin["format"], ", without a digest" if dropin["intact"] is None else "")
-        evidence = finding.evidence("%s is of %s" % (path, text), path, value=dropin["format"])
-        yield finding.make("RPF018", path, text, evidence, expected="format %d, with a digest" % dropin_format.FORMAT)
+        evidence = finding.evidence(f"{path} is of {text}", path, value=dropin["format"])
+        yield finding.make("RPF018", path, text, evidence, expected=f"format {dropin_format.FORMAT}, with a digest")
     if dropin["present"] and dropin["format"] is not None:
         yield from _of_what_beats(dropin, facts)
 
@@ -403,7 +396,7 @@ def _of_what_beats(dropin, facts):
                     beaten.setdefault((name, assigned["value"]) + place, (line, set()))[1].add(_LOADER_NAMES[loader])
     for (name, value), (line, loaders) in ((key[:2], entry) for key, entry in beaten.items()):
         exempts = name == "all" or name in facts["patterns"]
-        observed = "%s under %s" % (line["value"], " and ".join(sorted(loaders)))
+        observed = f"{line['value']} under {' and '.join(sorted(loaders))}"
         yield finding.make(
             "RPF014" if exempts else "RPF015", name, observed, finding.line_evidence(line), expected=value
         )
@@ -429,20 +422,16 @@ def _of_lines(facts):
             if line["matches"] is not None and set(line["matches"]) <= {"cilium"}:
                 found = finding.make("RPF019", line["key"], "no dash", finding.line_evidence(line))
                 # /etc/sysctl.d/99-sysctl.conf is a link of Debian's.
-                command = "sed --in-place --follow-symlinks '%ds/^/-/' %s" % (line["line"], shlex.quote(line["path"]))
+                command = f"sed --in-place --follow-symlinks '{line['line']}s/^/-/' {shlex.quote(line['path'])}"
                 yield dict(found, remedy={"variable": "", "command": command})
     for line in facts["repeated_lines"]:
         name = values.name_of(line["key"])
         name = name and sysctl_d.canonical_glob(name)
         winner = facts["patterns"][name]["configured"]["systemd_sysctl"] if name in facts["patterns"] else None
         if winner and winner["value"] > 0 and _is_ciliums(line["path"]) and line["first"]["path"] != line["path"]:
-            text = "%s:%d has the line of %s:%d already, and %s:%d beats it there" % (
-                line["first"]["path"],
-                line["first"]["line"],
-                line["path"],
-                line["line"],
-                winner["path"],
-                winner["line"],
+            text = (
+                f"{line['first']['path']}:{line['first']['line']} has the line of {line['path']}:{line['line']} "
+                f"already, and {winner['path']}:{winner['line']} beats it there"
             )
             evidence = finding.evidence(text, line["first"]["path"], line["first"]["line"], line["value"])
             yield finding.make("RPF028", name, winner["value"], evidence, expected=line["value"])
@@ -459,7 +448,7 @@ def _of_modes(facts, routes):
     for name, device in facts["devices"].items() if mode else ():
         is_used = not options["devices"] or name in options["devices"]
         if is_used and device["kind"] == "uplink" and device["effective"] == 1:
-            yield _with_loose(finding.make("RPF020", name, 1, finding.evidence("%s is on" % mode, value=1)), [name])
+            yield _with_loose(finding.make("RPF020", name, 1, finding.evidence(f"{mode} is on", value=1)), [name])
     marked, text = source_marks.heeding_mark(facts, routes)
     if marked:
         evidence = finding.evidence(text, value=1, counter=len(marked))
@@ -471,7 +460,7 @@ def _mode_that_needs_loose(routes):
     if not options:
         return routes["loosens_uplinks"]
     if options["load_balancer_mode"] in ("dsr", "hybrid") and len(options["devices"] or ()) > 1:
-        return "direct server return over %d devices" % len(options["devices"])
+        return f"direct server return over {len(options['devices'])} devices"
     if options["ipam"] == "eni":
         return "Cilium's ENI mode"
     return "Cilium's egress gateway" if options["egress_gateway"] else routes["loosens_uplinks"]
@@ -484,9 +473,9 @@ def _of_other_devices(facts):
         if device["kind"] == "other" and device["effective"] == 0 and takes_packets(name, device)
     )
     if bare:
-        text = "%s (%d in all)" % (_some(bare), len(bare))
+        text = f"{_some(bare)} ({len(bare)} in all)"
         found = finding.make(
-            "RPF033", "other devices", "%d at 0" % len(bare), finding.evidence(text, value=0, counter=len(bare))
+            "RPF033", "other devices", f"{len(bare)} at 0", finding.evidence(text, value=0, counter=len(bare))
         )
         uplinks = sorted(name for name, device in facts["devices"].items() if device["kind"] == devices.UPLINK)
         yield _with_loose(found, bare, uplinks + bare)
@@ -500,7 +489,7 @@ def _with_loose(finding, names, uplinks=None):
     given = {"rp_filter_uplinks": dict.fromkeys(names, "loose")}
     if uplinks:
         given["rp_filter_uplink_devices"] = uplinks
-    command = "%s --extra-vars %s" % (HARDEN, shlex.quote(json.dumps(given, sort_keys=True)))
+    command = f"{HARDEN} --extra-vars {shlex.quote(json.dumps(given, sort_keys=True))}"
     return dict(finding, remedy=dict(finding["remedy"], command=command))
 
 
@@ -520,7 +509,7 @@ def _of_netfilter(facts, routes):
     for rule in facts["netfilter"]:
         if rule["ipv6_only"] and has_no_ipv6 or not any(_is_for(rule, name) for name in names):
             continue
-        where = "%s %s %s" % (rule["family"], rule["table"], rule["chain"])
+        where = f"{rule['family']} {rule['table']} {rule['chain']}"
         yield finding.make("RPF008", where, "a rule", finding.evidence(rule["rule"]))
 
 
@@ -534,10 +523,10 @@ def _of_loaders(facts):
         if not loader:
             continue
         if loader["globs"] is False and not _harmless_without_globs(name, facts):
-            text = "%s is of version %s" % (_LOADER_NAMES[name], loader["version"])
+            text = f"{_LOADER_NAMES[name]} is of version {loader['version']}"
             yield finding.make("RPF011", name, "none", finding.evidence(text, value=loader["version"]))
         result = loader["unit_result"] or "success"
-        evidence = finding.evidence("systemd says %s, and as its result %s" % (loader["unit"], result), value=result)
+        evidence = finding.evidence(f"systemd says {loader['unit']}, and as its result {result}", value=result)
         if result == "start-limit-hit":
             yield finding.make("RPF024", "systemd-sysctl.service", result, evidence)
         elif loader["unit"] == "failed" or result != "success":
@@ -551,7 +540,7 @@ def _harmless_without_globs(name, facts):
     return bool(facts["reload_on_add"]) and not any(prediction.reloads(facts, pattern) for pattern in facts["patterns"])
 
 
-class FilterModule(object):
+class FilterModule:
     """The filter, by its name."""
 
     def filters(self):

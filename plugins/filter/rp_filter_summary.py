@@ -2,9 +2,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-from __future__ import absolute_import, division, print_function
-
-__metaclass__ = type
 
 DOCUMENTATION = r"""
 name: rp_filter_summary
@@ -105,6 +102,6 @@ def rp_filter_summary(result, node, state="present", conflicts="fail", check_mod
     return summary(result, node, state, conflicts, check_mode)
 
 
-class FilterModule(object):
+class FilterModule:
     def filters(self):
         return {"rp_filter_summary": on_plain(rp_filter_summary)}

@@ -3,10 +3,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A diagnosis as a short story for the terminal. Pure."""
 
-from __future__ import absolute_import, division, print_function
-
-__metaclass__ = type
-
 DOCUMENTATION = r"""
 name: story
 short_description: Tell a diagnosis as lines for people
@@ -54,7 +50,7 @@ HORIZONS = (
 
 def story(diagnosis):
     """The lines; the first one says it all."""
-    lines = ["%s: %s" % (diagnosis["node"], diagnosis["summary"])]
+    lines = [f"{diagnosis['node']}: {diagnosis['summary']}"]
     for chain, stories in _grouped(diagnosis["stories"]):
         lines += [""] + _endpoints(stories) + [""] + _aligned(chain, stories)
     if diagnosis["state"] == "at_risk" and not diagnosis["stories"]:
@@ -62,9 +58,9 @@ def story(diagnosis):
     lines += _between_nodes(diagnosis["between_nodes"])
     lines += _measured(diagnosis)
     for number, cure in enumerate(diagnosis["cures"], 1):
-        lines += ["", "   Cure %d: %s" % (number, cure["title"])]
+        lines += ["", f"   Cure {number}: {cure['title']}"]
         lines += ["     $ " + command for command in cure["commands"]]
-        lines += ["     %s: %s   (%s)" % (name, _yaml(value), cure["of"]) for name, value in cure["variables"].items()]
+        lines += [f"     {name}: {_yaml(value)}   ({cure['of']})" for name, value in cure["variables"].items()]
     notes = _notes(diagnosis)
     if notes:
         lines += [""] + ["   Note: " + note for note in notes]
@@ -83,7 +79,7 @@ def _notes(diagnosis):
 
 def _yaml(value):
     """A variable's value as an inventory has it; a mapping stands there as JSON, which is YAML."""
-    return value if value.startswith("{") else '"%s"' % value
+    return value if value.startswith("{") else f'"{value}"'
 
 
 def _harmless(line):
@@ -113,13 +109,13 @@ def _endpoints(stories):
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     lines = ["   " + "   ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
     if len(stories) > MOST_ENDPOINTS:
-        lines.append("   and %d more" % (len(stories) - MOST_ENDPOINTS))
+        lines.append(f"   and {len(stories) - MOST_ENDPOINTS} more")
     return lines
 
 
 def _name(each):
     """Its name; its address and its interface stand beside it."""
-    return known_name(each) or ("pod in %s" % each["namespace"] if each["namespace"] else "pod of unknown name")
+    return known_name(each) or (f"pod in {each['namespace']}" if each["namespace"] else "pod of unknown name")
 
 
 def _chain(each):
@@ -133,25 +129,25 @@ def _chain(each):
         elif each["symmetric"]:
             rows.append(("route", "the host reaches it by {device}, and its reply arrives there"))
         else:
-            rows.append(("route", "the host reaches it by %s; its reply arrives on {device}" % each["route_device"]))
+            rows.append(("route", f"the host reaches it by {each['route_device']}; its reply arrives on {{device}}"))
     values = each["filter"]
     if values["effective"] is not None:
         why = {
-            "own": "its own value (all is %s)" % values["all"],
-            "all": "because of all (its own is %s)" % values["own"],
+            "own": f"its own value (all is {values['all']})",
+            "all": f"because of all (its own is {values['own']})",
             "both": "its own value and all",
         }[values["decided_by"]]
-        rows.append(("filter", "%s on {device}: %s" % (MODES.get(values["effective"], values["effective"]), why)))
-    rows.append(("verdict", "%s: %s" % (each["verdict"], each["reason"])))
+        rows.append(("filter", f"{MODES.get(values['effective'], values['effective'])} on {{device}}: {why}"))
+    rows.append(("verdict", f"{each['verdict']}: {each['reason']}"))
     leaves = each["leaves"]
     if leaves["verdict"] == each["verdict"] == "dropped":
         rows.append(("to the world", "dropped as well"))
     elif leaves["verdict"] == "accepted":
         # With BPF host routing the kernel names no device: the packet leaves before its check.
-        told = "leaves by %s" % leaves["device"] if leaves["device"] else "accepted: %s" % leaves["reason"]
+        told = f"leaves by {leaves['device']}" if leaves["device"] else f"accepted: {leaves['reason']}"
         rows.append(("to the world", told))
     elif each["address"]:
-        rows.append(("to the world", "%s: %s" % (leaves["verdict"], leaves["reason"])))
+        rows.append(("to the world", f"{leaves['verdict']}: {leaves['reason']}"))
     if each["filter_is_why"] is False and "dropped" in (each["verdict"], leaves["verdict"]):
         rows.append(("cause", "the filter is not why; look at the routes, rules and addresses above"))
         return _anonymous(rows, each)
@@ -165,7 +161,7 @@ def _between_nodes(between):
         return []
     rows = []
     for each in between["interfaces"]:
-        rows.append(("filter", "%s on %s" % (MODES.get(each["effective"], each["effective"]), each["device"])))
+        rows.append(("filter", f"{MODES.get(each['effective'], each['effective'])} on {each['device']}"))
         rows += _culprits(each)
     rows += _horizons(between["next"], "drops packets")
     return ["", "   Packets from other nodes, with endpoint routes:", ""] + _aligned(rows, [])
@@ -184,7 +180,7 @@ def _anonymous(rows, each):
     if not each["device"]:
         return rows
     # The whole name: lxc1 is no part of lxc12.
-    name = re.compile(r"(?<![\w.-])%s(?![\w.-])" % re.escape(each["device"]))
+    name = re.compile(rf"(?<![\w.-]){re.escape(each['device'])}(?![\w.-])")
     return [(label, name.sub("{device}", text)) for label, text in rows]
 
 
@@ -197,18 +193,18 @@ def _horizon(horizon, when, dropping):
     mode = MODES.get(horizon["effective"], horizon["effective"])
     unknown = ", ".join(horizons.place(place) for place in horizon["unknown"])
     if horizon["effective"] is None:
-        told = "%s may write it" % unknown if unknown else "the running value could not be read"
+        told = f"{unknown} may write it" if unknown else "the running value could not be read"
         what = {True: dropping, False: "ok with any of these values", None: "unknown"}[horizon["dropped"]]
-        return "%s: %s" % (what, told)
+        return f"{what}: {told}"
     what = {True: dropping, False: "ok", None: "value"}[horizon["dropped"]]
     if horizon["dropped"] and horizon["ends"]:
         what += " " + horizons.duration(horizon["ends"])
-    told = "%s: %s %s" % (what, mode, _why(horizon, when))
+    told = f"{what}: {mode} {_why(horizon, when)}"
     before = horizon["before"]
     if before and before["effective"]:
         places = ", ".join(horizons.place(source) for source in before["sources"] if source["value"])
-        told += "; until the agent has started %s" % MODES.get(before["effective"], before["effective"])
-        told += " by %s" % places if places else ""
+        told += f"; until the agent has started {MODES.get(before['effective'], before['effective'])}"
+        told += f" by {places}" if places else ""
     return told
 
 
@@ -251,22 +247,22 @@ def _measured(diagnosis):
         elif not watch["dropped"]:
             told = "no packet died"
         else:
-            told = "%d packets died by the filter" % watch["dropped"]
+            told = f"{watch['dropped']} packets died by the filter"
             devices = ["%(device)s (%(received)d came in)" % device for device in watch["devices"]]
             if devices and watch["dropped"] > sum(device["received"] for device in watch["devices"]):
-                told += ", some of them on %s" % ", ".join(devices)
+                told += f", some of them on {', '.join(devices)}"
             elif len(devices) == 1:
-                told += ", on %s" % devices[0]
+                told += f", on {devices[0]}"
             elif devices:
-                told += ", on some of: %s" % ", ".join(devices)
+                told += f", on some of: {', '.join(devices)}"
             else:
                 told += "; on which device cannot be told: none of the pods whose packets are dropped sent any"
-        lines.append("   In %g s %s." % (watch["seconds"], told))
+        lines.append(f"   In {watch['seconds']:g} s {told}.")
     for probe in diagnosis["probes"]:
         connected = "connected" if probe["answered"] else "no connection"
-        lines.append("   Probe of %s port %s: %s; %s." % (probe["address"], probe["port"], connected, _counted(probe)))
+        lines.append(f"   Probe of {probe['address']} port {probe['port']}: {connected}; {_counted(probe)}.")
     if diagnosis["not_probed"]:
-        lines.append("   No probe: %s." % diagnosis["not_probed"])
+        lines.append(f"   No probe: {diagnosis['not_probed']}.")
     return [""] + lines if lines else []
 
 
@@ -275,8 +271,8 @@ def _counted(probe):
     if None in (before, after):
         return "the drop counter could not be read"
     if before != after:
-        return "the drop counter went from %d to %d" % (before, after)
-    told = "the drop counter stayed at %d: no packet died by the filter meanwhile" % before
+        return f"the drop counter went from {before} to {after}"
+    told = f"the drop counter stayed at {before}: no packet died by the filter meanwhile"
     # A refusal is a reply, and it passed; whoever waits for a port to open cannot tell it from silence.
     return told if probe["answered"] else told + " (the port may have refused)"
 
@@ -289,7 +285,7 @@ def _unseen(diagnosis):
     return ["", "   Not seen:"] + ["     %(what)s: %(why)s" % entry for entry in entries]
 
 
-class FilterModule(object):
+class FilterModule:
     """The filter of this file."""
 
     def filters(self):

@@ -71,23 +71,23 @@ class Agent:
         return parse_health(self._get("/v1/healthz"))
 
     def _get(self, resource):
-        question = "GET %s on %s" % (resource, self._path)
+        question = f"GET {resource} on {self._path}"
         try:
             status, body = self._exchange(resource)
         except (OSError, http.client.HTTPException) as error:
-            refused = AgentError("%s: %s" % (question, self._why(error)))
+            refused = AgentError(f"{question}: {self._why(error)}")
             refused.needs_root = isinstance(error, PermissionError) and os.geteuid() != 0
             raise refused from None
         if status != 200:
-            raise AgentError("%s: answered HTTP status %d instead of 200" % (question, status))
+            raise AgentError(f"{question}: answered HTTP status {status} instead of 200")
         try:
             return json.loads(body.decode("utf-8"))
         except (ValueError, RecursionError) as error:
-            raise AgentError("%s: the answer is no JSON (%s)" % (question, error)) from None
+            raise AgentError(f"{question}: the answer is no JSON ({error})") from None
 
     def _why(self, error):
         if isinstance(error, socket.timeout):
-            return "no complete answer within %g s; is the agent hanging?" % self._timeout
+            return f"no complete answer within {self._timeout:g} s; is the agent hanging?"
         if isinstance(error, BlockingIOError):
             return "others wait to be let in already; is the agent hanging?"
         if isinstance(error, FileNotFoundError):
@@ -97,14 +97,14 @@ class Agent:
         if isinstance(error, ConnectionRefusedError):
             return "connection refused; nobody listens on the socket, the agent is down"
         if isinstance(error, http.client.HTTPException):
-            return "no complete HTTP answer (%s: %s)" % (type(error).__name__, str(error)[:80])
+            return f"no complete HTTP answer ({type(error).__name__}: {str(error)[:80]})"
         return str(error)
 
     def _exchange(self, resource):
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
             bounded = _BoundedSocket(connection, time.monotonic() + self._timeout, self._largest_answer)
             bounded.connect(self._path)
-            bounded.sendall("GET %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n" % resource)
+            bounded.sendall(f"GET {resource} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
             response = http.client.HTTPResponse(bounded, method="GET")
             response.begin()
             return response.status, response.read()
@@ -157,7 +157,7 @@ def parse_endpoints(document):
     """
     endpoints = []
     for number, entry in enumerate(_expect(list, document, "the list of endpoints")):
-        where = "endpoint %d of the list" % number
+        where = f"endpoint {number} of the list"
         status = _member(dict, _expect(dict, entry, where), "status", where)
         networking = _member(dict, status, "networking", where)
         identifiers = _member(dict, status, "external-identifiers", where)
@@ -304,7 +304,7 @@ def _address(value, kind, where):
     try:
         return str(kind(_text(value, where)))
     except ValueError:
-        raise AgentError("%s: %s is no IP address" % (where, json.dumps(value)[:80])) from None
+        raise AgentError(f"{where}: {json.dumps(value)[:80]} is no IP address") from None
 
 
 def _text(value, where):
@@ -314,12 +314,12 @@ def _text(value, where):
 
 def _member(kind, document, name, where):
     value = document.get(name)
-    return kind() if value is None else _expect(kind, value, "%s, %s" % (where, name))
+    return kind() if value is None else _expect(kind, value, f"{where}, {name}")
 
 
 def _expect(kind, value, where):
     if not isinstance(value, kind):
-        raise AgentError("%s: expected %s, found %s" % (where, _JSON_NAMES[kind], json.dumps(value)[:80]))
+        raise AgentError(f"{where}: expected {_JSON_NAMES[kind]}, found {json.dumps(value)[:80]}")
     return value
 
 

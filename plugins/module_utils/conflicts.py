@@ -3,10 +3,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What overrides the drop-in: lines that a loader reads, and every other writer; and how a line is disabled. Pure."""
 
-from __future__ import absolute_import, division, print_function
-
-__metaclass__ = type
-
 import re
 from collections import namedtuple
 
@@ -68,7 +64,7 @@ def find(planned, dropin_path, tree, loaders, kinds, writers=(), given_all=None)
         )
         for conflict in harmless
     ]
-    notes += ["%s: %s" % (describe(conflict), why) for conflict, why in harmless_writers]
+    notes += [f"{describe(conflict)}: {why}" for conflict, why in harmless_writers]
     return by_lines + by_writers, notes
 
 
@@ -107,7 +103,7 @@ def _lines(planned, dropin_path, tree, loaders, kinds, given_all):
             wanted,
         )
         if by == {UNIT}:
-            text = "%s = %s" % (sysctl_d.spell(winner.key), winner.value)
+            text = f"{sysctl_d.spell(winner.key)} = {winner.value}"
             conflict = conflict._replace(by="unit", unit=UNIT, text=text)
         (notes_ if harmless else conflicts).append(conflict)
     return conflicts, notes_
@@ -334,23 +330,23 @@ def describe(conflict):
     """One line: where, what, by whom it is applied, and which planned key it overrides."""
     where = _where(conflict)
     if conflict.target != conflict.path:
-        where += " (-> %s)" % printable(conflict.target)
-    overridden = "%s = %d" % (", ".join(conflict.overrides), conflict.wanted)
+        where += f" (-> {printable(conflict.target)})"
+    overridden = f"{', '.join(conflict.overrides)} = {conflict.wanted}"
     if conflict.by is None:
         said = "%s '%s = %d' overrides %s under %s"
         loaders = " and ".join(conflict.loaders)
         return said % (where, printable(conflict.key), conflict.value, overridden, loaders)
-    runs = conflict.by if conflict.unit in (None, conflict.by) else "%s, %s" % (conflict.by, conflict.unit)
+    runs = conflict.by if conflict.unit in (None, conflict.by) else f"{conflict.by}, {conflict.unit}"
     if conflict.value is None:
-        sets = "may override %s with a value that cannot be predicted" % overridden
+        sets = f"may override {overridden} with a value that cannot be predicted"
     else:
         sets = "%s %s with %d" % ("overrides" if conflict.certain else "may override", overridden, conflict.value)
-    return "%s '%s' (%s) %s" % (where, printable(conflict.text), printable(runs), sets)
+    return f"{where} '{printable(conflict.text)}' ({printable(runs)}) {sets}"
 
 
 def _where(conflict):
     """Its place; a credential that cannot be read has no line."""
-    return printable(conflict.path) + (":%d" % conflict.line if conflict.line else "")
+    return printable(conflict.path) + (f":{conflict.line}" if conflict.line else "")
 
 
 def ends_by_our_rule(conflict):
@@ -362,11 +358,11 @@ def remediation(conflict):
     """What to change, and where, so that a writer other than a line of sysctl.d does not override the drop-in."""
     where = _where(conflict)
     if ends_by_our_rule(conflict):
-        return "at %s, %s, or set udev=always" % (where, _REMEDIES["udev"])
+        return f"at {where}, {_REMEDIES['udev']}, or set udev=always"
     if conflict.by in _REMEDIES:
-        return "at %s, %s" % (where, _REMEDIES[conflict.by])
-    disabled = " or disable %s" % printable(conflict.unit) if conflict.unit else ""
-    return "remove the write at %s,%s or make it leave Cilium's interfaces and 'all' alone" % (where, disabled)
+        return f"at {where}, {_REMEDIES[conflict.by]}"
+    disabled = f" or disable {printable(conflict.unit)}" if conflict.unit else ""
+    return f"remove the write at {where},{disabled} or make it leave Cilium's interfaces and 'all' alone"
 
 
 def as_dict(conflict):

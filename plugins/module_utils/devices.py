@@ -6,10 +6,6 @@
 What this collection knows of Cilium's names stands here and nowhere else.
 """
 
-from __future__ import absolute_import, division, print_function
-
-__metaclass__ = type
-
 import fnmatch
 import re
 

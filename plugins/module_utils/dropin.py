@@ -6,10 +6,6 @@
 The lines are read by the parser of ``sysctl_d``, so that what counts here is what counts for systemd-sysctl.
 """
 
-from __future__ import absolute_import, division, print_function
-
-__metaclass__ = type
-
 import hashlib
 import re
 from collections import namedtuple
@@ -23,7 +19,7 @@ PATH = "/etc/sysctl.d/99-override_cilium_rp_filter.conf"
 FORMAT = 1
 _HEADER = "# nodeward.cilium.rp_filter, format "
 #: A file without this line is not managed by this collection.
-HEADER = "%s%d" % (_HEADER, FORMAT)
+HEADER = f"{_HEADER}{FORMAT}"
 #: A value from before the first creation.
 RECORD = "# before: "
 #: By this an audit detects a change by hand.
@@ -78,8 +74,8 @@ def parse(text, path="the drop-in"):
     version = format_of(text)
     if version is not None and version > FORMAT:
         raise DropinError(
-            "'%s' has format %d, and this version of the collection knows formats up to %d, so it would lose what is "
-            "recorded there. Update the collection on the controller" % (printable(path), version, FORMAT)
+            f"'{printable(path)}' has format {version}, and this version of the collection knows formats up to "
+            f"{FORMAT}, so it would lose what is recorded there. Update the collection on the controller"
         )
     ours = version is not None
     pins, places, others, default = {}, {}, [], None
@@ -89,7 +85,7 @@ def parse(text, path="the drop-in"):
             default = value
         elif value is not None and name not in (None, "all") and _is_pin(name):
             pins[name] = value
-            places[name] = "%s:%d" % (printable(path), line.line)
+            places[name] = f"{printable(path)}:{line.line}"
         else:
             others.append(line)
     records = _records(text) if ours else {}
@@ -169,9 +165,9 @@ def _edits(text, path, written):
 def describe_edit(edit):
     """One edit in words: the line, what it says, and what was written."""
     if edit.line is None:
-        return "the line '%s = %d' was removed" % (printable(values.key(edit.name)), edit.was)
-    was = "was added" if edit.was is None else "was written as %d" % edit.was
-    return "line %d, '%s', %s" % (edit.line, printable(edit.text), was)
+        return f"the line '{printable(values.key(edit.name))} = {edit.was}' was removed"
+    was = "was added" if edit.was is None else f"was written as {edit.was}"
+    return f"line {edit.line}, '{printable(edit.text)}', {was}"
 
 
 def restored(standing):
@@ -199,8 +195,8 @@ def line(item):
     dash = "" if item.name in devices.RESERVED else "-"
     name = item.name
     if item.part == EXEMPT and name[0] not in "*?[":
-        name = "[%s]%s" % (name[0], name[1:])
-    return "%s%s = %d" % (dash, values.key(name), item.to)
+        name = f"[{name[0]}]{name[1:]}"
+    return f"{dash}{values.key(name)} = {item.to}"
 
 
 def header(plan):
@@ -209,8 +205,8 @@ def header(plan):
     return [
         HEADER,
         DIGEST + digest([line(item) for item in items]),
-        WRITTEN + " ".join("%s=%d" % (item.name, item.to) for item in items),
-    ] + ["%s%s=%d" % (RECORD, values.key(name), value) for name, value in sorted(plan.records.items())]
+        WRITTEN + " ".join(f"{item.name}={item.to}" for item in items),
+    ] + [f"{RECORD}{values.key(name)}={value}" for name, value in sorted(plan.records.items())]
 
 
 def compose(plan):
@@ -232,43 +228,43 @@ def check_content(text, plan):
     rows = text.split("\n")
     lines, problems = sysctl_d.parse(text, "content")
     for problem in problems:
-        raise DropinError("content: line %d: %s" % (problem["line"], problem["problem"]))
+        raise DropinError(f"content: line {problem['line']}: {problem['problem']}")
     found = {}
     for entry in lines:
         name = values.name_of(entry.key)
         if name is None and not set(entry.key) & set("*?["):
             continue
-        where = "content: line %d, '%s'," % (entry.line, rows[entry.line - 1].strip())
+        where = f"content: line {entry.line}, '{rows[entry.line - 1].strip()}',"
         if name is None:
-            raise DropinError("%s is a pattern over other keys, which may be a planned one; take it out" % where)
+            raise DropinError(f"{where} is a pattern over other keys, which may be a planned one; take it out")
         name = sysctl_d.canonical_glob(name)
         value = _assigned(entry)[1]
         item = planned.get(name)
         if item is None:
             hit = [other for other in sorted(set(planned) - set(devices.RESERVED)) if devices.matches(name, [other])]
             if not hit:
-                raise DropinError("%s is not in the plan; take it out, or name it in uplinks or exempt" % where)
+                raise DropinError(f"{where} is not in the plan; take it out, or name it in uplinks or exempt")
             if planned[hit[0]].to != value:
-                raise DropinError("%s contradicts the planned '%s'; take it out" % (where, line(planned[hit[0]])))
+                raise DropinError(f"{where} contradicts the planned '{line(planned[hit[0]])}'; take it out")
         elif value != item.to:
-            raise DropinError("%s contradicts the planned '%s'; write that" % (where, line(item)))
+            raise DropinError(f"{where} contradicts the planned '{line(item)}'; write that")
         elif name in found:
             # The loaders do not agree which of two identical lines counts.
-            raise DropinError("%s stands in line %d already; take one of them out" % (where, found[name]))
+            raise DropinError(f"{where} stands in line {found[name]} already; take one of them out")
         else:
             found[name] = entry.line
     for name, item in planned.items():
         if name not in found:
             raise DropinError(
-                "content: the planned '%s' is missing, after line %d; render the whole plan" % (line(item), len(rows))
+                f"content: the planned '{line(item)}' is missing, after line {len(rows)}; render the whole plan"
             )
     first_exempt = min(
         [found[sysctl_d.canonical_glob(item.name)] for item in plan.items if item.line and item.part == EXEMPT]
     )
     if found["default"] > first_exempt:
         raise DropinError(
-            "content: line %d, '%s', stands after the exempt globs and would undo them; write default "
-            "first" % (found["default"], rows[found["default"] - 1].strip())
+            f"content: line {found['default']}, '{rows[found['default'] - 1].strip()}', stands after the exempt globs "
+            "and would undo them; write default first"
         )
     _check_header(text, rows, plan)
 
@@ -276,19 +272,19 @@ def check_content(text, plan):
 def _check_header(text, rows, plan):
     _header, _digest, right_written = header(plan)[:3]
     if format_of(text) != FORMAT:
-        raise DropinError("content: the line '%s' is missing; without it the drop-in is not known as ours" % HEADER)
+        raise DropinError(f"content: the line '{HEADER}' is missing; without it the drop-in is not known as ours")
     for record in header(plan)[3:]:
         if record not in rows:
-            raise DropinError("content: the line '%s' is missing; rollback needs it" % record)
+            raise DropinError(f"content: the line '{record}' is missing; rollback needs it")
     right_digest = DIGEST + digest(assignment_rows(text))
     for number, row in enumerate(rows, 1):
         if row.startswith(DIGEST) and row.strip() != right_digest:
             raise DropinError(
-                "content: line %d, '%s', is not the digest of the lines; write '%s', or leave it out"
-                % (number, row.strip(), right_digest)
+                f"content: line {number}, '{row.strip()}', is not the digest of the lines; write '{right_digest}', or "
+                "leave it out"
             )
         if row.startswith(WRITTEN) and row.strip() != right_written:
             raise DropinError(
-                "content: line %d, '%s', is not what the lines say; write '%s', or leave it out"
-                % (number, row.strip(), right_written)
+                f"content: line {number}, '{row.strip()}', is not what the lines say; write '{right_written}', or "
+                "leave it out"
             )

@@ -7,9 +7,5 @@ A version is raised if a member changes its meaning or goes, or if one comes tha
 older than version 1.
 """
 
-from __future__ import absolute_import, division, print_function
-
-__metaclass__ = type
-
 RP_FILTER = 1
 CILIUM_ROUTES = 1

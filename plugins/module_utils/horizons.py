@@ -11,10 +11,6 @@ whether or what it writes, adds to the values that are possible. So what is know
 does not depend on the unknown: with ``all`` unknown, an own value of 2 filters all the same.
 """
 
-from __future__ import absolute_import, division, print_function
-
-__metaclass__ = type
-
 import fnmatch
 from collections import namedtuple
 

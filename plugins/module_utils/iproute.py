@@ -54,7 +54,7 @@ def timeout_error(seconds):
     """What is wrong with a time limit; None if it is valid."""
     if 0 < seconds <= 3600:  # false for NaN, too
         return None
-    return "timeout: %g is not a time to wait; give seconds from above 0 to 3600" % seconds
+    return f"timeout: {seconds:g} is not a time to wait; give seconds from above 0 to 3600"
 
 
 def bounded_runner(timeout):
@@ -80,17 +80,15 @@ def bounded_runner(timeout):
             )
         except OSError as error:
             raise IpRouteError(
-                "cannot run '%s': %s. Install iproute2 (package iproute2 or iproute) on this node."
-                % (argv[0], error.strerror)
+                f"cannot run '{argv[0]}': {error.strerror}. Install iproute2 (package iproute2 or iproute) on this "
+                "node."
             ) from None
         try:
             stdout, stderr = process.communicate(None if data is None else os.fsencode(data), timeout=timeout)
         except subprocess.TimeoutExpired:
             process.kill()
             process.communicate()
-            raise IpRouteError(
-                "'%s' did not finish within %g s; raise the timeout." % (" ".join(argv), timeout)
-            ) from None
+            raise IpRouteError(f"'{' '.join(argv)}' did not finish within {timeout:g} s; raise the timeout.") from None
         return process.returncode, _text(stdout), _text(stderr)
 
     return run_command
@@ -186,8 +184,8 @@ class IpRoute:
         routes = _json_documents(argv, stdout)
         if rc not in (0, 1) or len(routes) + len(refusals) != len(questions) or max(refusals or [0]) > len(questions):
             raise IpRouteError(
-                "'%s' answered %d and refused %d of %d questions (exit %d). It said: %s"
-                % (" ".join(argv), len(routes), len(refusals), len(questions), rc, printable(stderr.strip()[-300:]))
+                f"'{' '.join(argv)}' answered {len(routes)} and refused {len(refusals)} of {len(questions)} questions "
+                f"(exit {rc}). It said: {printable(stderr.strip()[-300:])}"
             )
         routes = iter(routes)
         return [
@@ -232,7 +230,7 @@ def _address(text):
     try:
         return str(ipaddress.ip_address(text))
     except ValueError:
-        raise IpRouteError("'%s' is no IP address" % printable(str(text))) from None
+        raise IpRouteError(f"'{printable(str(text))}' is no IP address") from None
 
 
 def _index_word(index, taken):
@@ -241,7 +239,7 @@ def _index_word(index, taken):
         word = "if%0*d" % (width, index)
         if word not in taken:
             return word
-    raise IpRouteError("cannot name the device of index %d to ip: every spelling is some device's name" % index)
+    raise IpRouteError(f"cannot name the device of index {index} to ip: every spelling is some device's name")
 
 
 def _refusals(stderr):
@@ -273,8 +271,8 @@ def _json_documents(argv, output):
                 raise ValueError("no list of objects")
         except ValueError as error:
             raise IpRouteError(
-                "'%s' did not answer in JSON (%s): %s... iproute2 5.9 (Debian 11) or newer is needed."
-                % (" ".join(argv), error, printable(output[position : position + 80]))
+                f"'{' '.join(argv)}' did not answer in JSON ({error}): "
+                f"{printable(output[position : position + 80])}... iproute2 5.9 (Debian 11) or newer is needed."
             ) from None
         documents.append(document)
         position = end

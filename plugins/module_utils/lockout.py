@@ -7,10 +7,6 @@ Two sources are asked about: the controller's address, and, on an interface with
 routing can send the answers to all of the world by another interface (a VPN's exit node), and then strict drops it all.
 """
 
-from __future__ import absolute_import, division, print_function
-
-__metaclass__ = type
-
 import ipaddress
 import os
 
@@ -23,7 +19,7 @@ class LockoutError(Exception):
     """An interface would drop packets that it has to take. Nothing was changed."""
 
 
-class Guard(object):
+class Guard:
     """Asks the kernel for the routes back, before anything is written.
 
     :arg addresses: interface → its addresses, as iproute gives them.
@@ -104,9 +100,9 @@ class Guard(object):
         if answer.route:
             table = str(answer.route.get("table", "main"))
             rule = _rule_to(table, address, self.iproute.rules())
-            way = "%s: route '%s'" % (rule or "table %s" % table, _route_in_words(answer.route, table))
+            way = "%s: route '%s'" % (rule or f"table {table}", _route_in_words(answer.route, table))
         else:
-            way = "missing (%s)" % answer.error
+            way = f"missing ({answer.error})"
         return (
             "device %s carries a default route and would become strict, but the route from %s back to an outside "
             "source (%s was asked for) does not leave by it: %s. It would drop what comes in from there. Nothing was "
@@ -128,7 +124,7 @@ def _rule_to(table, source, rules):
     """The first policy rule that leads to a table for an answer of this node from that source, in words."""
     for rule in sorted(rules, key=lambda rule: rule.get("priority", 0)):
         if str(rule.get("table")) == table and _applies(rule, source):
-            return "policy rule %d '%s'" % (rule.get("priority", 0), _rule_in_words(rule))
+            return f"policy rule {rule.get('priority', 0)} '{_rule_in_words(rule)}'"
     return None
 
 
@@ -153,24 +149,24 @@ def _is_in(address, network, length):
         return True
     if address is None:
         return False
-    return ipaddress.ip_address(address) in ipaddress.ip_network("%s/%s" % (network, length), strict=False)
+    return ipaddress.ip_address(address) in ipaddress.ip_network(f"{network}/{length}", strict=False)
 
 
 def _rule_in_words(rule):
     words = ["not"] if "not" in rule else []
     for word, member, length in (("from", "src", "srclen"), ("to", "dst", "dstlen")):
         if member in rule:
-            words.append("%s %s%s" % (word, rule[member], "/%s" % rule[length] if length in rule else ""))
-    words += ["%s %s" % (word, rule[word]) for word in ("fwmark", "iif", "oif", "uidrange") if word in rule]
-    return printable(" ".join(words + ["lookup %s" % rule.get("table")]))
+            words.append("%s %s%s" % (word, rule[member], f"/{rule[length]}" if length in rule else ""))
+    words += [f"{word} {rule[word]}" for word in ("fwmark", "iif", "oif", "uidrange") if word in rule]
+    return printable(" ".join(words + [f"lookup {rule.get('table')}"]))
 
 
 def _route_in_words(route, table):
     words = [str(route.get("dst", "default"))]
     for hop in route.get("nexthops", [route]):
-        words += ["via %s" % hop["gateway"]] if "gateway" in hop else []
-        words += ["dev %s" % hop["dev"]] if "dev" in hop else []
-    return printable(" ".join(words + ["table %s" % table]))
+        words += [f"via {hop['gateway']}"] if "gateway" in hop else []
+        words += [f"dev {hop['dev']}"] if "dev" in hop else []
+    return printable(" ".join(words + [f"table {table}"]))
 
 
 def ssh_connection(environment):
@@ -182,11 +178,11 @@ def ssh_connection(environment):
     pid = os.getppid()
     while not words and pid > 1:
         try:
-            with open("/proc/%d/environ" % pid, "rb") as environ:
+            with open(f"/proc/{pid}/environ", "rb") as environ:
                 found = [row for row in environ.read().split(b"\0") if row.startswith(b"SSH_CONNECTION=")]
-            with open("/proc/%d/stat" % pid, "rb") as stat:
+            with open(f"/proc/{pid}/stat", "rb") as stat:
                 pid = int(stat.read().rsplit(b")", 1)[1].split()[1])
-        except (OSError, IOError, ValueError, IndexError):
+        except (OSError, ValueError, IndexError):
             break
         if found:
             words = found[0].decode("ascii", "replace").split("=", 1)[1].split()

@@ -7,10 +7,6 @@ nft's ``fib saddr . iif oif`` (nft(8)), the match ``rpfilter`` of iptables and i
 so firewalld's IPv6_rpfilter.
 """
 
-from __future__ import absolute_import, division, print_function
-
-__metaclass__ = type
-
 import json
 import os
 import re
@@ -73,7 +69,7 @@ def observe(run_command, unread):
         try:
             with open(names) as tables:
                 in_use = bool(tables.read().strip())
-        except (OSError, IOError) as error:
+        except OSError as error:
             if os.path.exists(names):
                 unread.append({"what": names, "why": error.strerror, "needs_root": files.root_helps(error)})
             continue
@@ -82,7 +78,7 @@ def observe(run_command, unread):
             unread.append(
                 {
                     "what": "netfilter rules",
-                    "why": "%s names tables, and no %s is installed" % (names, os.path.basename(programs[0])),
+                    "why": f"{names} names tables, and no {os.path.basename(programs[0])} is installed",
                 }
             )
         elif in_use:
@@ -95,7 +91,7 @@ def _by_nft_save(run_command, unread):
     for programs, family in NFT_SAVE:
         program = next((path for path in programs if os.path.exists(path)), None)
         if program is None:
-            unread.append({"what": "netfilter rules", "why": "no %s is installed" % os.path.basename(programs[0])})
+            unread.append({"what": "netfilter rules", "why": f"no {os.path.basename(programs[0])} is installed"})
         else:
             rules += _ask(run_command, [program], lambda text, family=family: from_save(text, family), unread)
     return rules
@@ -105,12 +101,12 @@ def _ask(run_command, argv, parse, unread):
     try:
         rc, stdout, stderr = run_command(argv)
         if rc != 0:
-            raise _Refused("exit %d: %s" % (rc, stderr.strip()[-200:]))
+            raise _Refused(f"exit {rc}: {stderr.strip()[-200:]}")
         return parse(stdout)
     except (IpRouteError, ValueError) as error:
         # They ask the kernel by netlink, which lists rules to root alone.
         needs_root = isinstance(error, _Refused) and os.geteuid() != 0
-        why = "'%s': %s" % (" ".join(argv), error)
+        why = f"'{' '.join(argv)}': {error}"
         unread.append({"what": "netfilter rules", "why": why, "decides": True, "needs_root": needs_root})
         return []
 

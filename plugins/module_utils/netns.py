@@ -75,7 +75,7 @@ def peers(folder=FOLDER, timeout=5):
     done = bool(messages) and messages[-1] == _DONE
     unread = [message for message in messages if "why" in message]
     if not done:
-        why = "the process that read them died" if in_time else "not all namespaces were read within %g s" % timeout
+        why = "the process that read them died" if in_time else f"not all namespaces were read within {timeout:g} s"
         unread.append({"what": folder, "why": why})
     return Peers([message for message in messages if "device" in message], unread)
 
@@ -106,7 +106,7 @@ def _child(folder, reader, writer):
             try:
                 _visit(folder, tell)
             except Exception as error:  # pylint: disable=broad-except
-                tell(what=folder, why="%s: %s" % (type(error).__name__, error))
+                tell(what=folder, why=f"{type(error).__name__}: {error}")
             tell(**_DONE)
     finally:
         os._exit(0)

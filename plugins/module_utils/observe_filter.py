@@ -6,10 +6,6 @@
 Changes nothing and judges nothing. The facts module shows what is gathered here; the writer plans on it.
 """
 
-from __future__ import absolute_import, division, print_function
-
-__metaclass__ = type
-
 import errno
 import os
 import re
@@ -182,7 +178,7 @@ def see_devices(iproute, exempt, uplink_devices):
     return Devices(running, kinds, links, addresses)
 
 
-class Resolver(object):
+class Resolver:
     """What each loader that is installed would set for a name, and whose line decides.
 
     ``unit_file`` is how systemd-sysctl.service stands: {state, path, line, text}.
@@ -372,7 +368,7 @@ def of_some(systemd, pattern):
     usual = winner(devices.to_come(pattern))
     globs = [values.name_of(assignment.key) or "" for assignment in systemd.assignments()]
     names = {devices.to_come(glob) for glob in globs if set(glob) & set("*?[")}
-    names.update("lxc%xnodeward" % digit for digit in range(16))  # Cilium names them by a hexadecimal digest
+    names.update(f"lxc{digit:x}nodeward" for digit in range(16))  # Cilium names them by a hexadecimal digest
     found = []
     # lxc_health, which is Cilium's own, is no pod's.
     for name in sorted(name for name in names if devices.matches(name, [pattern]) and not name.startswith("lxc_")):
@@ -411,7 +407,7 @@ def source_marks(kinds, unread, root=CONF):
         if kind == devices.CILIUM and not devices.matches(device, [devices.HOST_DEVICES])
     )
     if len(pods) > MOST_MARKED:
-        unread.append({"what": "src_valid_mark of devices", "why": "only the first %d were read" % MOST_MARKED})
+        unread.append({"what": "src_valid_mark of devices", "why": f"only the first {MOST_MARKED} were read"})
     for device in pods[:MOST_MARKED]:
         try:
             found["devices"][printable(device)] = _source_marks_of(root, device)
@@ -473,7 +469,7 @@ def why_not_observed(observe_it="auto"):
         if os.statvfs("/proc/sys/net").f_flag & os.ST_RDONLY:
             return "/proc/sys/net is read-only"
     except OSError as error:
-        return "/proc/sys/net: %s" % error.strerror
+        return f"/proc/sys/net: {error.strerror}"
     return None
 
 
@@ -491,4 +487,4 @@ def in_chroot():
 
 def _place(problem):
     line = problem.get("line")
-    return "%s:%d" % (problem["path"], line) if line else problem["path"]
+    return f"{problem['path']}:{line}" if line else problem["path"]

@@ -140,7 +140,7 @@ class _Node:
     def accepts_local(self, device):
         """Whether the device takes packets from the host's own addresses; asked for the odd endpoint alone."""
         try:
-            return any(_read_sysctl("net/ipv4/conf/%s/accept_local" % name) for name in ("all", device))
+            return any(_read_sysctl(f"net/ipv4/conf/{name}/accept_local") for name in ("all", device))
         except (OSError, ValueError):
             return False
 
@@ -336,7 +336,7 @@ def _record(endpoint, node):
         "address": endpoint["address"],
         "ipv6": endpoint.get("ipv6"),
         "device": device,
-        "pod": "%s/%s" % (namespace, pod) if namespace and pod else None,
+        "pod": f"{namespace}/{pod}" if namespace and pod else None,
         "namespace": namespace,
         "is_health": is_health(endpoint),
         "peer": {
@@ -411,7 +411,7 @@ def _ask_verdicts(iproute, node, endpoints, unread, outside, host_routing):
         elif not device:
             reason = "no source names its device"
         elif device not in node.links:
-            reason = "the device %s is gone" % device
+            reason = f"the device {device} is gone"
         endpoint["reason"] = leaves["reason"] = reason or "the kernel could not be asked"
         if reason:
             continue
@@ -421,7 +421,7 @@ def _ask_verdicts(iproute, node, endpoints, unread, outside, host_routing):
             asked.append((endpoint, endpoint))
             questions.append(Question(endpoint["_host"], endpoint["address"], device))
         else:
-            endpoint["reason"] = "%s has no IPv4 address, and no route to the endpoint names one" % devices.HOST_DEVICE
+            endpoint["reason"] = f"{devices.HOST_DEVICE} has no IPv4 address, and no route to the endpoint names one"
     for (endpoint, told), answer in _ask(iproute.verdicts, asked, questions, "verdicts on endpoints", unread):
         device, back = endpoint["device"], endpoint["_back"]
         said = verdict.explain(
@@ -436,7 +436,7 @@ def _ask_verdicts(iproute, node, endpoints, unread, outside, host_routing):
             if said.verdict == verdict.ACCEPTED:
                 told["device"] = answer.route.get("dev")
             elif said.verdict == verdict.UNKNOWN and "gone" not in said.reason:
-                reason = "no route leads to %s, or %s does not forward (%s)" % (outside, device, answer.error)
+                reason = f"no route leads to {outside}, or {device} does not forward ({answer.error})"
                 said = verdict.Verdict(verdict.UNKNOWN, reason)
             said = verdict.leaving(said, host_routing)
         told["verdict"], told["reason"] = said
@@ -462,18 +462,19 @@ def _endpoint_routes(source, endpoints, node, unread, agent):
         unknown = sorted(node.endpoint_devices - {endpoint["device"] for endpoint in endpoints})
         without += len(unknown)
         if unknown:
-            named = ", ".join(unknown[:5]) + (", … (%d in all)" % len(unknown) if len(unknown) > 5 else "")
-            unread.append({"what": "pods behind %s" % named, "why": "no source tells their addresses"})
+            named = ", ".join(unknown[:5]) + (f", … ({len(unknown)} in all)" if len(unknown) > 5 else "")
+            unread.append({"what": f"pods behind {named}", "why": "no source tells their addresses"})
     disagreement = None
     if agent is True and without:
         disagreement = (
-            "the agent is configured for endpoint routes, but they are missing for %d of %d endpoints: a pod that is "
-            "older than the option gets its route when it is recreated" % (without, with_route + without)
+            f"the agent is configured for endpoint routes, but they are missing for {without} of "
+            f"{with_route + without} endpoints: a pod that is older than the option gets its route when it is "
+            "recreated"
         )
     elif agent is False and with_route:
         disagreement = (
-            "the agent is not configured for endpoint routes, but they stand for %d of %d endpoints: a pod that is "
-            "older than that keeps its route until it is recreated" % (with_route, with_route + without)
+            f"the agent is not configured for endpoint routes, but they stand for {with_route} of "
+            f"{with_route + without} endpoints: a pod that is older than that keeps its route until it is recreated"
         )
     return {
         "in_effect": None if bool(with_route) == bool(without) else bool(with_route),
@@ -514,11 +515,11 @@ def _read_json(path):
     # Opening a FIFO would wait for a writer without O_NONBLOCK.
     with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as stream:
         if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
-            raise AgentError("%s: is no regular file" % path)
+            raise AgentError(f"{path}: is no regular file")
         content = stream.read(LARGEST_STATE_FILE + 1)
     if len(content) > LARGEST_STATE_FILE:
-        raise AgentError("%s: is larger than %d bytes" % (path, LARGEST_STATE_FILE))
+        raise AgentError(f"{path}: is larger than {LARGEST_STATE_FILE} bytes")
     try:
         return json.loads(content.decode("utf-8"))
     except (ValueError, RecursionError) as error:
-        raise AgentError("%s: is no JSON (%s)" % (path, error)) from None
+        raise AgentError(f"{path}: is no JSON ({error})") from None

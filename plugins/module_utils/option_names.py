@@ -7,10 +7,6 @@ Messages are written with the module's names. A role's variables have others, an
 printed.
 """
 
-from __future__ import absolute_import, division, print_function
-
-__metaclass__ = type
-
 import re
 
 #: Options as messages write them: before a value, at the beginning, or after words that only stand before an option.

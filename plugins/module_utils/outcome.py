@@ -3,10 +3,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What a run leaves on a node, or would leave: which interfaces are exempt, and the filter of each uplink. Pure."""
 
-from __future__ import absolute_import, division, print_function
-
-__metaclass__ = type
-
 from ansible_collections.nodeward.cilium.plugins.module_utils import devices, values
 from ansible_collections.nodeward.cilium.plugins.module_utils.iproute import printable
 

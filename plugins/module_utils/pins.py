@@ -3,10 +3,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What every uplink gets, and every other interface that an exempt pattern hits: its pin. Pure."""
 
-from __future__ import absolute_import, division, print_function
-
-__metaclass__ = type
-
 from collections import namedtuple
 
 from ansible_collections.nodeward.cilium.plugins.module_utils import devices, dropin, iproute
@@ -56,7 +52,7 @@ Pin.__new__.__defaults__ = (None,)
 
 def place(line):
     """Where a deciding line stands, as ``path:line``."""
-    return "%s:%d" % (iproute.printable(line.path), line.line)
+    return f"{iproute.printable(line.path)}:{line.line}"
 
 
 def value_of(line):
@@ -100,8 +96,8 @@ def find(options, seen, warnings):
     for device in sorted(uplinks | listed | guarded | remembered):
         if seen.kinds.get(device) == devices.CILIUM:
             raise PlanError(
-                "%s: '%s' is one of Cilium's devices, which are exempt; name the devices by which packets "
-                "enter the node" % (_naming_option(options, device), device)
+                f"{_naming_option(options, device)}: '{device}' is one of Cilium's devices, which are exempt; name "
+                "the devices by which packets enter the node"
             )
         is_guarded_only = device in guarded and device not in uplinks | listed
         mode = KEEP if is_guarded_only and not isinstance(options.uplinks, dict) else mode_of(options, device)
@@ -110,14 +106,14 @@ def find(options, seen, warnings):
             _check_absent(device, pin, options, seen)
         if pin is None:
             warnings.append(
-                "uplink %s: running values are not read here, so there is none to keep and no line is "
-                "written for it; 'default' covers it" % device
+                f"uplink {device}: running values are not read here, so there is none to keep and no line is "
+                "written for it; 'default' covers it"
             )
             continue
         if not devices.writable_in_a_file(device):
             warnings.append(
-                "uplink %s: such a name cannot stand in a sysctl.d file, so its value is kept now and by "
-                "no line; rename the device" % iproute.printable(device)
+                f"uplink {iproute.printable(device)}: such a name cannot stand in a sysctl.d file, so its value is "
+                "kept now and by no line; rename the device"
             )
             continue
         if pin.warning:
@@ -126,11 +122,11 @@ def find(options, seen, warnings):
             continue
         pins[device] = pin
         if seen.running and device not in seen.running and device in listed:
-            warnings.append("uplink %s does not exist now; its line stands in the drop-in for when it comes" % device)
+            warnings.append(f"uplink {device} does not exist now; its line stands in the drop-in for when it comes")
         if pin.value == OFF and mode == KEEP and not is_guarded_only and not pin.warning:
             warnings.append(
-                "uplink %s is unprotected: %s, so keep leaves it off. Set uplinks to loose or strict to protect it"
-                % (device, _cause_of_off(device, seen))
+                f"uplink {device} is unprotected: {_cause_of_off(device, seen)}, so keep leaves it off. Set uplinks "
+                "to loose or strict to protect it"
             )
     return pins
 
@@ -149,8 +145,7 @@ def _check_absent(device, pin, options, seen):
             " and set allow_absent_uplinks=true" if pin is None else ", or set allow_absent_uplinks=true to pin it now"
         )
     raise PlanError(
-        "%s: device '%s' does not exist%s; found %s. %s"
-        % (_naming_option(options, device), device, missing, found, way_out)
+        f"{_naming_option(options, device)}: device '{device}' does not exist{missing}; found {found}. {way_out}"
     )
 
 
@@ -158,13 +153,13 @@ def _cause_of_off(device, seen):
     """Why `keep` finds nothing that protects an uplink."""
     line, default = seen.given(device), seen.given("default")
     if line is not None and line.value == OFF:
-        return "%s sets it to 0" % place(line)
+        return f"{place(line)} sets it to 0"
     if seen.standing.pins.get(device) == OFF:
-        return "its pin in the drop-in (%s) is 0" % seen.standing.places[device]
+        return f"its pin in the drop-in ({seen.standing.places[device]}) is 0"
     if default is not None and default.value != OFF:
-        return "no line in sysctl.d sets its filter; default = %d (%s) counts for later interfaces only" % (
-            default.value,
-            place(default),
+        return (
+            f"no line in sysctl.d sets its filter; default = {default.value} ({place(default)}) counts for later "
+            "interfaces only"
         )
     return "no line in sysctl.d sets its filter"
 
@@ -172,9 +167,9 @@ def _cause_of_off(device, seen):
 def _pin(device, mode, seen, guarded):
     """The Pin of a device, None if there is no value to keep."""
     if mode != KEEP:
-        why = "uplinks is %s" % mode
+        why = f"uplinks is {mode}"
         if device in seen.running and is_stronger(MODES[mode], _running(device, seen)):
-            why += ", which makes it stricter: it runs %s" % in_words(_running(device, seen))
+            why += f", which makes it stricter: it runs {in_words(_running(device, seen))}"
         return Pin(MODES[mode], why)
     pinned = seen.standing.pins.get(device)
     if device not in seen.running:
@@ -183,7 +178,7 @@ def _pin(device, mode, seen, guarded):
     if is_loosened(device, seen):
         if remembered and pinned == STRICT:
             return Pin(pinned, "pinned in the drop-in")
-        return Pin(LOOSE, "%s sets it loose" % seen.loosened_by)
+        return Pin(LOOSE, f"{seen.loosened_by} sets it loose")
     return _kept(device, pinned, remembered, guarded, seen)
 
 
@@ -193,18 +188,13 @@ def _kept_absent(device, pinned, seen):
     by_all, all_line = through_all((seen.given("all"), seen.disabled("all")), pinned)
     kept = Pin(pinned, "pinned in the drop-in")
     sources = [
-        (effective(running_all, pinned), "all runs %s" % in_words(running_all)),
-        (by_all, all_line and "all = %d (%s)" % (all_line.value, place(all_line))),
-        (value_of(disabled), disabled and "%s, which this run takes away," % place(disabled)),
+        (effective(running_all, pinned), f"all runs {in_words(running_all)}"),
+        (by_all, all_line and f"all = {all_line.value} ({place(all_line)})"),
+        (value_of(disabled), disabled and f"{place(disabled)}, which this run takes away,"),
     ]
     for value, source in sources:
         if is_stronger(value, kept.value):
-            said = "uplink %s: its pin %s becomes %s, which %s gives it" % (
-                device,
-                in_words(pinned),
-                in_words(value),
-                source,
-            )
+            said = f"uplink {device}: its pin {in_words(pinned)} becomes {in_words(value)}, which {source} gives it"
             kept = Pin(value, said, said)
     return kept
 
@@ -229,45 +219,39 @@ def _kept(device, pinned, remembered, guarded, seen):
     disabled = seen.disabled(device)
     if disabled is not None and is_stronger(disabled.value, value):
         raise PlanError(
-            "uplink %s: %s sets it %s at the next boot, and this run would take that line away; it runs %s. Set "
-            "uplinks for it to %s or to %s, or remove that line by hand"
-            % (
-                iproute.printable(device),
-                place(disabled),
-                in_words(disabled.value),
-                in_words(now),
-                WORDS[disabled.value],
-                WORDS[value],
-            )
+            f"uplink {iproute.printable(device)}: {place(disabled)} sets it {in_words(disabled.value)} at the next "
+            f"boot, and this run would take that line away; it runs {in_words(now)}. Set uplinks for it to "
+            f"{WORDS[disabled.value]} or to {WORDS[value]}, or remove that line by hand"
         )
     if is_stronger(value, now):
         if value == pinned:
-            source = "its pin in the drop-in (%s)" % seen.standing.places[device]
+            source = f"its pin in the drop-in ({seen.standing.places[device]})"
         else:
-            source = "what all = %d (%s) gives it" % (all_line.value, place(all_line))
+            source = f"what all = {all_line.value} ({place(all_line)}) gives it"
         return Pin(
             value,
-            "%s: restores %s, %s" % (what, source, WORDS[value]),
-            "uplink %s becomes stricter: it runs %s, and %s restores %s"
-            % (device, in_words(now), in_words(value), source),
+            f"{what}: restores {source}, {WORDS[value]}",
+            f"uplink {device} becomes stricter: it runs {in_words(now)}, and {in_words(value)} restores {source}",
         )
-    kept = Pin(value, "%s: keeps its effective value, %s" % (what, WORDS[value]))
+    kept = Pin(value, f"{what}: keeps its effective value, {WORDS[value]}")
     line = seen.given(device)
     if line is None or not is_stronger(line.value, own) or not is_stronger(line.value, value):
         return kept
-    found = "uplink %s runs %s, below the %s that %s sets" % (device, in_words(now), in_words(line.value), place(line))
+    found = f"uplink {device} runs {in_words(now)}, below the {in_words(line.value)} that {place(line)} sets"
     is_decided = effective(value_of(seen.given("all")), line.value) == line.value
     if own == value and is_decided and not remembered and not guarded:
         return Pin(
             None,
             None,
-            "%s. It was lowered at run time, so it is left as it runs, without a pin; that line counts again at the "
-            "next boot. Set uplinks to %s for it to apply that value now, or to %s to keep what runs"
-            % (found, WORDS[line.value], WORDS[value]),
+            f"{found}. It was lowered at run time, so it is left as it runs, without a pin; that line counts again at "
+            f"the next boot. Set uplinks to {WORDS[line.value]} for it to apply that value now, or to {WORDS[value]} "
+            "to keep what runs",
         )
     return kept._replace(
-        warning="%s. The drop-in pins it %s, as it runs. Set uplinks to %s for it to apply that line's value"
-        % (found, in_words(value), WORDS[line.value])
+        warning=(
+            f"{found}. The drop-in pins it {in_words(value)}, as it runs. Set uplinks to {WORDS[line.value]} for it "
+            "to apply that line's value"
+        )
     )
 
 

@@ -9,10 +9,6 @@ than it is planned to be; and writing ``default`` reaches every device that nobo
 written first, even where its value is right already, and ``all`` last.
 """
 
-from __future__ import absolute_import, division, print_function
-
-__metaclass__ = type
-
 from collections import namedtuple
 
 from ansible_collections.nodeward.cilium.plugins.module_utils import devices, dropin, iproute, pins, sysctl_d, values
@@ -77,32 +73,32 @@ def check_options(options):
     for pattern in options.exempt:
         error = devices.pattern_error(pattern)
         if error:
-            raise PlanError("exempt: '%s' %s" % (pattern, error))
+            raise PlanError(f"exempt: '{pattern}' {error}")
     missing = [pattern for pattern in devices.CILIUM_PATTERNS if pattern not in options.exempt]
     if missing:
         raise PlanError(
             "exempt: %s is missing; with one of Cilium's kinds of devices exempt and the other filtered, "
             "traffic between pods or nodes dies. Write %s and your own patterns behind them"
-            % (" and ".join("'%s'" % pattern for pattern in missing), ", ".join(devices.CILIUM_PATTERNS))
+            % (" and ".join(f"'{pattern}'" for pattern in missing), ", ".join(devices.CILIUM_PATTERNS))
         )
     mapping = options.uplinks if isinstance(options.uplinks, dict) else {"*": options.uplinks}
     for device, mode in mapping.items():
         if mode not in [KEEP] + sorted(MODES):  # a list, since what was given may be of any type
-            where = "" if mapping is not options.uplinks else " for device %s" % device
+            where = "" if mapping is not options.uplinks else f" for device {device}"
             hint = " (YAML reads off as false: write it in quotes)" if mode is False else ""
             raise PlanError(
-                "uplinks: found '%s'%s%s; expected keep, strict, loose or off, or a mapping of devices to "
-                "one of these" % (mode, where, hint)
+                f"uplinks: found '{mode}'{where}{hint}; expected keep, strict, loose or off, or a mapping of devices "
+                "to one of these"
             )
         if not isinstance(device, str):
-            raise PlanError("uplinks: '%s' is no device name; write it in quotes" % device)
+            raise PlanError(f"uplinks: '{device}' is no device name; write it in quotes")
     named = [("uplink_devices", device) for device in options.uplink_devices or ()]
     if mapping is options.uplinks:
         named += [("uplinks", device) for device in sorted(mapping)]
     for option, device in named:
         error = devices.device_error(device)
         if error:
-            raise PlanError("%s: '%s' %s" % (option, device, error))
+            raise PlanError(f"{option}: '{device}' {error}")
 
 
 def settle(standing, edited, exempt):
@@ -111,7 +107,7 @@ def settle(standing, edited, exempt):
         return standing, []
     described = [dropin.describe_edit(edit) for edit in standing.edits[:10]]
     if len(standing.edits) > 10:
-        described.append("and %d more" % (len(standing.edits) - 10))
+        described.append(f"and {len(standing.edits) - 10} more")
     found = "the drop-in '%s' was edited by hand: %s" % (
         iproute.printable(standing.path),
         "; ".join(described) or "its digest does not match, and its header does not list its lines",
@@ -119,7 +115,7 @@ def settle(standing, edited, exempt):
     if edited == EDITED_RESTORE:
         if standing.written is None:
             found += ". So no line can be restored; each pin is the strongest of its line, of what runs and of the tree"
-        return dropin.restored(standing), ["%s. Its lines are restored (edited=restore)" % found]
+        return dropin.restored(standing), [f"{found}. Its lines are restored (edited=restore)"]
     if edited == EDITED_ADOPT:
         known = ["all"] + [sysctl_d.canonical_glob(pattern) for pattern in exempt]
         for line in standing.others:
@@ -128,16 +124,16 @@ def settle(standing, edited, exempt):
             is_known = name is not None and sysctl_d.canonical_glob(name) in known
             if not is_known or number is None or values.normal(number) != OFF:
                 raise PlanError(
-                    "%s. Line %d cannot be adopted: expected pins, default, and 0 for all and for the patterns in "
-                    "exempt. Move that line to another file, or set edited=restore" % (found, line.line)
+                    f"{found}. Line {line.line} cannot be adopted: expected pins, default, and 0 for all and for the "
+                    "patterns in exempt. Move that line to another file, or set edited=restore"
                 )
         return standing._replace(edits=None), [
-            "%s. Its lines are adopted (edited=adopt), except where one is weaker than what runs or than what other "
-            "lines give: to weaken an uplink, name it in uplinks" % found
+            f"{found}. Its lines are adopted (edited=adopt), except where one is weaker than what runs or than what "
+            "other lines give: to weaken an uplink, name it in uplinks"
         ]
     raise PlanError(
-        "%s. Expected the lines as they were written. Set edited=restore to write these again, or edited=adopt to take "
-        "the edited lines for its pins" % found
+        f"{found}. Expected the lines as they were written. Set edited=restore to write these again, or edited=adopt "
+        "to take the edited lines for its pins"
     )
 
 
@@ -155,9 +151,9 @@ def present(options, seen):
         and not options.uplink_devices
     ):
         warnings.append(
-            "uplinks is %s, but running values are not read here, so uplinks cannot be found: only those that the "
-            "drop-in pins already get a line. Name the others in uplink_devices, or run again on the booted node"
-            % options.uplinks
+            f"uplinks is {options.uplinks}, but running values are not read here, so uplinks cannot be found: only "
+            "those that the drop-in pins already get a line. Name the others in uplink_devices, or run again on the "
+            "booted node"
         )
 
     own = {}  # what each device that is there shall have as its own value
@@ -172,9 +168,8 @@ def present(options, seen):
             if is_loosened(device, seen) and pinned[device].value == STRICT and mode_of(options, device) == KEEP:
                 own[device] = value
                 warnings.append(
-                    "uplink %s: %s sets it loose (2) against the pin strict (1) in the drop-in; the "
-                    "running value is left unchanged. Set uplinks to loose for it to end the difference"
-                    % (device, seen.loosened_by)
+                    f"uplink {device}: {seen.loosened_by} sets it loose (2) against the pin strict (1) in the "
+                    "drop-in; the running value is left unchanged. Set uplinks to loose for it to end the difference"
                 )
         else:
             own[device] = effective(running_all, value)
@@ -217,7 +212,7 @@ def present(options, seen):
         why = "relied on all, which goes off"
         if device in restored:
             line = restored[device]
-            why = "restores what all = %d (%s) gives it" % (line.value, place(line))
+            why = f"restores what all = {line.value} ({place(line)}) gives it"
         why += "; not in the file, since it may not be there tomorrow"
         items.append(Item(device, seen.running[device], own[device], why, KEPT, False))
     items.append(
@@ -282,20 +277,20 @@ def absent(seen, exists):
         decided = None if name == LOOPBACK else seen.given_after(name)
         if name == ALL and _agent_keeps_all(seen, decided):
             warnings.append(
-                "all stays %s, as the agent keeps it. The next restart of systemd-sysctl sets it to %s, as %s says"
-                % (in_words(seen.running[ALL]), in_words(decided.value), place(decided))
+                f"all stays {in_words(seen.running[ALL])}, as the agent keeps it. The next restart of systemd-sysctl "
+                f"sets it to {in_words(decided.value)}, as {place(decided)} says"
             )
         elif decided is not None:
-            target[name], reasons[name] = decided.value, "decided by %s" % place(decided)
+            target[name], reasons[name] = decided.value, f"decided by {place(decided)}"
         elif name in seen.standing.records:
             target[name], reasons[name] = seen.standing.records[name], "recorded before the drop-in was first created"
         else:
             left.append(name)
-    named = ["%s=%d" % (key(name), seen.running[name]) for name in left if name not in cilium]
+    named = [f"{key(name)}={seen.running[name]}" for name in left if name not in cilium]
     if len(left) > len(named):
-        named.append("pod interfaces (%d)" % (len(left) - len(named)))
+        named.append(f"pod interfaces ({len(left) - len(named)})")
     if left:
-        warnings.append("left unchanged, since no line decides it and no value was recorded: %s" % ", ".join(named))
+        warnings.append(f"left unchanged, since no line decides it and no value was recorded: {', '.join(named)}")
 
     def part(name):
         if name in devices.RESERVED:

@@ -16,10 +16,6 @@ Not modelled, because no file under the root shows it: other devices. If no alte
 device, glibc takes the braces for themselves, so a device that is really named ``{a,b}`` may be set.
 """
 
-from __future__ import absolute_import, division, print_function
-
-__metaclass__ = type
-
 import errno
 import itertools
 import os
@@ -28,9 +24,9 @@ import stat
 from collections import OrderedDict, namedtuple
 
 # procps 3.3.17 NEWS: "Match systemd directory order"; before, /run went first (procps 3.3.12 to 3.3.16, measured).
-FOLDERS = ('/etc/sysctl.d', '/run/sysctl.d', '/usr/local/lib/sysctl.d', '/usr/lib/sysctl.d', '/lib/sysctl.d')
-FOLDERS_RUN_FIRST = ('/run/sysctl.d', '/etc/sysctl.d') + FOLDERS[2:]
-MAIN_FILE = '/etc/sysctl.conf'
+FOLDERS = ("/etc/sysctl.d", "/run/sysctl.d", "/usr/local/lib/sysctl.d", "/usr/lib/sysctl.d", "/lib/sysctl.d")
+FOLDERS_RUN_FIRST = ("/run/sysctl.d", "/etc/sysctl.d") + FOLDERS[2:]
+MAIN_FILE = "/etc/sysctl.conf"
 
 SYSTEMD_DASH_SINCE = 243  # systemd 243 NEWS: a "-" before the key means that failures are ignored
 SYSTEMD_GLOBS_SINCE = 245  # systemd 245: globs, and "-key" without a value excludes the key from globs
@@ -48,39 +44,40 @@ MAX_ALTERNATIVES = 256  # of one brace glob
 MAX_GLOB = 255  # characters in one component: no name is longer (NAME_MAX), and a pattern of brackets takes time
 MAX_REPORTED_LINES = 5  # malformed lines of one file: a file of garbage has thousands
 
-Assignment = namedtuple('Assignment', 'key value path line')
+Assignment = namedtuple("Assignment", "key value path line")
 # kind: 'set' or 'exclude' ("-key" without a value). key: as written, without the leading '-'.
-Line = namedtuple('Line', 'kind key value path line ignore_failure')
+Line = namedtuple("Line", "kind key value path line ignore_failure")
 # path: in its folder. target: where links lead to inside the root, None if nowhere. text: '' if there is none to read.
-File = namedtuple('File', 'path target text')
-Folder = namedtuple('Folder', 'target files')
+File = namedtuple("File", "path target text")
+Folder = namedtuple("Folder", "target files")
 
-_GLOB = re.compile(r'[*?\[]')  # GLOB_CHARS of systemd and procps: a brace alone makes no glob
-_SPECIAL = re.compile(r'[*?\[{\\]')
-_ODD_SEPARATORS = re.compile(r'//|/\./|/\.?$|^/|^\./')
-_ESCAPED_SLASH = re.compile(r'(?<!\\)((?:\\\\)*)\\/')
-_CONF_KEY = re.compile(r'net/ipv4/conf/')
-_INTEGER = re.compile(r'\s*(-?)(0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*)(?:[ \t\n]|$)')
-_SPACE = ' \t\n\v\f\r'  # isspace(3)
+_GLOB = re.compile(r"[*?\[]")  # GLOB_CHARS of systemd and procps: a brace alone makes no glob
+_SPECIAL = re.compile(r"[*?\[{\\]")
+_ODD_SEPARATORS = re.compile(r"//|/\./|/\.?$|^/|^\./")
+_ESCAPED_SLASH = re.compile(r"(?<!\\)((?:\\\\)*)\\/")
+_CONF_KEY = re.compile(r"net/ipv4/conf/")
+_INTEGER = re.compile(r"\s*(-?)(0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*)(?:[ \t\n]|$)")
+_SPACE = " \t\n\v\f\r"  # isspace(3)
 
 
 # ---- keys ----------------------------------------------------------------------------------------------------------
 
-def conf_key(device, name='rp_filter'):
+
+def conf_key(device, name="rp_filter"):
     """The key of a device, a pattern, ``all`` or ``default``, in slash form."""
-    return 'net/ipv4/conf/%s/%s' % (device, name)
+    return f"net/ipv4/conf/{device}/{name}"
 
 
 def spell(key):
     """How a key in slash form is written in a file: dotted, or with slashes where a component has a dot."""
-    return key if '.' in key else key.replace('/', '.')
+    return key if "." in key else key.replace("/", ".")
 
 
 def swap_separators(key):
     """Slash form of a key as written: if its first separator is a dot, dots and slashes swap (both loaders)."""
-    first = re.search(r'[/.]', key)
-    if first and first.group() == '.':
-        return key.translate({ord('.'): '/', ord('/'): '.'})
+    first = re.search(r"[/.]", key)
+    if first and first.group() == ".":
+        return key.translate({ord("."): "/", ord("/"): "."})
     return key
 
 
@@ -92,13 +89,13 @@ def normalise(key):
 def _simplify(path):
     if not _ODD_SEPARATORS.search(path):
         return path
-    return '/'.join(part for part in path.split('/') if part not in ('', '.'))
+    return "/".join(part for part in path.split("/") if part not in ("", "."))
 
 
 def canonical_glob(pattern):
     """The pattern with one-character brackets folded (``[l]xc*`` → ``lxc*``), so that spellings can be compared."""
     # Only characters that mean nothing else outside of brackets, and no dot, which would become a separator.
-    return re.sub(r'\[([A-Za-z0-9_-])\]', r'\1', pattern)
+    return re.sub(r"\[([A-Za-z0-9_-])\]", r"\1", pattern)
 
 
 def kernel_integer(value):
@@ -108,8 +105,8 @@ def kernel_integer(value):
     if not match or len(match.group(2)) > 20:  # proc_get_long() has room for 20 digits
         return None
     digits = match.group(2)
-    number = int(digits, 16 if digits[:2] in ('0x', '0X') else 8 if digits[0] == '0' else 10)
-    limit = 0x80000000 if match.group(1) else 0x7fffffff
+    number = int(digits, 16 if digits[:2] in ("0x", "0X") else 8 if digits[0] == "0" else 10)
+    limit = 0x80000000 if match.group(1) else 0x7FFFFFFF
     if number > limit:
         return None
     return -number if match.group(1) else number
@@ -123,13 +120,20 @@ def _kernel_refuses(key, value):
 # ---- globs ---------------------------------------------------------------------------------------------------------
 
 _CLASSES = {
-    'alnum': lambda c: c.isalnum(), 'alpha': lambda c: c.isalpha(), 'digit': lambda c: c.isdigit(),
-    'lower': lambda c: c.islower(), 'upper': lambda c: c.isupper(), 'space': lambda c: c in b' \t\n\v\f\r',
-    'blank': lambda c: c in b' \t', 'cntrl': lambda c: c < b' ' or c == b'\x7f', 'print': lambda c: b' ' <= c <= b'~',
-    'graph': lambda c: b'!' <= c <= b'~', 'xdigit': lambda c: c in b'0123456789abcdefABCDEF',
-    'punct': lambda c: b'!' <= c <= b'~' and not c.isalnum(),
+    "alnum": lambda c: c.isalnum(),
+    "alpha": lambda c: c.isalpha(),
+    "digit": lambda c: c.isdigit(),
+    "lower": lambda c: c.islower(),
+    "upper": lambda c: c.isupper(),
+    "space": lambda c: c in b" \t\n\v\f\r",
+    "blank": lambda c: c in b" \t",
+    "cntrl": lambda c: c < b" " or c == b"\x7f",
+    "print": lambda c: b" " <= c <= b"~",
+    "graph": lambda c: b"!" <= c <= b"~",
+    "xdigit": lambda c: c in b"0123456789abcdefABCDEF",
+    "punct": lambda c: b"!" <= c <= b"~" and not c.isalnum(),
 }
-_NEVER = b'(?!)'
+_NEVER = b"(?!)"
 _compiled = {}
 
 
@@ -143,9 +147,9 @@ def _matcher(glob, period=True):
         if len(_compiled) > 10000:
             _compiled.clear()
         pattern = _translate(_to_bytes(glob)) if len(glob) <= MAX_GLOB else _NEVER
-        if period and glob[:1] in ('*', '?', '['):
-            pattern = b'(?!\\.)' + pattern
-        known = _compiled[(glob, period)] = re.compile(b'(?:' + pattern + b')\\Z', re.DOTALL)
+        if period and glob[:1] in ("*", "?", "["):
+            pattern = b"(?!\\.)" + pattern
+        known = _compiled[(glob, period)] = re.compile(b"(?:" + pattern + b")\\Z", re.DOTALL)
     return known
 
 
@@ -158,45 +162,45 @@ def _translate(glob):
     out = []
     position = 0
     while position < len(glob):
-        char = glob[position:position + 1]
+        char = glob[position : position + 1]
         position += 1
-        if char == b'*':
-            if out[-1:] != [b'.*']:  # '***' would only make the search slow
-                out.append(b'.*')
-        elif char == b'?':
-            out.append(b'.')
-        elif char == b'[':
+        if char == b"*":
+            if out[-1:] != [b".*"]:  # '***' would only make the search slow
+                out.append(b".*")
+        elif char == b"?":
+            out.append(b".")
+        elif char == b"[":
             members, end = _bracket(glob, position)
             if end is None:  # unterminated: a bracket like any other character
-                out.append(b'\\[')
+                out.append(b"\\[")
             else:
                 out.append(members)
                 position = end
-        elif char == b'\\':
+        elif char == b"\\":
             if position == len(glob):
                 return _NEVER
-            out.append(re.escape(glob[position:position + 1]))
+            out.append(re.escape(glob[position : position + 1]))
             position += 1
         else:
             out.append(re.escape(char))
-    return b''.join(out)
+    return b"".join(out)
 
 
 def _bracket(glob, position):
     """The expression for the bracket that opened before ``position`` and where it ends; end is None if it does not."""
-    negated = glob[position:position + 1] in (b'!', b'^')
+    negated = glob[position : position + 1] in (b"!", b"^")
     if negated:
         position += 1
     first, members, impossible = True, set(), False
     while True:
         if position >= len(glob):
             return None, None
-        if glob[position:position + 1] == b']' and not first:
+        if glob[position : position + 1] == b"]" and not first:
             break
         first = False
-        named = re.compile(br'\[:([a-y]*):\]').match(glob, position)
+        named = re.compile(rb"\[:([a-y]*):\]").match(glob, position)
         if named:
-            test = _CLASSES.get(named.group(1).decode('ascii'))
+            test = _CLASSES.get(named.group(1).decode("ascii"))
             if test is None:
                 impossible = True
             else:
@@ -207,7 +211,7 @@ def _bracket(glob, position):
         if low is None:
             return None, None
         high = low
-        if glob[position:position + 1] == b'-' and glob[position + 1:position + 2] not in (b']', b''):
+        if glob[position : position + 1] == b"-" and glob[position + 1 : position + 2] not in (b"]", b""):
             high, position = _member(glob, position + 1)
             if high is None:
                 return None, None
@@ -218,30 +222,30 @@ def _bracket(glob, position):
         members = set(range(256)) - members
     if not members:
         return _NEVER, position + 1
-    return b'[' + b''.join(b'\\x%02x' % code for code in sorted(members)) + b']', position + 1
+    return b"[" + b"".join(b"\\x%02x" % code for code in sorted(members)) + b"]", position + 1
 
 
 def _member(glob, position):
     """One character inside a bracket, and where the next begins."""
-    collating = re.compile(br'\[([.=])(.)\1\]', re.DOTALL).match(glob, position)
+    collating = re.compile(rb"\[([.=])(.)\1\]", re.DOTALL).match(glob, position)
     if collating:
         return bytearray(collating.group(2))[0], collating.end()
-    if glob[position:position + 1] == b'\\':
+    if glob[position : position + 1] == b"\\":
         position += 1
     if position >= len(glob):
         return None, position
-    return bytearray(glob[position:position + 1])[0], position + 1
+    return bytearray(glob[position : position + 1])[0], position + 1
 
 
 def _components(glob):
     """What glob(3) looks for in each folder: (component, period)."""
     # "foo\\/bar" is "foo/bar" to it.
-    return [(part, True) for part in _ESCAPED_SLASH.sub(r'\1/', glob).split('/')]
+    return [(part, True) for part in _ESCAPED_SLASH.sub(r"\1/", glob).split("/")]
 
 
 def _literal(text):
     """A glob that matches this text only."""
-    return text.replace('\\', '\\\\')
+    return text.replace("\\", "\\\\")
 
 
 def _expand_braces(glob):
@@ -260,17 +264,17 @@ def _expand_braces(glob):
 
 
 def _first_brace(glob):
-    begin = _next_brace(glob, 0, '{')
+    begin = _next_brace(glob, 0, "{")
     if begin is None:
         return None
     parts, start = [], begin + 1
     while True:
-        end = _next_brace(glob, start, ',}')
+        end = _next_brace(glob, start, ",}")
         if end is None:  # unbalanced: no brace expression
             return None
         parts.append(glob[start:end])
         start = end + 1
-        if glob[end] == '}':
+        if glob[end] == "}":
             return [glob[:begin] + part + glob[start:] for part in parts]
 
 
@@ -278,23 +282,24 @@ def _next_brace(glob, position, wanted):
     depth = 0
     while position < len(glob):
         char = glob[position]
-        if char == '\\':
+        if char == "\\":
             position += 1
         elif depth == 0 and char in wanted:
             return position
-        elif char == '{':
+        elif char == "{":
             depth += 1
-        elif char == '}':
+        elif char == "}":
             depth -= 1
         position += 1
     return None
 
 
 def _to_bytes(text):
-    return text.encode('utf-8', 'surrogateescape')
+    return text.encode("utf-8", "surrogateescape")
 
 
 # ---- lines ---------------------------------------------------------------------------------------------------------
+
 
 def parse(text, path):
     """The lines of a file as today's systemd-sysctl reads them: (list of Line, list of problems)."""
@@ -302,29 +307,37 @@ def parse(text, path):
 
 
 def _parse_systemd(text, path, version):
-    comments = '#;' if version <= SYSTEMD_SEMICOLON_UNTIL else '#'
+    comments = "#;" if version <= SYSTEMD_SEMICOLON_UNTIL else "#"
     # read_line() ends a line at NUL and, from 240, at CR too; an editor does not, and its numbers are reported.
-    ends = re.compile('[\r\0]') if version >= 240 else re.compile('\0')
+    ends = re.compile("[\r\0]") if version >= 240 else re.compile("\0")
     lines, problems = [], []
-    for number, row in enumerate(text.split('\n'), 1):
-        for part in [piece.strip(' \t\r') for piece in ends.split(row)]:
+    for number, row in enumerate(text.split("\n"), 1):
+        for part in [piece.strip(" \t\r") for piece in ends.split(row)]:
             if not part or part[0] in comments:
                 continue
-            key, separator, value = part.partition('=')
-            dash = version >= SYSTEMD_DASH_SINCE and part[0] == '-'
+            key, separator, value = part.partition("=")
+            dash = version >= SYSTEMD_DASH_SINCE and part[0] == "-"
             if not separator and not (dash and version >= SYSTEMD_GLOBS_SINCE):
                 problems.append(_malformed(path, number, part))
                 continue
-            key = (key[1:] if dash else key).strip(' \t\r')
-            lines.append(Line('set' if separator else 'exclude', key, value.strip(' \t\r') if separator else None,
-                              path, number, dash))
+            key = (key[1:] if dash else key).strip(" \t\r")
+            lines.append(
+                Line(
+                    "set" if separator else "exclude",
+                    key,
+                    value.strip(" \t\r") if separator else None,
+                    path,
+                    number,
+                    dash,
+                )
+            )
     return lines, problems
 
 
 def _parse_procps(text, path, version):
     lines, problems = [], []
-    for number, row in enumerate(text.split('\n'), 1):
-        text = row.partition('\0')[0]  # a C string ends there
+    for number, row in enumerate(text.split("\n"), 1):
+        text = row.partition("\0")[0]  # a C string ends there
         parsed = _procps_line(text) if version >= PROCPS_GLOBS_SINCE else _procps3_line(text, version)
         if parsed is None:
             continue
@@ -338,48 +351,49 @@ def _parse_procps(text, path, version):
 
 def _procps_line(row):
     row = row.lstrip(_SPACE)
-    if not row or row[0] in '#;':
+    if not row or row[0] in "#;":
         return None
-    key, separator, value = row.partition('=')
-    dash = key[:1] == '-'
+    key, separator, value = row.partition("=")
+    dash = key[:1] == "-"
     if not separator and not dash:
         return None, None, None, None
     # Unlike systemd, no space is stripped behind the dash.
     key = (key[1:] if dash else key).rstrip(_SPACE)
     if separator:
-        return 'set', key, value.strip(_SPACE), dash
-    return 'exclude', key, None, dash
+        return "set", key, value.strip(_SPACE), dash
+    return "exclude", key, None, dash
 
 
 def _procps3_line(row, version):
-    row = row.rstrip(' \t\r').lstrip(' \t')
-    if len(row) < 2 or row[0] in '#;':
+    row = row.rstrip(" \t\r").lstrip(" \t")
+    if len(row) < 2 or row[0] in "#;":
         return None
-    key, _separator, value = row.lstrip('=').partition('=')  # strtok(3) skips leading separators
-    value = value.lstrip('\r').partition('\r')[0].lstrip(' \t')
+    key, _separator, value = row.lstrip("=").partition("=")  # strtok(3) skips leading separators
+    value = value.lstrip("\r").partition("\r")[0].lstrip(" \t")
     if not value:
         return None, None, None, None
-    dash = version >= PROCPS_DASH_SINCE and key[:1] == '-'
-    return 'set', (key[1:] if dash else key).rstrip(' \t\r'), value, dash
+    dash = version >= PROCPS_DASH_SINCE and key[:1] == "-"
+    return "set", (key[1:] if dash else key).rstrip(" \t\r"), value, dash
 
 
 def _malformed(path, number, text):
-    return _problem(path, number, "'%s' is no assignment; expected 'key = value'" % _excerpt(text))
+    return _problem(path, number, f"'{_excerpt(text)}' is no assignment; expected 'key = value'")
 
 
 def _problem(path, number, text):
-    return {'path': path, 'line': number, 'problem': text}
+    return {"path": path, "line": number, "problem": text}
 
 
 def _excerpt(text):
     text = text.strip()
-    text = text if len(text) <= 60 else text[:60] + '...'
-    return ''.join(char if char.isprintable() else '?' for char in text)
+    text = text if len(text) <= 60 else text[:60] + "..."
+    return "".join(char if char.isprintable() else "?" for char in text)
 
 
 # ---- the tree ------------------------------------------------------------------------------------------------------
 
-def read_tree(root='/', overlay=None):
+
+def read_tree(root="/", overlay=None):
     """Read all sysctl.d folders and /etc/sysctl.conf under ``root`` once.
 
     overlay: {path inside the root: text or None}, as if that file had this text, or did not exist.
@@ -390,7 +404,7 @@ def read_tree(root='/', overlay=None):
     return tree.with_overlay(overlay) if overlay else tree
 
 
-class Tree(object):
+class Tree:
     """Every candidate file of every folder: which of them count is each loader's own rule."""
 
     def __init__(self, folders, main, read_problems):
@@ -439,18 +453,18 @@ class Tree(object):
             for folder in folders.values():
                 for link, entry in folder.files.items():
                     if entry.target == path:
-                        folder.files[link] = entry._replace(text=text or '', target=None if text is None else path)
+                        folder.files[link] = entry._replace(text=text or "", target=None if text is None else path)
             if main and (main.target == path or main.path == path):
-                main = main._replace(text=text or '')
+                main = main._replace(text=text or "")
             if path == MAIN_FILE:
                 main = None if text is None else File(path, path, text)
             for where, folder in folders.items():
-                if parent == (folder.target or where) and name.endswith('.conf'):
+                if parent == (folder.target or where) and name.endswith(".conf"):
                     if text is None:
                         folder.files.pop(name, None)
                     else:
-                        folder.files[name] = File(where + '/' + name, path, text)
-        problems = [problem for problem in self._read_problems if problem['path'] not in overlay]
+                        folder.files[name] = File(where + "/" + name, path, text)
+        problems = [problem for problem in self._read_problems if problem["path"] not in overlay]
         return Tree(folders, main, problems)
 
 
@@ -458,24 +472,36 @@ def _line_problems(entry):
     lines, problems = parse(entry.text, entry.path)
     for line in lines:
         key = normalise(line.key)
-        if line.kind == 'set' and _kernel_refuses(key, line.value):
-            problems.append(_problem(entry.path, line.line, "the kernel refuses the value '%s' of '%s'; expected a "
-                                     "number" % (_excerpt(line.value), _excerpt(line.key))))
-        elif _CONF_KEY.match(key) and key.count('/') > 4 and '{' not in key:
-            problems.append(_problem(entry.path, line.line, "'%s' is no key of a device; write a device whose name "
-                                     "has a dot with slashes, net/ipv4/conf/eth0.100/..." % _excerpt(line.key)))
-    problems.sort(key=lambda problem: problem['line'])
+        if line.kind == "set" and _kernel_refuses(key, line.value):
+            problems.append(
+                _problem(
+                    entry.path,
+                    line.line,
+                    f"the kernel refuses the value '{_excerpt(line.value)}' of '{_excerpt(line.key)}'; expected a "
+                    "number",
+                )
+            )
+        elif _CONF_KEY.match(key) and key.count("/") > 4 and "{" not in key:
+            problems.append(
+                _problem(
+                    entry.path,
+                    line.line,
+                    f"'{_excerpt(line.key)}' is no key of a device; write a device whose name "
+                    "has a dot with slashes, net/ipv4/conf/eth0.100/...",
+                )
+            )
+    problems.sort(key=lambda problem: problem["line"])
     rest = len(problems) - MAX_REPORTED_LINES
     if rest > 0:
-        problems = problems[:MAX_REPORTED_LINES] + [_problem(entry.path, None, '%d more lines like these' % rest)]
+        problems = problems[:MAX_REPORTED_LINES] + [_problem(entry.path, None, f"{rest} more lines like these")]
     return problems
 
 
-class _Reader(object):
+class _Reader:
     """Reads files under one root. Links stay inside: an absolute link begins again at the root, as in a chroot."""
 
     def __init__(self, root):
-        self.root = os.path.abspath(root).rstrip('/')
+        self.root = os.path.abspath(root).rstrip("/")
         self.problems = []
         self.texts = {}
 
@@ -489,7 +515,7 @@ class _Reader(object):
             if error.errno != errno.ENOENT:
                 self.hidden(path, error.strerror, error)
             return Folder(None, {})
-        return Folder(target, {name: self.file(path + '/' + name) for name in sorted(names) if name.endswith('.conf')})
+        return Folder(target, {name: self.file(path + "/" + name) for name in sorted(names) if name.endswith(".conf")})
 
     def main_file(self):
         try:
@@ -506,47 +532,47 @@ class _Reader(object):
         except OSError as error:
             if error.errno != errno.ENOENT:  # a link that leads nowhere is a way to mask a file
                 self.hidden(path, error.strerror, error)
-            return File(path, None, '')
+            return File(path, None, "")
         if stat.S_ISREG(info.st_mode):
             if target not in self.texts:
                 self.texts[target] = self.read(path, target)
             return File(path, target, self.texts[target])
-        if target != '/dev/null':  # the other way to mask
-            kind = next((word for test, word in _KINDS if test(info.st_mode)), 'special file')
-            text = 'is a %s; expected a file, or a link to /dev/null to mask others of that name' % kind
+        if target != "/dev/null":  # the other way to mask
+            kind = next((word for test, word in _KINDS if test(info.st_mode)), "special file")
+            text = f"is a {kind}; expected a file, or a link to /dev/null to mask others of that name"
             self.problems.append(_problem(path, None, text))
-        return File(path, target, '')
+        return File(path, target, "")
 
     def read(self, path, target):
         try:
             # It was a regular file a moment ago; should it be a FIFO by now, then this must not wait for a writer.
             handle = os.open(self.root + target, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
-            with os.fdopen(handle, 'rb') as stream:
+            with os.fdopen(handle, "rb") as stream:
                 size = os.fstat(handle).st_size
                 data = stream.read(MAX_BYTES + 1)
-        except (OSError, IOError) as error:
+        except OSError as error:
             self.hidden(path, error.strerror, error)
-            return ''
+            return ""
         if data is None:
-            self.hidden(path, 'is no file any more')
-            return ''
+            self.hidden(path, "is no file any more")
+            return ""
         if len(data) > MAX_BYTES:
-            data = data[:data.rfind(b'\n', 0, MAX_BYTES) + 1]
-            self.hidden(path, 'has %d bytes; only the first %d were read' % (size, len(data)))
-        return data.decode('utf-8', 'surrogateescape')
+            data = data[: data.rfind(b"\n", 0, MAX_BYTES) + 1]
+            self.hidden(path, f"has {size} bytes; only the first {len(data)} were read")
+        return data.decode("utf-8", "surrogateescape")
 
     def resolve(self, path):
         """(path without links, stat) of what ``path`` inside the root leads to; raises OSError."""
-        pending, done, links = path.split('/')[::-1], [], 0
-        info = os.lstat(self.root + '/')
+        pending, done, links = path.split("/")[::-1], [], 0
+        info = os.lstat(self.root + "/")
         while pending:
             name = pending.pop()
-            if name in ('', '.'):
+            if name in ("", "."):
                 continue
-            if name == '..':
+            if name == "..":
                 del done[-1:]
                 continue
-            here = '/'.join([self.root] + done + [name])
+            here = "/".join([self.root] + done + [name])
             info = os.lstat(here)
             if not stat.S_ISLNK(info.st_mode):
                 done.append(name)
@@ -555,12 +581,12 @@ class _Reader(object):
             if links > MAX_LINKS:
                 raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
             where = os.readlink(here)
-            if where.startswith('/'):
+            if where.startswith("/"):
                 done = []
-            pending.extend(where.split('/')[::-1])
+            pending.extend(where.split("/")[::-1])
         if stat.S_ISLNK(info.st_mode) or not done:  # it ended in '..' or at the root
-            info = os.stat('/'.join([self.root] + done) or '/')
-        return '/' + '/'.join(done), info
+            info = os.stat("/".join([self.root] + done) or "/")
+        return "/" + "/".join(done), info
 
     def hidden(self, path, text, error=None):
         """A problem that hides lines from us which a loader may see; ``denied`` if permissions are the reason."""
@@ -568,19 +594,24 @@ class _Reader(object):
         self.problems.append(dict(_problem(path, None, text), hides=True, **denied))
 
 
-_KINDS = ((stat.S_ISDIR, 'folder'), (stat.S_ISFIFO, 'FIFO'), (stat.S_ISSOCK, 'socket'),
-          (stat.S_ISCHR, 'device'), (stat.S_ISBLK, 'device'))
+_KINDS = (
+    (stat.S_ISDIR, "folder"),
+    (stat.S_ISFIFO, "FIFO"),
+    (stat.S_ISSOCK, "socket"),
+    (stat.S_ISCHR, "device"),
+    (stat.S_ISBLK, "device"),
+)
 
 
 # ---- the loaders ---------------------------------------------------------------------------------------------------
 
 # target: the key that is written, in slash form, None if none. name: the text that keeps globs off that key.
 # lead: what stands before a key in the name that a glob makes of it.
-_Option = namedtuple('_Option', 'line target name is_glob lead')
-_Glob = namedtuple('_Glob', 'position matcher lead line')
+_Option = namedtuple("_Option", "line target name is_glob lead")
+_Glob = namedtuple("_Glob", "position matcher lead line")
 
 
-class _Loader(object):
+class _Loader:
     """What both loaders share: explicit keys against globs, globs against globs."""
 
     def __init__(self, tree, version, options):
@@ -592,7 +623,7 @@ class _Loader(object):
         self._globs = []
         self._candidates = {}
         for position, option in enumerate(options):
-            if option.line.kind == 'exclude' or not option.target or _kernel_refuses(option.target, option.line.value):
+            if option.line.kind == "exclude" or not option.target or _kernel_refuses(option.target, option.line.value):
                 continue  # a glob over folders, net.*.conf.…, may be refused for one key and not for the next
             self._applied.append(option.line)
             if option.is_glob:
@@ -603,7 +634,7 @@ class _Loader(object):
     def winner(self, key, prefix_run=False):
         """The assignment that decides ``key`` (slash form), or None where no line does."""
         position, line = self._explicit.get(key, (-1, None))
-        parts = [''] + key.split('/')
+        parts = [""] + key.split("/")
         around = (tuple(parts[:-2]), parts[-1], prefix_run)
         candidates = self._candidates.get(around)
         if candidates is None:
@@ -613,7 +644,8 @@ class _Loader(object):
             if glob.position < position:
                 break
             if glob.matcher.match(name) and not (
-                    self._spared(glob.lead + key) or _kernel_refuses(key, glob.line.value)):
+                self._spared(glob.lead + key) or _kernel_refuses(key, glob.line.value)
+            ):
                 line = glob.line
                 break
         return None if line is None else _assignment(line)
@@ -636,10 +668,11 @@ class _Loader(object):
         found = []
         for position, option in self._globs:
             for alternative in self._alternatives(option.target, prefix_run):
-                parts = [('', True)] + alternative
+                parts = [("", True)] + alternative
                 if len(parts) == len(around) and all(
-                        name is None or _matcher(part, period).match(_to_bytes(name))
-                        for (part, period), name in zip(parts, around)):
+                    name is None or _matcher(part, period).match(_to_bytes(name))
+                    for (part, period), name in zip(parts, around)
+                ):
                     found.append(_Glob(position, _matcher(*parts[-2]), option.lead, option.line))
         return found[::-1]
 
@@ -673,15 +706,15 @@ class SystemdSysctl(_Loader):
                 if standing is None or standing.value != line.value:
                     table.pop(key, None)
                     table[key] = line
-                elif line.kind == 'set':
+                elif line.kind == "set":
                     self.repeated.append((_assignment(line), _assignment(standing)))
         options = []
         for key, line in table.items():
             is_glob = version >= SYSTEMD_GLOBS_SINCE and bool(_GLOB.search(key))
-            options.append(_Option(line, _simplify(key), key, is_glob, ''))
-            if line.kind == 'set' and not line.ignore_failure and _kernel_refuses(key, line.value):
-                self.failures.append(_problem(line.path, line.line, 'the kernel refuses the value'))
-        super(SystemdSysctl, self).__init__(tree, version, options)
+            options.append(_Option(line, _simplify(key), key, is_glob, ""))
+            if line.kind == "set" and not line.ignore_failure and _kernel_refuses(key, line.value):
+                self.failures.append(_problem(line.path, line.line, "the kernel refuses the value"))
+        super().__init__(tree, version, options)
 
     def globs_without_dash(self):
         """The globs that would fail the unit of systemd 245 where they match nothing."""
@@ -691,15 +724,15 @@ class SystemdSysctl(_Loader):
     def _files(tree, version):
         folders = FOLDERS if version < SYSTEMD_NO_SPLIT_USR_SINCE else FOLDERS[:-1]
         # FOREACH_DIRENT leaves hidden files out; procps does not.
-        return [entry for entry in _chosen(tree, folders) if not os.path.basename(entry.path).startswith('.')]
+        return [entry for entry in _chosen(tree, folders) if not os.path.basename(entry.path).startswith(".")]
 
     def winner(self, key, prefix_run=False):
         # udev's rule (99-systemd.rules) runs for devices, and has KERNEL!="lo".
-        if prefix_run and key.split('/')[-2:-1] in (['all'], ['default'], ['lo']):
+        if prefix_run and key.split("/")[-2:-1] in (["all"], ["default"], ["lo"]):
             return None
         if self.prefixes is None:
-            return super(SystemdSysctl, self).winner(key, prefix_run)
-        depths = {prefix.count('/') + 1 for prefix in self.prefixes if (key + '/').startswith(prefix + '/')}
+            return super().winner(key, prefix_run)
+        depths = {prefix.count("/") + 1 for prefix in self.prefixes if (key + "/").startswith(prefix + "/")}
         found = [super(SystemdSysctl, self).winner(key, depth) for depth in sorted(depths)]
         found = [assignment for assignment in found if assignment]
         order = [(line.path, line.line) for line in self._applied]
@@ -710,14 +743,16 @@ class SystemdSysctl(_Loader):
         if not prefix_run or self.version < SYSTEMD_PREFIX_FNMATCH_SINCE:
             return [_components(alternative) for alternative in _expand_braces(glob)]
         # fnmatch(3) with the components of the prefix; what is left goes to glob(3), if it still is a glob.
-        parts = glob.split('/')
+        parts = glob.split("/")
         depth = len(parts) - 1 if prefix_run is True else prefix_run
         known = [(part if _GLOB.search(part) else _literal(part), False) for part in parts[:depth]]
-        rest = '/'.join(parts[depth:])
+        rest = "/".join(parts[depth:])
         if not rest:
             return [known]
-        return [known + _components(alternative)
-                for alternative in (_expand_braces(rest) if _GLOB.search(rest) else [_literal(rest)])]
+        return [
+            known + _components(alternative)
+            for alternative in (_expand_braces(rest) if _GLOB.search(rest) else [_literal(rest)])
+        ]
 
 
 class Procps(_Loader):
@@ -732,18 +767,18 @@ class Procps(_Loader):
         for entry in self.files:
             for line in _parse_procps(entry.text, entry.path, version)[0]:
                 # setting_new() takes a second dash off.
-                key = line.key[1:] if globs and line.key[:1] == '-' else line.key
+                key = line.key[1:] if globs and line.key[:1] == "-" else line.key
                 written = swap_separators(key)
-                lead = written[:len(written) - len(written.lstrip('/'))]
+                lead = written[: len(written) - len(written.lstrip("/"))]
                 is_glob = globs and bool(_GLOB.search(written))
-                target = os.path.normpath(written).lstrip('/')
+                target = os.path.normpath(written).lstrip("/")
                 # A folder, say stat(2) and glob(3), unless glob(3) has only to put what it found before the last name.
-                if written.endswith(('/', '/.')) and not (is_glob and not _GLOB.search(target.rpartition('/')[2])):
+                if written.endswith(("/", "/.")) and not (is_glob and not _GLOB.search(target.rpartition("/")[2])):
                     target = None
-                if is_glob and line.kind == 'exclude' and version >= PROCPS_GLOB_EXCLUDES_SINCE:
+                if is_glob and line.kind == "exclude" and version >= PROCPS_GLOB_EXCLUDES_SINCE:
                     self._exclude_globs.append(_matcher(written, period=False))
                 options.append(_Option(line, target, written, is_glob, lead))
-        super(Procps, self).__init__(tree, version, options)
+        super().__init__(tree, version, options)
 
     @staticmethod
     def _files(tree, version):
@@ -753,9 +788,16 @@ class Procps(_Loader):
             # Preload() hands even the name of a file to glob(3), with braces.
             parent, name = os.path.split(entry.path)
             siblings = tree.folders[parent].files
-            matched = [siblings[sibling] for alternative in _expand_braces(name)
-                       for sibling in sorted(siblings, key=os.fsencode)
-                       if _matcher(alternative).match(_to_bytes(sibling))] if _SPECIAL.search(name) else []
+            matched = (
+                [
+                    siblings[sibling]
+                    for alternative in _expand_braces(name)
+                    for sibling in sorted(siblings, key=os.fsencode)
+                    if _matcher(alternative).match(_to_bytes(sibling))
+                ]
+                if _SPECIAL.search(name)
+                else []
+            )
             # It returns at the first that it cannot open.
             chosen.extend(itertools.takewhile(lambda file: file.target is not None, matched or [entry]))
         return chosen + ([tree.main] if tree.main else [])

@@ -8,10 +8,6 @@ round. Running values are written directly, never by a loader: a loader writes e
 stands it puts the filter on a healthy device for a moment before it takes it off again.
 """
 
-from __future__ import absolute_import, division, print_function
-
-__metaclass__ = type
-
 import contextlib
 import errno
 import fnmatch
@@ -62,11 +58,11 @@ class TransactionError(Exception):
     """Nothing was changed, or what was changed was reverted; the message says which."""
 
     def __init__(self, message, **details):
-        super(TransactionError, self).__init__(message)
+        super().__init__(message)
         self.details = details
 
 
-class Node(object):
+class Node:
     """The running kernel's values: read and written here, one file a key."""
 
     def read(self, name):
@@ -75,10 +71,10 @@ class Node(object):
 
     def write(self, name, value):
         with open(os.path.join(CONF, name, "rp_filter"), "w") as running:
-            running.write("%d\n" % value)
+            running.write(f"{value}\n")
 
 
-class Transaction(object):
+class Transaction:
     """One run of the writer."""
 
     def __init__(self, request, iproute, run_command, node=None, find_writers=None):
@@ -117,7 +113,7 @@ class Transaction(object):
         if request.state == "absent":
             self.left_behind = read_text(_backup_of(request.path)) if self.standing.ours else before_text
             if before_text is not None and not self.standing.ours:
-                self.warnings.append("'%s' is somebody else's file and was left alone" % request.path)
+                self.warnings.append(f"'{request.path}' is somebody else's file and was left alone")
         self.restored = self._restored(sysctl_d.read_tree("/")) if request.state == "absent" else []
         endpoints = self._endpoints() if self.applying else []
 
@@ -170,8 +166,8 @@ class Transaction(object):
         if self.request.state == "absent":
             if self.standing.edits is not None:
                 self.warnings.append(
-                    "the drop-in '%s' was edited by hand; the edited lines are removed with it"
-                    % printable(self.request.path)
+                    f"the drop-in '{printable(self.request.path)}' was edited by hand; the edited lines are removed "
+                    "with it"
                 )
             return
         self.standing, warnings = plan.settle(self.standing, self.request.edited, self.request.options.exempt)
@@ -185,20 +181,20 @@ class Transaction(object):
         if self.request.apply != "never" and self.request.state == "present":
             if loader is None:
                 raise TransactionError(
-                    "systemd-sysctl is not installed (looked for %s), so nothing would read the drop-in at boot or "
-                    "for a new device. Install systemd, or say apply=never to write the file alone"
-                    % ", ".join(observe_filter.SYSTEMD_SYSCTL)
+                    f"systemd-sysctl is not installed (looked for {', '.join(observe_filter.SYSTEMD_SYSCTL)}), so "
+                    "nothing would read the drop-in at boot or for a new device. Install systemd, or say apply=never "
+                    "to write the file alone"
                 )
             if self.version < sysctl_d.SYSTEMD_GLOBS_SINCE and self.request.udev == "never":
                 raise TransactionError(
-                    "systemd-sysctl %d knows no globs (they came with systemd %d), so it would ignore the lines for "
-                    "Cilium's devices. Update systemd, let a rule of udev do it (udev=auto), or say apply=never to "
-                    "write the file alone" % (self.version, sysctl_d.SYSTEMD_GLOBS_SINCE)
+                    f"systemd-sysctl {self.version} knows no globs (they came with systemd "
+                    f"{sysctl_d.SYSTEMD_GLOBS_SINCE}), so it would ignore the lines for Cilium's devices. Update "
+                    "systemd, let a rule of udev do it (udev=auto), or say apply=never to write the file alone"
                 )
             if self.procps_version and self.procps_version < sysctl_d.PROCPS_GLOBS_SINCE:
                 self.warnings.append(
-                    "procps %s knows no globs: 'sysctl --system' skips the lines for Cilium's devices, and those of "
-                    "others that would filter them" % ".".join(str(part) for part in self.procps_version)
+                    f"procps {'.'.join(str(part) for part in self.procps_version)} knows no globs: 'sysctl --system' "
+                    "skips the lines for Cilium's devices, and those of others that would filter them"
                 )
 
     def _look_at_units(self):
@@ -242,10 +238,9 @@ class Transaction(object):
         self.has_endpoint_routes = state["endpoint_routes"]["in_effect"]
         unknown = [endpoint for endpoint in state["endpoints"] if endpoint["verdict"] == "unknown"]
         if unknown:
-            warning = "what the kernel does with the replies of %d endpoints is not known, %s: %s" % (
-                len(unknown),
-                _names(unknown),
-                printable(unknown[0]["reason"]),
+            warning = (
+                f"what the kernel does with the replies of {len(unknown)} endpoints is not known, {_names(unknown)}: "
+                f"{printable(unknown[0]['reason'])}"
             )
             if warning not in self.warnings:
                 self.warnings.append(warning)
@@ -314,15 +309,15 @@ class Transaction(object):
         hosts = self._filtered_hosts(seen.running, after)
         if hosts and not self.request.breaks_pods:
             raise TransactionError(
-                "without the drop-in packets of pods on other nodes would be dropped: with endpoint routes they arrive "
-                "on %s, whose filter would go on. Nothing was changed. Set absent_breaks_pods=true to go on anyway"
-                % printable(", ".join(hosts)),
+                "without the drop-in packets of pods on other nodes would be dropped: with endpoint routes they "
+                f"arrive on {printable(', '.join(hosts))}, whose filter would go on. Nothing was changed. Set "
+                "absent_breaks_pods=true to go on anyway",
                 would_break=printable_tree(broken),
             )
         if broken and not self.request.breaks_pods:
             raise TransactionError(
-                "without the drop-in the replies of %d endpoints would be dropped: %s. Nothing was changed. Give "
-                "Cilium endpoint routes first, or say absent_breaks_pods=true" % (len(broken), _names(broken)),
+                f"without the drop-in the replies of {len(broken)} endpoints would be dropped: {_names(broken)}. "
+                "Nothing was changed. Give Cilium endpoint routes first, or say absent_breaks_pods=true",
                 would_break=printable_tree(broken),
             )
         return broken
@@ -364,8 +359,8 @@ class Transaction(object):
         for problem in tree.problems:
             if problem["line"] is None:
                 self.warnings.append(
-                    "%s: %s; a line that overrides the drop-in could stand there unseen"
-                    % (printable(problem["path"]), printable(problem["problem"]))
+                    f"{printable(problem['path'])}: {printable(problem['problem'])}; a line that overrides the "
+                    "drop-in could stand there unseen"
                 )
         loaders = self._loaders(tree)
         others = self._writers(loaders.get(conflicts.UNIT))
@@ -380,12 +375,11 @@ class Transaction(object):
         described = "; ".join(conflicts.describe(conflict) for conflict in given)
         details = {"conflicts": [conflicts.as_dict(conflict) for conflict in given]}
         if self.request.conflicts == "report":
-            self.warnings.append("the drop-in will not last: %s" % described)
+            self.warnings.append(f"the drop-in will not last: {described}")
             return given, []
         if self.request.conflicts == "fail" or others:
             raise TransactionError(
-                "the drop-in would not last: %s. Nothing was changed. %s"
-                % (described, self._remediation(lines, others)),
+                f"the drop-in would not last: {described}. Nothing was changed. {self._remediation(lines, others)}",
                 **details,
             )
         edited, left = {}, given
@@ -398,7 +392,7 @@ class Transaction(object):
             if edited == before:  # behind a carriage return in a comment, which to a loader ends the line
                 raise TransactionError(
                     "a line overrides the drop-in and cannot be disabled, since it is only a part of what an editor "
-                    "shows as one: %s. Nothing was changed. Remove it by hand" % conflicts.describe(left[0])
+                    f"shows as one: {conflicts.describe(left[0])}. Nothing was changed. Remove it by hand"
                 )
             tree = tree.with_overlay(edited)
             left, _notes = conflicts.find(planned, path, tree, self._loaders(tree), *about)
@@ -421,8 +415,8 @@ class Transaction(object):
             for conflict in others:
                 if conflicts.remediation(conflict) not in found:
                     found.append(conflicts.remediation(conflict))
-            said.append("What to change: %s" % "; ".join(found))
-        return "%s. Set conflicts=report to continue all the same" % ". ".join(said)
+            said.append(f"What to change: {'; '.join(found)}")
+        return f"{'. '.join(said)}. Set conflicts=report to continue all the same"
 
     def _warn_of_a_glob_that_weakens(self, planned, tree, seen):
         """A glob decides a new interface's own value; only `all` can protect it then."""
@@ -438,9 +432,9 @@ class Transaction(object):
             return
         if values.normal(sysctl_d.kernel_integer(winner.value)) == values.OFF:
             self.warnings.append(
-                "later interfaces that are not Cilium's will be unprotected: %s:%d '%s = %s' overrides default = %d "
-                "for each of them, and all, which protected them, goes off"
-                % (printable(winner.path), winner.line, printable(winner.key), winner.value, default)
+                f"later interfaces that are not Cilium's will be unprotected: {printable(winner.path)}:{winner.line} "
+                f"'{printable(winner.key)} = {winner.value}' overrides default = {default} for each of them, and all, "
+                "which protected them, goes off"
             )
 
     def _warn_of_a_value_of_no_line(self, tree, seen, others):
@@ -459,8 +453,8 @@ class Transaction(object):
         if any(value is None or values.normal(value) == running for value in known):
             return
         self.warnings.append(
-            "all runs %s, but no line in sysctl.d and no known writer sets it: whatever wrote it may write it again"
-            % values.in_words(running)
+            f"all runs {values.in_words(running)}, but no line in sysctl.d and no known writer sets it: whatever "
+            "wrote it may write it again"
         )
 
     def _writers(self, unit_run):
@@ -472,14 +466,14 @@ class Transaction(object):
         found += [_unpredicted(place) for place in (unit_run.unknown if unit_run else ())]
         for problem in self.reader.unread:
             self.warnings.append(
-                "%s cannot be read (%s); a writer that overrides the drop-in could stand there unseen"
-                % (printable(problem["what"]), problem["why"])
+                f"{printable(problem['what'])} cannot be read ({problem['why']}); a writer that overrides the drop-in "
+                "could stand there unseen"
             )
         if self.unit["state"] in ("masked", "disabled", "skipped") and self.request.state == "present":
             place = self.unit["path"] or conflicts.UNIT
             self.warnings.append(
-                "%s is %s (%s), so at boot nothing reads the drop-in but udev's run for each new interface"
-                % (conflicts.UNIT, self.unit["state"], printable(place))
+                f"{conflicts.UNIT} is {self.unit['state']} ({printable(place)}), so at boot nothing reads the drop-in "
+                "but udev's run for each new interface"
             )
         return found
 
@@ -536,7 +530,7 @@ class Transaction(object):
             return self._compare(endpoints)
         except (OSError, ValueError, IpRouteError, dropin.DropinError, TransactionError) as error:
             raise TransactionError(
-                "%s. %s" % (str(error).rstrip("."), self._undo()), **getattr(error, "details", {})
+                f"{str(error).rstrip('.')}. {self._undo()}", **getattr(error, "details", {})
             ) from error
 
     def _install(self, files):
@@ -598,9 +592,7 @@ class Transaction(object):
                     "setting %s to %d failed: %s" % (values.key(printable(name)), value, error.strerror or error)
                 ) from error
             if found != value:
-                raise TransactionError(
-                    "%s was set to %d and read back as %d" % (values.key(printable(name)), value, found)
-                )
+                raise TransactionError(f"{values.key(printable(name))} was set to {value} and read back as {found}")
 
     def _undo(self):
         """Put back what was written, last first, and the files; returns a sentence on how that went."""
@@ -620,9 +612,9 @@ class Transaction(object):
         try:
             self._tell_udev()
         except IpRouteError as error:
-            left.append("udev's rules (%s)" % error)
+            left.append(f"udev's rules ({error})")
         if left:
-            return "Not everything could be put back; see to these by hand: %s" % ", ".join(left)
+            return f"Not everything could be put back; see to these by hand: {', '.join(left)}"
         return "Everything was put back as it was"
 
     def _check_newcomers(self):
@@ -630,8 +622,8 @@ class Transaction(object):
         left = plan.changes(self._plan(seen), seen.running)
         if left:
             self.warnings.append(
-                "%d devices came or changed while the values were written and are not as planned yet: "
-                "%s. Run again" % (len(left), ", ".join(printable(name) for name, _b, _t in left[:5]))
+                f"{len(left)} devices came or changed while the values were written and are not as planned yet: "
+                f"{', '.join(printable(name) for name, _b, _t in left[:5])}. Run again"
             )
 
     def _note(self, changes):
@@ -665,8 +657,7 @@ class Transaction(object):
         ]
         if harmed:
             raise TransactionError(
-                "the replies of %d endpoints were accepted before and dropped after: %s"
-                % (len(harmed), _names(harmed)),
+                f"the replies of {len(harmed)} endpoints were accepted before and dropped after: {_names(harmed)}",
                 harmed=printable_tree(harmed),
             )
         return dropped
@@ -696,8 +687,8 @@ class Transaction(object):
                 {
                     "before_header": "running values",
                     "after_header": "running values",
-                    "before": "".join("%s = %d\n" % (name, before) for name, before, _to in rows),
-                    "after": "".join("%s = %d\n" % (name, to) for name, _before, to in rows),
+                    "before": "".join(f"{name} = {before}\n" for name, before, _to in rows),
+                    "after": "".join(f"{name} = {to}\n" for name, _before, to in rows),
                 }
             )
         return diff
@@ -712,23 +703,23 @@ def check_path(path):
     folder, name = os.path.split(path)
     if folder not in SYSCTL_FOLDERS or ".." in path:
         raise TransactionError(
-            "path: '%s' is outside the folders that the loaders read; expected a file in one of %s"
-            % (path, ", ".join(SYSCTL_FOLDERS))
+            f"path: '{path}' is outside the folders that the loaders read; expected a file in one of "
+            f"{', '.join(SYSCTL_FOLDERS)}"
         )
     if not re.match(r"[^.\x00-\x1f\x7f][^\x00-\x1f\x7f]*\.conf\Z", name) or len(name) > 255:
         raise TransactionError(
-            "path: '%s' does not end in '.conf', is hidden, too long or has control characters, so it is no file that "
-            "every loader reads; expected a name such as 99-override_cilium_rp_filter.conf" % printable(path)
+            f"path: '{printable(path)}' does not end in '.conf', is hidden, too long or has control characters, so it "
+            "is no file that every loader reads; expected a name such as 99-override_cilium_rp_filter.conf"
         )
     if os.path.islink(path):
         raise TransactionError(
-            "path: '%s' is a link to '%s'; expected a plain file or nothing. Take the link away, or "
-            "name another file" % (path, os.readlink(path))
+            f"path: '{path}' is a link to '{os.readlink(path)}'; expected a plain file or nothing. Take the link "
+            "away, or name another file"
         )
     if os.path.lexists(path) and not os.path.isfile(path):
         raise TransactionError(
-            "path: '%s' is a folder or a special file; expected a plain file or nothing. Take it "
-            "away, or name another file" % path
+            f"path: '{path}' is a folder or a special file; expected a plain file or nothing. Take it "
+            "away, or name another file"
         )
 
 
@@ -739,9 +730,9 @@ def check_owner(path, text):
     for line in sysctl_d.parse(text, path)[0]:
         if values.name_of(line.key) is None:
             raise TransactionError(
-                "path: '%s' is somebody else's file: line %d sets '%s', which would be lost. Expected a drop-in of "
-                "this module, a file for rp_filter alone, or nothing. Name another file"
-                % (path, line.line, printable(line.key))
+                f"path: '{path}' is somebody else's file: line {line.line} sets '{printable(line.key)}', which would "
+                "be lost. Expected a drop-in of this module, a file for rp_filter alone, or nothing. Name another "
+                "file"
             )
 
 
@@ -770,7 +761,7 @@ def read_text(path):
     except OSError as error:
         if error.errno == errno.ENOENT:
             return None
-        raise TransactionError("'%s' cannot be read: %s" % (path, error.strerror)) from error
+        raise TransactionError(f"'{path}' cannot be read: {error.strerror}") from error
 
 
 def install(path, text):
@@ -790,7 +781,7 @@ def install(path, text):
         # A backup may be of a file that not everybody may read.
         os.makedirs(folder, 0o700 if folder == BACKUPS else 0o755)
     # Whatever stops us, no loader reads a hidden file without the ending.
-    handle, temporary = tempfile.mkstemp(prefix=".%s." % name[:200], dir=folder)
+    handle, temporary = tempfile.mkstemp(prefix=f".{name[:200]}.", dir=folder)
     try:
         with os.fdopen(handle, "w", encoding="utf-8", errors="surrogateescape", newline="") as stream:
             stream.write(text)
@@ -830,5 +821,5 @@ def _decider(resolver):
 
 
 def _names(endpoints):
-    named = ["%s (%s)" % (printable(name_of(endpoint)), printable(endpoint["device"])) for endpoint in endpoints]
-    return ", ".join(named[:10]) + (" and %d more" % (len(named) - 10) if len(named) > 10 else "")
+    named = [f"{printable(name_of(endpoint))} ({printable(endpoint['device'])})" for endpoint in endpoints]
+    return ", ".join(named[:10]) + (f" and {len(named) - 10} more" if len(named) > 10 else "")

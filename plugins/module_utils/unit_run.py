@@ -3,10 +3,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What a run of systemd-sysctl.service as a whole sets: its commands in order, each with the files that it reads."""
 
-from __future__ import absolute_import, division, print_function
-
-__metaclass__ = type
-
 from ansible_collections.nodeward.cilium.plugins.module_utils import sysctl_d
 
 _WILD = frozenset("*?[")
@@ -22,7 +18,7 @@ def is_plain(unit):
     return len(unit["steps"]) == len(plain) == 1 and not plain[0]["prefixes"] and unit["credential"] is None
 
 
-class UnitRun(object):
+class UnitRun:
     """The assignments that a run of the unit leaves.
 
     unit: as Units.sysctl_unit() describes it. unknown: the places, {path, line, text}, that make a run unpredictable.

@@ -3,10 +3,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The values of rp_filter, which of two is stronger, and the names of its keys. Pure."""
 
-from __future__ import absolute_import, division, print_function
-
-__metaclass__ = type
-
 from ansible_collections.nodeward.cilium.plugins.module_utils import sysctl_d
 
 OFF, STRICT, LOOSE = 0, 1, 2
@@ -47,7 +43,7 @@ def normal(value):
 
 def in_words(value):
     """A value as people read it."""
-    return "%s (%d)" % (WORDS[value], value)
+    return f"{WORDS[value]} ({value})"
 
 
 def key(name):

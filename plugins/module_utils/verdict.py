@@ -36,24 +36,20 @@ def predict(effective, route_back, device, has_address, accept_local=False):
     if route_back.kind == "local" and not accept_local:
         return Verdict(
             DROPPED,
-            "its source address is local to the host and accept_local is off on %s; this is not rp_filter" % device,
+            f"its source address is local to the host and accept_local is off on {device}; this is not rp_filter",
         )
     if effective == OFF:
-        return Verdict(ACCEPTED, "the filter is off on %s" % device)
+        return Verdict(ACCEPTED, f"the filter is off on {device}")
     if route_back.kind in ("unicast", "local") and device in route_back.devices:
-        return Verdict(ACCEPTED, "the route back leaves by %s" % device)
+        return Verdict(ACCEPTED, f"the route back leaves by {device}")
     back = _words_for(route_back)
     if effective == STRICT:
-        return Verdict(DROPPED, "the filter is strict (1) on %s and %s" % (device, back))
+        return Verdict(DROPPED, f"the filter is strict (1) on {device} and {back}")
     if not has_address:
-        return Verdict(
-            DROPPED, "the filter is loose (%d) on %s, which has no IPv4 address, and %s" % (effective, device, back)
-        )
+        return Verdict(DROPPED, f"the filter is loose ({effective}) on {device}, which has no IPv4 address, and {back}")
     if route_back.kind not in ("unicast", "local"):
-        return Verdict(DROPPED, "the filter is loose (%d) on %s and %s" % (effective, device, back))
-    return Verdict(
-        ACCEPTED, "the filter is loose (%d) on %s, which has an IPv4 address, and %s" % (effective, device, back)
-    )
+        return Verdict(DROPPED, f"the filter is loose ({effective}) on {device} and {back}")
+    return Verdict(ACCEPTED, f"the filter is loose ({effective}) on {device}, which has an IPv4 address, and {back}")
 
 
 def is_martian(source):
@@ -75,7 +71,7 @@ def explain(error, effective, route_back, device, has_address, accept_local=Fals
     expected = predict(effective, route_back, device, has_address, accept_local) if known else None
     if error is None:
         if expected and expected.verdict == DROPPED:
-            return Verdict(ACCEPTED, "the kernel accepts it, against what was expected: %s" % expected.reason)
+            return Verdict(ACCEPTED, f"the kernel accepts it, against what was expected: {expected.reason}")
         return expected or Verdict(ACCEPTED, "the kernel accepts it")
     if any(words in error for words in _REFUSED):
         if expected and expected.verdict == DROPPED:
@@ -83,13 +79,13 @@ def explain(error, effective, route_back, device, has_address, accept_local=Fals
         if effective == OFF:
             return Verdict(
                 DROPPED,
-                "the kernel takes it for a martian for another reason, not rp_filter, which is off on %s" % device,
+                f"the kernel takes it for a martian for another reason, not rp_filter, which is off on {device}",
             )
-        refused = "the kernel refuses its source address on %s" % device
-        return Verdict(DROPPED, refused + (", against what was expected: %s" % expected.reason if expected else ""))
+        refused = f"the kernel refuses its source address on {device}"
+        return Verdict(DROPPED, refused + (f", against what was expected: {expected.reason}" if expected else ""))
     if any(words in error for words in _GONE):
-        return Verdict(UNKNOWN, "the device %s is gone" % device)
-    return Verdict(UNKNOWN, "the kernel has no answer, and not because of the filter: %s" % error)
+        return Verdict(UNKNOWN, f"the device {device} is gone")
+    return Verdict(UNKNOWN, f"the kernel has no answer, and not because of the filter: {error}")
 
 
 def leaving(answer, host_routing):
@@ -104,8 +100,8 @@ def leaving(answer, host_routing):
         return Verdict(ACCEPTED, "with BPF host routing it leaves the node before the kernel's check")
     return Verdict(
         UNKNOWN,
-        "the mode of host routing is not known: with legacy routing it is dropped (%s), with BPF host routing it "
-        "leaves the node before the kernel's check" % answer.reason,
+        f"the mode of host routing is not known: with legacy routing it is dropped ({answer.reason}), with BPF host "
+        "routing it leaves the node before the kernel's check",
     )
 
 
@@ -113,7 +109,7 @@ def _words_for(route_back):
     if route_back.kind == "local":
         return "its source address is local to the host"
     if route_back.kind not in ("none", "unicast"):
-        return "its source address is a %s address" % route_back.kind
+        return f"its source address is a {route_back.kind} address"
     if route_back.kind == "none" or not route_back.devices:
         return "there is no route back"
-    return "the route back leaves by %s" % ", ".join(route_back.devices)
+    return f"the route back leaves by {', '.join(route_back.devices)}"

@@ -430,14 +430,14 @@ def main():
     )
     options = module.params
     if not options["sources"]:
-        module.fail_json(msg="sources: is empty; name at least one of %s" % ", ".join(observe_routes.SOURCES))
+        module.fail_json(msg=f"sources: is empty; name at least one of {', '.join(observe_routes.SOURCES)}")
     for name in ("agent_socket", "state_dir", "netns_dir"):
         if not os.path.isabs(options[name]):
-            module.fail_json(msg="%s: '%s' is no absolute path; begin it with a slash" % (name, options[name]))
+            module.fail_json(msg=f"{name}: '{options[name]}' is no absolute path; begin it with a slash")
     try:
         ipaddress.IPv4Address(options["outside"])
     except ValueError:
-        module.fail_json(msg="outside: '%s' is no IPv4 address; give one such as 203.0.113.1" % options["outside"])
+        module.fail_json(msg=f"outside: '{options['outside']}' is no IPv4 address; give one such as 203.0.113.1")
     if timeout_error(options["timeout"]):
         module.fail_json(msg=timeout_error(options["timeout"]))
     not_observed = observe_filter.why_not_observed(options["running_system"])

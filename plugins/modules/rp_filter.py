@@ -3,9 +3,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-from __future__ import absolute_import, division, print_function
-
-__metaclass__ = type
 
 DOCUMENTATION = r"""
 module: rp_filter
@@ -404,7 +401,7 @@ def main():
     if os.geteuid() != 0:
         module.fail_json(msg="This module needs root, in check mode too. Nothing was changed. Set become to true.")
     if timeout_error(params["timeout"]):
-        module.fail_json(msg="%s. Nothing was changed." % timeout_error(params["timeout"]))
+        module.fail_json(msg=f"{timeout_error(params['timeout'])}. Nothing was changed.")
     run_command = bounded_runner(params["timeout"])
     request = transaction.Request(
         state=params["state"],
@@ -428,9 +425,9 @@ def main():
     except transaction.TransactionError as error:
         failure, result = str(error), error.details
     except (dropin.DropinError, IpRouteError) as error:
-        failure = "%s. Nothing was changed." % str(error).rstrip(".")
+        failure = f"{str(error).rstrip('.')}. Nothing was changed."
     except OSError as error:
-        failure = "%s. Nothing was changed." % error
+        failure = f"{error}. Nothing was changed."
     if not failure:
         result.update(_outcome(run, result["plan"] if module.check_mode else []))
         if run.applying and params["state"] == "present" and not result["cilium_signs"]:
@@ -453,7 +450,7 @@ def _outcome(run, items):
             seen = observe_filter.see_devices(run.iproute, options.exempt, options.uplink_devices)
             running, kinds = seen.running, seen.kinds
         except IpRouteError as error:
-            run.warnings.append("the interfaces cannot be read after the run: %s" % error)
+            run.warnings.append(f"the interfaces cannot be read after the run: {error}")
     found = outcome.outcome(running, kinds, {item["name"]: item["to"] for item in items if item["to"] is not None})
     interfaces = [name for name, kind in kinds.items() if kind == devices.CILIUM]
     return dict(found, cilium_signs=agent.signs(run.reader, interfaces))

@@ -3,9 +3,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-from __future__ import absolute_import, division, print_function
-
-__metaclass__ = type
 
 DOCUMENTATION = r"""
 module: rp_filter_facts
@@ -594,14 +591,14 @@ def main():
     for pattern in module.params["exempt"]:
         error = devices.pattern_error(pattern)
         if error:
-            module.fail_json(msg="exempt: '%s' %s" % (pattern, error))
+            module.fail_json(msg=f"exempt: '{pattern}' {error}")
     for device in module.params["uplink_devices"] or ():
         error = devices.device_error(device)
         if error:
-            module.fail_json(msg="uplink_devices: '%s' %s" % (device, error))
+            module.fail_json(msg=f"uplink_devices: '{device}' {error}")
     for name in ("dropin_path", "agent_socket"):
         if not module.params[name].startswith("/"):
-            module.fail_json(msg="%s: '%s' is no absolute path; begin it with a slash" % (name, module.params[name]))
+            module.fail_json(msg=f"{name}: '{module.params[name]}' is no absolute path; begin it with a slash")
     if timeout_error(module.params["timeout"]):
         module.fail_json(msg=timeout_error(module.params["timeout"]))
     run_command = bounded_runner(module.params["timeout"])

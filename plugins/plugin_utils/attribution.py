@@ -3,10 +3,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Which line or program gave a running value. Pure."""
 
-from __future__ import absolute_import, division, print_function
-
-__metaclass__ = type
-
 import fnmatch
 import os
 from collections import namedtuple
@@ -52,7 +48,7 @@ def _source(rp_filter, name, value, configured):
             return found
     by = "no line of a loader and no known writer; whoever wrote it may write it again"
     suspects = _suspects(rp_filter, name)
-    return None, by + ("; found on this node: %s" % ", ".join(suspects[:_NAMED]) if suspects else "")
+    return None, by + (f"; found on this node: {', '.join(suspects[:_NAMED])}" if suspects else "")
 
 
 def _of_a_loader(rp_filter, name, value, configured):
@@ -65,10 +61,10 @@ def _of_a_loader(rp_filter, name, value, configured):
             rule = rp_filter["reload_on_add"]
             reloads = is_device and rule and _reloads(rp_filter, name)
             if reloads and loader == "systemd_sysctl":
-                return _line(line), "systemd-sysctl, which udev runs for every new device (%s)" % place(rule)
+                return _line(line), f"systemd-sysctl, which udev runs for every new device ({place(rule)})"
             unit = (rp_filter["loaders"]["systemd_sysctl"] or {}).get("unit_file") or {}
             at_boot = "" if unit.get("state") == "disabled" else "at boot and "
-            return _line(line), "systemd-sysctl, %swhenever its unit restarts" % at_boot
+            return _line(line), f"systemd-sysctl, {at_boot}whenever its unit restarts"
     line = configured["procps"]
     if line and line["value"] == value:
         return _line(line), "procps, when someone called 'sysctl --system'"
@@ -82,7 +78,7 @@ def _reloads(rp_filter, name):
 
 
 def _line(line):
-    return {"path": line["path"], "line": line["line"], "text": "%s = %s" % (line["key"], line["value"])}
+    return {"path": line["path"], "line": line["line"], "text": f"{line['key']} = {line['value']}"}
 
 
 def _of_another_writer(rp_filter, name, value, _configured):
@@ -93,13 +89,13 @@ def _of_another_writer(rp_filter, name, value, _configured):
     for writer in rp_filter["other_writers"]:
         is_sure = horizons.sets_key(writer, name) and writer.get("certain", True) and not horizons.loosens(writer)
         if is_sure and writer["sets"] == value and writer.get("active") is not False:
-            return writer, "%s, past both loaders" % _runner(writer)
+            return writer, f"{_runner(writer)}, past both loaders"
     return None
 
 
 def _runner(writer):
     unit = writer.get("unit")
-    return "%s (%s)" % (writer["by"], unit) if unit and unit != writer["by"] else writer["by"]
+    return f"{writer['by']} ({unit})" if unit and unit != writer["by"] else writer["by"]
 
 
 def _of_default(rp_filter, name, value, configured):
@@ -119,12 +115,12 @@ def _of_an_overridden_line(rp_filter, name, value, configured):
     if line is None:
         return None
     winner = configured.get("unit") or configured["systemd_sysctl"] or configured["procps"]
-    when = "before %s overrode this line" % place(winner) if winner else "though none applies this line now"
+    when = f"before {place(winner)} overrode this line" if winner else "though none applies this line now"
     if not may_be_written_again(line, name):
-        return _line(line), "a loader (probably systemd-sysctl), %s" % when
+        return _line(line), f"a loader (probably systemd-sysctl), {when}"
     role = role_of(line)
-    again = "%s, which will write it again on its next run" % role.name if role else "the program that wrote this line"
-    return _line(line), "a loader, %s, or %s" % (when, again)
+    again = f"{role.name}, which will write it again on its next run" if role else "the program that wrote this line"
+    return _line(line), f"a loader, {when}, or {again}"
 
 
 def overridden_line(rp_filter, name, value):
@@ -157,8 +153,8 @@ def _stands_for(glob, name):
 def _suspects(rp_filter, name):
     """Writers whose writes are unknown or that do not run now, and scripts that mention rp_filter."""
     writers = [
-        "%s (%s)" % (place(writer), _runner(writer))
+        f"{place(writer)} ({_runner(writer)})"
         for writer in rp_filter["other_writers"]
         if horizons.may_write(writer, name) or writer.get("runs") or writer["names"] is None
     ]
-    return writers + ["%s (a script)" % place(script) for script in rp_filter.get("scripts") or ()]
+    return writers + [f"{place(script)} (a script)" for script in rp_filter.get("scripts") or ()]

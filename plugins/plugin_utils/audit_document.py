@@ -8,10 +8,6 @@ thousands can be judged one after the other; waivers and baseline are laid on ea
 head is made last (head), of the sums that were kept meanwhile (Sums).
 """
 
-from __future__ import absolute_import, division, print_function
-
-__metaclass__ = type
-
 import datetime
 import fnmatch
 import json
@@ -115,7 +111,7 @@ def not_judged(name, kind, message):
         "uplinks": [],
         "findings": [],
         "gone": [],
-        "attestation": {"state": UNKNOWN, "text": "Nothing can be said of %s: %s (%s)." % (name, told[kind], reason)},
+        "attestation": {"state": UNKNOWN, "text": f"Nothing can be said of {name}: {told[kind]} ({reason})."},
         "counters": None,
         "cures": [],
     }
@@ -177,11 +173,11 @@ def _state(diagnosed, found):
         return "dropping", _told(cut_apart)
     hidden = _hidden(found)
     if hidden:
-        return "unknown", "%s; of the rest: %s" % (_told(hidden), summary)
+        return "unknown", f"{_told(hidden)}; of the rest: {summary}"
     # A filter on Cilium's host interfaces is no matter of a pod's reply, and a horizon that is unknown is never ok.
     threats = [finding for finding in found if finding["severity"] == "high" or finding["id"] in _TO_COME]
     if threats and state == "ok":
-        return "at_risk", "%s; of its pods: %s" % (_told(threats), summary)
+        return "at_risk", f"{_told(threats)}; of its pods: {summary}"
     return state, summary
 
 
@@ -192,7 +188,7 @@ def _hidden(found):
 
 def _told(found):
     titles = list(dict.fromkeys(finding["title"] for finding in found))
-    return "%s: %s" % ("; ".join(titles), _names(sorted({finding["subject"] for finding in found})))
+    return f"{'; '.join(titles)}: {_names(sorted({finding['subject'] for finding in found}))}"
 
 
 def _of_the_node(name, finding):
@@ -320,30 +316,30 @@ def _attestation(name, rp_filter, moment, hidden):
     every, system = rp_filter["all"], rp_filter["running_system"]
     weakest = {each["device"]: _weakest(_later(each) + [each["effective"]]) for each in uplinks}
     state = _protection(weakest, bare, loose, hidden or every["running"] is None)
-    text = ["Reverse-path filter of %s, as of %s" % (name, moment), ""] + _REQUIREMENT
+    text = [f"Reverse-path filter of {name}, as of {moment}", ""] + _REQUIREMENT
     text += _LETTER if every["running"] else _NOT_TO_THE_LETTER
     if system["observed"]:
-        text.append("Here all is %s%s." % (_mode(every["running"]), _by(every["configured"]["systemd_sysctl"])))
+        text.append(f"Here all is {_mode(every['running'])}{_by(every['configured']['systemd_sysctl'])}.")
     text += ["", _VERDICTS[state]]
     for each in uplinks:
         boot, restart, system_ = (
             "not known, since another program may set it," if value is None else _mode(value) for value in _later(each)
         )
-        lines = "".join(" (%s:%d)" % (line["path"], line["line"]) for line in each["lines"])
+        lines = "".join(f" ({line['path']}:{line['line']})" for line in each["lines"])
         told = (each["device"], _mode(each["effective"]), boot, lines, restart, system_)
         text.append(_UPLINK % told + _MARKS.get(weakest[each["device"]], ""))
-    text += ["  not read: %s (%s)" % (each["subject"], each["evidence"]["text"]) for each in hidden[:_NAMED]]
+    text += [f"  not read: {each['subject']} ({each['evidence']['text']})" for each in hidden[:_NAMED]]
     if not system["observed"]:
-        text.append("  not a running system (%s): its interfaces are not known" % system["why"])
+        text.append(f"  not a running system ({system['why']}): its interfaces are not known")
     elif not uplinks:
         text.append("  no uplink is known: no interface has a global IPv4 address or a default route")
-    text += ["  other interface %s: off (0) now%s, and not of Cilium" % (device, _MARKS[0]) for device in bare]
-    text += ["  other interface %s: loose (2) now%s" % (device, _MARKS[2]) for device in loose]
+    text += [f"  other interface {device}: off (0) now{_MARKS[0]}, and not of Cilium" for device in bare]
+    text += [f"  other interface {device}: loose (2) now{_MARKS[2]}" for device in loose]
     text += ["", "Exempt, as interfaces of Cilium: %s." % (_names(exempt) or "none")]
     for pattern, known in sorted(rp_filter["patterns"].items()):
         line = known["configured"]["systemd_sysctl"]
         if line and line["value"] == 0:
-            text.append("  %s by %s:%d" % (pattern, line["path"], line["line"]))
+            text.append(f"  {pattern} by {line['path']}:{line['line']}")
     text += _MODES_TOLD + (_LOOSE if state == PARTIALLY_MET else [])
     return {"state": state, "text": "\n".join(text)}
 
@@ -389,21 +385,21 @@ def _names(names):
     """cilium_host first; a node has a hundred devices of pods, whose names are gone with them."""
     named = sorted(names, key=lambda name: (name.startswith("lxc"), name))
     rest = len(named) - 2 * _NAMED
-    return ", ".join(named[: 2 * _NAMED]) + (" and %d more" % rest if rest > 0 else "")
+    return ", ".join(named[: 2 * _NAMED]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def _mode(value):
-    return "not known" if value is None else _MODES.get(value, "%s" % value)
+    return "not known" if value is None else _MODES.get(value, f"{value}")
 
 
 def _by(line):
-    return " (%s:%d)" % (line["path"], line["line"]) if line else ""
+    return f" ({line['path']}:{line['line']})" if line else ""
 
 
 # ---- waivers ---------------------------------------------------------------------------------------------------------
 
 
-class Waivers(object):
+class Waivers:
     """What is accepted, by whom it was asked for: checked data, and how often each was met."""
 
     FIELDS = ("id", "hosts", "justification", "expires")
@@ -411,23 +407,23 @@ class Waivers(object):
     def __init__(self, given, today):
         """``given`` as in the option audit_waivers, ``today`` as 2026-11-24."""
         if not isinstance(given, (list, tuple)):
-            raise AuditError("audit_waivers: expected a list of waivers, found %.80r" % (given,))
+            raise AuditError(f"audit_waivers: expected a list of waivers, found {given!r:.80}")
         self.entries = [self._entry(number, waiver, today) for number, waiver in enumerate(given, 1)]
 
     def _entry(self, number, waiver, today):
-        where = "audit_waivers: waiver %d" % number
+        where = f"audit_waivers: waiver {number}"
         if not isinstance(waiver, dict):
-            raise AuditError("%s: expected a dictionary with %s, found %.80r" % (where, _all(self.FIELDS), waiver))
+            raise AuditError(f"{where}: expected a dictionary with {_all(self.FIELDS)}, found {waiver!r:.80}")
         unknown = sorted(str(key) for key in set(waiver) - set(self.FIELDS))
         if unknown:
-            raise AuditError("%s: no field is called %s; there are %s" % (where, _all(unknown), _all(self.FIELDS)))
+            raise AuditError(f"{where}: no field is called {_all(unknown)}; there are {_all(self.FIELDS)}")
         for field in self.FIELDS[:3]:
             if not isinstance(waiver.get(field), str) or not waiver[field].strip():
-                raise AuditError("%s: %s: expected text, found %.80r" % (where, field, waiver.get(field)))
+                raise AuditError(f"{where}: {field}: expected text, found {waiver.get(field)!r:.80}")
         if waiver["id"] not in CATALOGUE:
             raise AuditError(
-                "%s: id: there is no finding '%.40s'; there are %s to %s (docs/findings.md)"
-                % (where, waiver["id"], min(CATALOGUE), max(CATALOGUE))
+                f"{where}: id: there is no finding '{waiver['id']!s:.40}'; there are {min(CATALOGUE)} to "
+                f"{max(CATALOGUE)} (docs/findings.md)"
             )
         expires = self._expiry(where, waiver.get("expires"))
         return {
@@ -451,7 +447,7 @@ class Waivers(object):
             datetime.date(*(int(part) for part in text.split("-")))
         except ValueError:
             raise AuditError(
-                "%s: expires: expected the last day on which it holds, such as 2026-12-31, found %.80r" % (where, value)
+                f"{where}: expires: expected the last day on which it holds, such as 2026-12-31, found {value!r:.80}"
             ) from None
         return str(text)
 
@@ -479,13 +475,13 @@ def parsed(text, name):
         for key, value in _members(text):
             if key in read:
                 # Which of them counts is another for each reader.
-                raise ValueError("%.40s stands there twice" % key)
+                raise ValueError(f"{key!s:.40} stands there twice")
             read[key] = sum(1 for _node in value) if key == "nodes" else value
     except (ValueError, RecursionError) as error:
-        raise AuditError("%s: is no JSON: %s" % (name, error)) from None
+        raise AuditError(f"{name}: is no JSON: {error}") from None
     check_head(read, name)
     if "nodes" not in read:
-        raise AuditError("%s: has no nodes; expected a document that the audit wrote" % name)
+        raise AuditError(f"{name}: has no nodes; expected a document that the audit wrote")
     read.pop("nodes")
     _fits(name, "", audit_schema.head(), read)
     nodes = next(value for key, value in _members(text) if key == "nodes")
@@ -494,12 +490,12 @@ def parsed(text, name):
 
 def _checked(nodes, known_rules, name):
     for number, node in enumerate(nodes):
-        told = "node '%.80s': " % node["name"] if isinstance(node, dict) and "name" in node else "nodes[%d]: " % number
+        told = f"node '{node['name']!s:.80}': " if isinstance(node, dict) and "name" in node else f"nodes[{number}]: "
         _fits(name, told, audit_schema.node(), node)
         if node["gathered_at"] is not None and not moment(node["gathered_at"]):
-            raise AuditError("%s: %sgathered_at: expected a time in UTC, found %r" % (name, told, node["gathered_at"]))
+            raise AuditError(f"{name}: {told}gathered_at: expected a time in UTC, found {node['gathered_at']!r}")
         for rule_id in {each["id"] for each in node["findings"] + node["gone"]}.difference(known_rules):
-            raise AuditError("%s: %shas the finding %s, which is none of its rules" % (name, told, rule_id))
+            raise AuditError(f"{name}: {told}has the finding {rule_id}, which is none of its rules")
         yield node
 
 
@@ -508,8 +504,7 @@ def _fits(name, told, check, value):
         check(value)
     except audit_schema.Unfit as error:
         raise AuditError(
-            "%s: %s%s. It was changed, or another version of nodeward.cilium wrote it: make a new one"
-            % (name, told, error)
+            f"{name}: {told}{error}. It was changed, or another version of nodeward.cilium wrote it: make a new one"
         ) from None
 
 
@@ -517,16 +512,16 @@ def check_head(head, name):
     """Stop where it is not a document of this version."""
     if head.get("schema") != SCHEMA:
         raise AuditError(
-            "%s: expected an audit's document, whose first member is schema: %s; found %.80r"
-            % (name, SCHEMA, head.get("schema"))
+            f"{name}: expected an audit's document, whose first member is schema: {SCHEMA}; found "
+            f"{head.get('schema')!r:.80}"
         )
     if head.get("schema_version") != SCHEMA_VERSION:
         raise AuditError(
-            "%s: is of schema_version %.40r, and this version of nodeward.cilium reads %d; make a new one of the facts"
-            % (name, head.get("schema_version"), SCHEMA_VERSION)
+            f"{name}: is of schema_version {head.get('schema_version')!r:.40}, and this version of nodeward.cilium "
+            f"reads {SCHEMA_VERSION}; make a new one of the facts"
         )
     if not moment(head.get("generated")):
-        raise AuditError("%s: generated: expected a time in UTC, found %.80r" % (name, head.get("generated")))
+        raise AuditError(f"{name}: generated: expected a time in UTC, found {head.get('generated')!r:.80}")
 
 
 _SPACE = re.compile(r"[ \t\r\n]*")
@@ -550,7 +545,7 @@ def _members(text):
         more, at = _goes_on(text, at)
     at = _skip(text, _expect(text, at, "}"))
     if at != len(text):
-        raise ValueError("expected the end at character %d" % at)
+        raise ValueError(f"expected the end at character {at}")
 
 
 def _once(pairs):
@@ -558,7 +553,7 @@ def _once(pairs):
     made = dict(pairs)
     if len(made) != len(pairs):
         names = [name for name, _value in pairs]
-        raise ValueError("%.40s stands there twice" % next(name for name in names if names.count(name) > 1))
+        raise ValueError(f"{next(name for name in names if names.count(name) > 1)!s:.40} stands there twice")
     return made
 
 
@@ -585,11 +580,11 @@ def _skip(text, at):
 def _expect(text, at, character):
     at = _skip(text, at)
     if text[at : at + 1] != character:
-        raise ValueError("expected %s at character %d" % (character, at))
+        raise ValueError(f"expected {character} at character {at}")
     return at + 1
 
 
-class Baseline(object):
+class Baseline:
     """What an earlier document found: of each node the keys of its findings, and its counters."""
 
     def __init__(self, generated, nodes):
@@ -641,7 +636,7 @@ class Baseline(object):
 # ---- the whole -------------------------------------------------------------------------------------------------------
 
 
-class Sums(object):
+class Sums:
     """What is counted over all nodes."""
 
     def __init__(self):
@@ -685,15 +680,15 @@ class Sums(object):
             reasons.append("no node was audited")
         if self.unknown:
             count = len(self.unknown)
-            named = ", ".join(self.unknown[:_NAMED]) + (" and %d more" % (count - _NAMED) if count > _NAMED else "")
-            reasons.append("%s could not be judged: %s" % (_counted(count, "node"), named))
+            named = ", ".join(self.unknown[:_NAMED]) + (f" and {count - _NAMED} more" if count > _NAMED else "")
+            reasons.append(f"{_counted(count, 'node')} could not be judged: {named}")
         if fail_on != "none":
             worse = SEVERITIES[: SEVERITIES.index(fail_on) + 1]
             found = sum(self.findings[severity] for severity in worse)
             if found:
-                which = fail_on if fail_on == SEVERITIES[0] else "%s or worse" % fail_on
+                which = fail_on if fail_on == SEVERITIES[0] else f"{fail_on} or worse"
                 nodes = _counted(self.nodes_with[fail_on], "node")
-                reasons.append("%s of severity %s on %s" % (_counted(found, "finding"), which, nodes))
+                reasons.append(f"{_counted(found, 'finding')} of severity {which} on {nodes}")
         return {"passed": not reasons, "reasons": reasons}
 
 
@@ -701,7 +696,7 @@ def annotated(nodes, waivers, baseline, sums):
     """Each node with today's waivers and the comparison, counted. What an earlier audit said of both is forgotten."""
     for node in nodes:
         if node["name"] in sums.names:
-            raise AuditError("node '%.80s' stands twice in the document" % node["name"])
+            raise AuditError(f"node '{node['name']!s:.80}' stands twice in the document")
         node["gone"] = []
         for finding in node["findings"]:
             finding["change"] = None

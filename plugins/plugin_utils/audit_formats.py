@@ -7,10 +7,6 @@ The nodes may be anything that can be gone through more than once; of a fleet no
 Names of hosts, devices, pods and files are others' to choose, so each format escapes them in its own way.
 """
 
-from __future__ import absolute_import, division, print_function
-
-__metaclass__ = type
-
 import calendar
 import csv
 import hashlib
@@ -43,7 +39,7 @@ def as_json(document):
     yield "{\n"
     for key, value in document.items():
         if key != "nodes":
-            yield "%s: %s,\n" % (_json(key), _json(value))
+            yield f"{_json(key)}: {_json(value)},\n"
     yield '"nodes": ['
     for number, node in enumerate(document["nodes"]):
         yield ("," if number else "") + "\n" + _json(node)
@@ -79,7 +75,7 @@ def as_junit(document):
     totals, fails = Counter(), _failing(document["options"]["fail_on"])
     for node in document["nodes"]:
         totals.update(_case_counts(node, document["rules"], fails))
-    yield '<?xml version="1.0" encoding="UTF-8"?>\n<testsuites name="nodeward.cilium audit"%s>\n' % _counts(totals)
+    yield f'<?xml version="1.0" encoding="UTF-8"?>\n<testsuites name="nodeward.cilium audit"{_counts(totals)}>\n'
     for node in document["nodes"]:
         yield "".join(_suite(node, document, fails))
     yield "</testsuites>\n"
@@ -91,7 +87,7 @@ def _failing(fail_on):
 
 
 def _counts(counts):
-    return "".join(' %s="%d"' % (key, counts[key]) for key in ("tests", "failures", "errors", "skipped"))
+    return "".join(f' {key}="{counts[key]}"' for key in ("tests", "failures", "errors", "skipped"))
 
 
 def _by_rule(node):
@@ -117,12 +113,8 @@ def _case_counts(node, rules, fails):
 def _suite(node, document, fails):
     name = _attribute(node["name"])
     counts = Counter(_case_counts(node, document["rules"], fails))
-    yield "<testsuite name=%s timestamp=%s%s>\n" % (
-        name,
-        _attribute(document["generated"].rstrip("Z")),
-        _counts(counts),
-    )
-    yield "<testcase classname=%s name=%s" % (name, _attribute(_JUDGED))
+    yield f"<testsuite name={name} timestamp={_attribute(document['generated'].rstrip('Z'))}{_counts(counts)}>\n"
+    yield f"<testcase classname={name} name={_attribute(_JUDGED)}"
     if node["state"] == "unknown":
         told = node["reason"] or node["summary"]
         yield "><error type=%s message=%s/></testcase>\n" % (
@@ -134,7 +126,7 @@ def _suite(node, document, fails):
     if node["gathered"]:
         found = _by_rule(node)
         for rule_id, rule in document["rules"].items():
-            case = "<testcase classname=%s name=%s" % (name, _attribute("%s %s" % (rule_id, rule["holds"])))
+            case = "<testcase classname=%s name=%s" % (name, _attribute(f"{rule_id} {rule['holds']}"))
             yield case + _outcome(found.get(rule_id), rule, fails)
     yield "</testsuite>\n"
 
@@ -145,17 +137,17 @@ def _outcome(found, rule, fails):
     counting, waived = found
     if not counting:
         reasons = sorted({each["waived"]["justification"] for each in waived})
-        return "><skipped message=%s/></testcase>\n" % _attribute("waived: %s" % "; ".join(reasons))
-    message = "%s: %s" % (rule["title"], ", ".join(each["subject"] for each in counting[:5]))
+        return "><skipped message=%s/></testcase>\n" % _attribute(f"waived: {'; '.join(reasons)}")
+    message = f"{rule['title']}: {', '.join(each['subject'] for each in counting[:5])}"
     if len(counting) > 5:
-        message += " and %d more" % (len(counting) - 5)
+        message += f" and {len(counting) - 5} more"
     worst = min((each["severity"] for each in counting), key=SEVERITIES.index)
     if worst not in fails:
-        told = "of severity %s, which does not fail this audit: %s" % (worst, message)
-        return "><skipped message=%s/></testcase>\n" % _attribute(told)
+        told = f"of severity {worst}, which does not fail this audit: {message}"
+        return f"><skipped message={_attribute(told)}/></testcase>\n"
     lines = [sentence(each) for each in counting]
-    lines += ["waived (%s): %s" % (each["waived"]["justification"], sentence(each)) for each in waived]
-    lines += ["why: %s" % rule["why"]] + ["remedy: %s" % rule["remedy"]["command"]] * bool(rule["remedy"]["command"])
+    lines += [f"waived ({each['waived']['justification']}): {sentence(each)}" for each in waived]
+    lines += [f"why: {rule['why']}"] + [f"remedy: {rule['remedy']['command']}"] * bool(rule["remedy"]["command"])
     return "><failure type=%s message=%s>%s</failure></testcase>\n" % (
         _attribute(worst),
         _attribute(message),
@@ -165,8 +157,8 @@ def _outcome(found, rule, fails):
 
 def sentence(finding):
     """A finding in a line: what, and where that can be seen."""
-    told = "%s: expected %s, found %s" % (finding["subject"], finding["expected"], finding["observed"])
-    return "%s (%s)" % (told, finding["evidence"]["text"])
+    told = f"{finding['subject']}: expected {finding['expected']}, found {finding['observed']}"
+    return f"{told} ({finding['evidence']['text']})"
 
 
 # ---- SARIF 2.1.0 -----------------------------------------------------------------------------------------------------
@@ -190,7 +182,7 @@ def as_sarif(document):
         "executionSuccessful": True,
         "endTimeUtc": document["generated"],
     }
-    yield '{\n"$schema": %s,\n"version": "2.1.0",\n"runs": [{\n' % json.dumps(SARIF_SCHEMA)
+    yield f'{{\n"$schema": {json.dumps(SARIF_SCHEMA)},\n"version": "2.1.0",\n"runs": [{{\n'
     yield '"tool": %s,\n"invocations": %s,\n' % (json.dumps({"driver": driver}), json.dumps([invocation]))
     yield '"columnKind": "unicodeCodePoints",\n"results": ['
     between = ""
@@ -203,7 +195,7 @@ def as_sarif(document):
 
 def _sarif_rule(rule_id, rule):
     mend = [rule["remedy"]["command"]] if rule["remedy"]["command"] else []
-    mend += ["variable %s" % rule["remedy"]["variable"]] if rule["remedy"]["variable"] else []
+    mend += [f"variable {rule['remedy']['variable']}"] if rule["remedy"]["variable"] else []
     help_text = "%s. Remedy: %s. See %s." % (rule["why"], "; ".join(mend) or "see the documentation", rule["reference"])
     return {
         "id": rule_id,
@@ -211,7 +203,7 @@ def _sarif_rule(rule_id, rule):
         "shortDescription": {"text": _message(rule["title"])},
         "fullDescription": {"text": _message(rule["why"])},
         "help": {"text": _message(help_text)},
-        "helpUri": "%s/blob/main/%s" % (INFORMATION, rule["section"]),
+        "helpUri": f"{INFORMATION}/blob/main/{rule['section']}",
         "defaultConfiguration": {"level": _LEVELS[rule["severity"]]},
         "properties": {"severity": rule["severity"], "tags": ["network", "hardening", "cilium"]},
     }
@@ -240,18 +232,18 @@ def _results(node, order, has_baseline):
         told = "%s could not be judged: %s" % (node["name"], node["reason"] or node["summary"])
         yield _result(node, NOT_JUDGED, "", told, "error", order, seen)
     for finding in node["findings"]:
-        told = "%s: %s" % (node["name"], sentence(finding))
+        told = f"{node['name']}: {sentence(finding)}"
         level = _LEVELS[finding["severity"]]
         result = _result(node, finding["id"], finding["subject"], told, level, order, seen, finding["evidence"])
         if finding["waived"]:
             note = finding["waived"]["justification"]
-            note += " (until %s)" % finding["waived"]["expires"] if finding["waived"]["expires"] else ""
+            note += f" (until {finding['waived']['expires']})" if finding["waived"]["expires"] else ""
             result["suppressions"] = [{"kind": "external", "status": "accepted", "justification": written(note)}]
         if finding["change"]:
             result["baselineState"] = finding["change"]
         yield result
     for gone in node["gone"] if has_baseline else ():
-        told = "%s: %s: no longer there" % (node["name"], gone["subject"])
+        told = f"{node['name']}: {gone['subject']}: no longer there"
         yield dict(
             _result(node, gone["id"], gone["subject"], told, "none", order, Counter()),
             kind="pass",
@@ -289,7 +281,7 @@ def fingerprint(*parts):
 
 def file_uri(host, path):
     """A file on a node."""
-    return "file://%s/%s" % (quote(written(host), safe=""), quote(written(path).lstrip("/")))
+    return f"file://{quote(written(host), safe='')}/{quote(written(path).lstrip('/'))}"
 
 
 # ---- CSV -------------------------------------------------------------------------------------------------------------
@@ -435,13 +427,13 @@ _NODE_FAMILIES = (
 
 
 def _family(name, told, samples):
-    lines = ["# HELP nodeward_cilium_%s %s\n# TYPE nodeward_cilium_%s gauge\n" % (name, told, name)]
+    lines = [f"# HELP nodeward_cilium_{name} {told}\n# TYPE nodeward_cilium_{name} gauge\n"]
     return "".join(lines + [_sample(name, labels, value) for labels, value in samples])
 
 
 def _sample(name, labels, value):
-    shown = ",".join('%s="%s"' % (key, _label(text)) for key, text in labels.items())
-    return "nodeward_cilium_%s%s %d\n" % (name, "{%s}" % shown if shown else "", value)
+    shown = ",".join(f'{key}="{_label(text)}"' for key, text in labels.items())
+    return "nodeward_cilium_%s%s %d\n" % (name, f"{{{shown}}}" if shown else "", value)
 
 
 def _label(text):

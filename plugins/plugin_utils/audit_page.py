@@ -7,10 +7,6 @@ The page holds a compact form of the document (see compact()) and one script tha
 script runs (the answer, the totals, the nodes that are not ok) stands in it as plain HTML as well.
 """
 
-from __future__ import absolute_import, division, print_function
-
-__metaclass__ = type
-
 import base64
 import hashlib
 import html
@@ -57,11 +53,11 @@ def page(document):
         "outcome": "passed" if verdict["passed"] else "failed",
         "answer": escaped(answer(totals)),
         "verdict": "Passed" if verdict["passed"] else "Failed",
-        "reasons": "".join("<li>%s</li>" % escaped(reason) for reason in verdict["reasons"]),
+        "reasons": "".join(f"<li>{escaped(reason)}</li>" for reason in verdict["reasons"]),
         "about": about(document, held["oldest"]),
         "shares": shares(totals),
         "figures": "".join(
-            '<li class="figure %s"><b>%s</b> <span>%s</span></li>' % (state, number(totals[state]), WORDS[state])
+            f'<li class="figure {state}"><b>{number(totals[state])}</b> <span>{WORDS[state]}</span></li>'
             for state in STATES
         ),
         "plain": plain(unwell, totals),
@@ -81,8 +77,8 @@ def policy(style, script):
     return "; ".join(
         [
             "default-src 'none'",
-            "script-src %s" % hash_of(script),
-            "style-src %s" % hash_of(style),
+            f"script-src {hash_of(script)}",
+            f"style-src {hash_of(style)}",
             "img-src data:",
             "base-uri 'none'",
             "form-action 'none'",
@@ -101,7 +97,7 @@ def hash_of(text):
 
 def visible(text):
     """What cannot be seen, or turns the text around it, as its number: names are others' to choose."""
-    return "".join(char if _is_seen(char) else "\u27e8U+%04X\u27e9" % ord(char) for char in text)
+    return "".join(char if _is_seen(char) else f"\u27e8U+{ord(char):04X}\u27e9" for char in text)
 
 
 def _is_seen(char):
@@ -122,7 +118,7 @@ def embedded(value):
 
 
 def number(value):
-    return "{:,}".format(value)
+    return f"{value:,}"
 
 
 # --- what is read without a script ---
@@ -138,39 +134,39 @@ def answer(totals):
     if not nodes:
         return "No node was audited."
     if totals["ok"] == nodes:
-        return "The node is ok." if nodes == 1 else "All %s nodes are ok." % number(nodes)
+        return "The node is ok." if nodes == 1 else f"All {number(nodes)} nodes are ok."
     says = {
         "dropping": ("drops pods' packets now", "drop pods' packets now"),
         "at_risk": ("is at risk", "are at risk"),
         "unknown": ("could not be judged", "could not be judged"),
     }
     told = [(totals[state], says[state]) for state in says if totals[state]]
-    parts = ["%s %s" % (number(count), words[count != 1]) for count, words in told]
-    parts[0] = "%s of %s nodes %s" % (number(told[0][0]), number(nodes), told[0][1][told[0][0] != 1])
+    parts = [f"{number(count)} {words[count != 1]}" for count, words in told]
+    parts[0] = f"{number(told[0][0])} of {number(nodes)} nodes {told[0][1][told[0][0] != 1]}"
     if nodes == 1:
-        return "The node %s." % told[0][1][0]
+        return f"The node {told[0][1][0]}."
     if len(parts) == 1:
         return parts[0] + "."
-    return "%s and %s." % (", ".join(parts[:-1]), parts[-1])
+    return f"{', '.join(parts[:-1])} and {parts[-1]}."
 
 
 def about(document, oldest=None):
     """When, of what, by which rule, against what: what qualifies the answer."""
     source = SOURCES[document["source"]]
     if document["source"] != "run" and oldest:
-        source += ", the oldest facts of %s" % escaped(moment(oldest))
+        source += f", the oldest facts of {escaped(moment(oldest))}"
     made = document["generated"]
     fail_on = document["options"]["fail_on"]
     says = [
-        'Made <time datetime="%s">%s</time>, %s' % (escaped(made), escaped(moment(made)), source),
-        "Fails on %s" % FAILS_ON.get(fail_on, "severity %s or worse" % escaped(fail_on)),
+        f'Made <time datetime="{escaped(made)}">{escaped(moment(made))}</time>, {source}',
+        "Fails on %s" % FAILS_ON.get(fail_on, f"severity {escaped(fail_on)} or worse"),
     ]
     told = protection(document["totals"]["spoof_protection"])
     if told:
         says.append("Spoof protection " + told)
     waived = document["totals"]["waived"]
     if waived:
-        says.append("%s waived" % counted(waived, "finding"))
+        says.append(f"{counted(waived, 'finding')} waived")
     expired = sum(waiver["expired"] for waiver in document["waivers"])
     if expired:
         says.append(
@@ -186,7 +182,7 @@ def about(document, oldest=None):
                 + tuple(number(baseline[each]) for each in ("new", "gone", "unchanged"))
             )
         )
-    return "".join("<li>%s</li>" % each for each in says)
+    return "".join(f"<li>{each}</li>" for each in says)
 
 
 def protection(totals):
@@ -220,7 +216,7 @@ def shares(totals):
         if share:
             # A gap to the next, and a single node among thousands is still to be seen.
             width = max(share - (4 if left + share < 999.9 else 0), 4)
-            drawn.append('<rect class="%s" x="%.1f" width="%.1f" height="8"/>' % (state, min(left, 996), width))
+            drawn.append(f'<rect class="{state}" x="{min(left, 996):.1f}" width="{width:.1f}" height="8"/>')
         left += share
     return "".join(drawn)
 
@@ -237,10 +233,10 @@ def plain(unwell, totals):
         for name, state, told, ids in shown
     )
     rest = total - len(shown)
-    more = "<p>%s more, all in audit.json.</p>" % counted(rest, "node") if rest else ""
+    more = f"<p>{counted(rest, 'node')} more, all in audit.json.</p>" if rest else ""
     return (
         '<table><thead><tr><th scope="col">Node</th><th scope="col">State</th><th scope="col">What is wrong</th>'
-        '<th scope="col">Findings</th></tr></thead><tbody>%s</tbody></table>%s' % (rows, more)
+        f'<th scope="col">Findings</th></tr></thead><tbody>{rows}</tbody></table>{more}'
     )
 
 
@@ -273,7 +269,7 @@ def compact(document):
         for place, severity in behind[-1].items():
             worst[place] = min(severity, worst.get(place, severity))
         for line in (line for name in HORIZONS for line in (node["horizons"] or {}).get(name, {"lines": ()})["lines"]):
-            texts.setdefault(_place(line), "%s = %s" % (line["key"], line["value"]))
+            texts.setdefault(_place(line), f"{line['key']} = {line['value']}")
         if node["state"] != "ok" and len(unwell.setdefault(node["state"], [])) < MOST_PLAIN:
             found = sorted({each["id"] for each in node["findings"] if not each["waived"]})
             unwell[node["state"]].append((node["name"], node["state"], node["reason"] or node["summary"], found))

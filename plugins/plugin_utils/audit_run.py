@@ -3,10 +3,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What the audit does with files and processes, so that a fleet never stands in memory at once."""
 
-from __future__ import absolute_import, division, print_function
-
-__metaclass__ = type
-
 import hashlib
 import json
 import multiprocessing
@@ -18,7 +14,7 @@ import tempfile
 from ansible_collections.nodeward.cilium.plugins.plugin_utils.audit_document import TIME, AuditError
 
 
-class Nodes(object):
+class Nodes:
     """The nodes in a file, one a line: each pass over them reads it anew."""
 
     def __init__(self, path, count):
@@ -64,7 +60,7 @@ def in_processes(jobs, at_once=0):
                     process, told = running.pop(sentinel)
                     process.join()
                     if process.exitcode != 0:
-                        raise AuditError(_read(told) or "a process of the audit ended with %s" % process.exitcode)
+                        raise AuditError(_read(told) or f"a process of the audit ended with {process.exitcode}")
         finally:
             for process, _told in running.values():
                 process.terminate()
@@ -77,7 +73,7 @@ def _run(job, told):
     # Whatever it is, the process that waits is to tell of it.
     except BaseException as error:
         with open(told, "w", encoding="utf-8", errors="replace") as file:
-            file.write(str(error) if isinstance(error, AuditError) else "%s: %s" % (type(error).__name__, error))
+            file.write(str(error) if isinstance(error, AuditError) else f"{type(error).__name__}: {error}")
         os._exit(1)
     # Not as a child of Ansible's worker would end, which flushes what it has in common with it.
     os._exit(0)
@@ -107,7 +103,7 @@ def put(source, path):
     """Put a file in place in one step: whoever reads sees the old one or the new one, whole."""
     folder, name = os.path.split(path)
     # No reader of such folders takes a name that begins with a dot.
-    handle, fresh = tempfile.mkstemp(prefix=".%s." % name, dir=folder)
+    handle, fresh = tempfile.mkstemp(prefix=f".{name}.", dir=folder)
     os.close(handle)
     try:
         shutil.copyfile(source, fresh)

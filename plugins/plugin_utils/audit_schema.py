@@ -7,10 +7,6 @@ A controller need not have a validator of JSON Schema. This one knows the words 
 tests hold it against a complete one.
 """
 
-from __future__ import absolute_import, division, print_function
-
-__metaclass__ = type
-
 import functools
 import json
 import re
@@ -27,8 +23,8 @@ class Unfit(ValueError):
     """A value that the schema does not take; the message says where, what was expected and what was found."""
 
     def __init__(self, where, expected, value):
-        found = "nothing" if value is _NOTHING else "%.60r" % (value,)
-        super(Unfit, self).__init__("%sexpected %s, found %s" % (where and where + ": ", expected, found))
+        found = "nothing" if value is _NOTHING else f"{value!r:.60}"
+        super().__init__("%sexpected %s, found %s" % (where and where + ": ", expected, found))
 
 
 _NOTHING = object()
@@ -61,7 +57,7 @@ def _schema():
     return json.loads(PATH.read_text(encoding="utf-8"))
 
 
-class _Compiled(object):
+class _Compiled:
     """Makes functions of schemas, so that thousands of nodes are checked without reading the schema for each."""
 
     def __init__(self, whole):
@@ -108,7 +104,7 @@ class _Compiled(object):
     def _minimum(self, schema):
         def check(value, where):
             if _TYPES["integer"](value) and value < schema["minimum"]:
-                raise Unfit(where, "%d or more" % schema["minimum"], value)
+                raise Unfit(where, f"{schema['minimum']} or more", value)
 
         return check
 
@@ -117,7 +113,7 @@ class _Compiled(object):
 
         def check(value, where):
             if isinstance(value, str) and not pattern.search(value):
-                raise Unfit(where, "text such as %s" % schema["pattern"], value)
+                raise Unfit(where, f"text such as {schema['pattern']}", value)
 
         return check
 
@@ -134,14 +130,14 @@ class _Compiled(object):
 
         def check(value, where):
             for number, entry in enumerate(value if isinstance(value, list) else ()):
-                check_it(entry, "%s[%d]" % (where, number))
+                check_it(entry, f"{where}[{number}]")
 
         return check
 
     def _maxItems(self, schema):
         def check(value, where):
             if isinstance(value, list) and len(value) > schema["maxItems"]:
-                raise Unfit(where, "at most %d entries" % schema["maxItems"], value)
+                raise Unfit(where, f"at most {schema['maxItems']} entries", value)
 
         return check
 
@@ -196,7 +192,7 @@ class _Compiled(object):
             try:
                 check_it(value, where)
             except Unfit as error:
-                error.args = ("%s. %s" % (error, why),)
+                error.args = (f"{error}. {why}",)
                 raise
 
         return check
@@ -211,4 +207,4 @@ def _fits(check, value):
 
 
 def _inner(where, name):
-    return "%s.%.40s" % (where, name) if where else "%.40s" % name
+    return f"{where}.{name!s:.40}" if where else f"{name!s:.40}"

@@ -3,10 +3,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The audit's document in, what the terminal shows out. Pure."""
 
-from __future__ import absolute_import, division, print_function
-
-__metaclass__ = type
-
 import heapq
 from collections import Counter
 
@@ -42,7 +38,7 @@ def summary(document):
         lines += _node(node, document["rules"])
     rest = sum(_worth(node) for node in document["nodes"]) - len(shown)
     if rest:
-        lines.append("   and %d more with findings" % rest)
+        lines.append(f"   and {rest} more with findings")
     lines.append(
         "Spoof protection, the intent of all.rp_filter = 1: met on %(met)d (strict), partially met on "
         "%(partially_met)d (loose), not met on %(not_met)d, not known of %(unknown)d" % totals["spoof_protection"]
@@ -50,22 +46,22 @@ def summary(document):
     systems = ((node["name"], node["running_system"]) for node in document["nodes"])
     by_files = [(name, system["why"]) for name, system in systems if system and not system["observed"]]
     for name, why in by_files[:MOST_NODES]:
-        lines.append("%s: judged by its files alone: %s" % (visible(name), visible(why)))
+        lines.append(f"{visible(name)}: judged by its files alone: {visible(why)}")
     if len(by_files) > MOST_NODES:
-        lines.append("   and %d more judged by their files alone" % (len(by_files) - MOST_NODES))
-    found = ", ".join("%d %s" % (totals["findings"][severity], severity) for severity in _SEVERITIES)
-    lines.append("Findings: %s; %d waived" % (found, totals["waived"]))
+        lines.append(f"   and {len(by_files) - MOST_NODES} more judged by their files alone")
+    found = ", ".join(f"{totals['findings'][severity]} {severity}" for severity in _SEVERITIES)
+    lines.append(f"Findings: {found}; {totals['waived']} waived")
     lines += [
-        "Waiver of %s for %s %s" % (each["id"], visible(each["hosts"]), _idle(each))
+        f"Waiver of {each['id']} for {visible(each['hosts'])} {_idle(each)}"
         for each in document["waivers"]
         if each["expired"] or not each["matched"]
     ]
     lines += _compared(document["baseline"])
     fail_on = document["options"]["fail_on"]
     if document["verdict"]["passed"]:
-        lines.append("PASSED (audit_fail_on: %s)" % fail_on)
+        lines.append(f"PASSED (audit_fail_on: {fail_on})")
     else:
-        lines.append("%s FAILED (audit_fail_on: %s)" % (MARK, fail_on))
+        lines.append(f"{MARK} FAILED (audit_fail_on: {fail_on})")
         lines += ["   " + visible(reason) for reason in document["verdict"]["reasons"]]
     return lines
 
@@ -80,11 +76,9 @@ def _rank(node):
 
 def _node(node, rules):
     mark = MARK if node["state"] in ("dropping", "unknown") else "  "
-    yield "%s %s: %s: %s" % (
-        mark,
-        visible(node["name"]),
-        node["state"].replace("_", " "),
-        visible(node["reason"] or node["summary"]),
+    yield (
+        f"{mark} {visible(node['name'])}: {node['state'].replace('_', ' ')}: "
+        f"{visible(node['reason'] or node['summary'])}"
     )
     counting = sorted(
         (finding for finding in node["findings"] if not finding["waived"]),
@@ -92,7 +86,7 @@ def _node(node, rules):
     )
     for finding in counting[:MOST_FINDINGS]:
         evidence = finding["evidence"]
-        where = " (%s:%s)" % (visible(evidence["path"]), evidence["line"]) if evidence["line"] else ""
+        where = f" ({visible(evidence['path'])}:{evidence['line']})" if evidence["line"] else ""
         yield "     %-6s %s %s: %s%s%s" % (
             finding["severity"],
             finding["id"],
@@ -102,37 +96,35 @@ def _node(node, rules):
             " [new]" if finding["change"] == "new" else "",
         )
     if len(counting) > MOST_FINDINGS:
-        yield "     and %d more" % (len(counting) - MOST_FINDINGS)
+        yield f"     and {len(counting) - MOST_FINDINGS} more"
 
 
 def _idle(waiver):
     """Why it covers nothing; a pattern with a typo, for one, matches nothing."""
-    return "expired on %s: it covers nothing" % waiver["expires"] if waiver["expired"] else "matches nothing"
+    return f"expired on {waiver['expires']}: it covers nothing" if waiver["expired"] else "matches nothing"
 
 
 def _compared(baseline):
     if not baseline:
         return
-    yield "Since %s: %d new, %d gone, %d unchanged" % (
-        baseline["generated"],
-        baseline["new"],
-        baseline["gone"],
-        baseline["unchanged"],
+    yield (
+        f"Since {baseline['generated']}: {baseline['new']} new, {baseline['gone']} gone, {baseline['unchanged']} "
+        "unchanged"
     )
     for field, told in (("not_compared", "not compared"), ("missing", "not in this audit")):
         names = baseline[field]
         if names:
-            more = " and %d more" % (len(names) - MOST_NODES) if len(names) > MOST_NODES else ""
-            yield "   %s: %s%s" % (told, ", ".join(visible(name) for name in names[:MOST_NODES]), more)
+            more = f" and {len(names) - MOST_NODES} more" if len(names) > MOST_NODES else ""
+            yield f"   {told}: {', '.join(visible(name) for name in names[:MOST_NODES])}{more}"
 
 
 def outline(document):
     """A line for each node and kind of finding: what --diff compares."""
-    yield "passed: %s" % document["verdict"]["passed"]
+    yield f"passed: {document['verdict']['passed']}"
     for node in document["nodes"]:
         found = Counter((each["id"], each["waived"] is not None) for each in node["findings"])
         told = [
-            "%s%s%s" % (rule_id, " x%d" % count if count > 1 else "", " (waived)" if waived else "")
+            "%s%s%s" % (rule_id, f" x{count}" if count > 1 else "", " (waived)" if waived else "")
             for (rule_id, waived), count in sorted(found.items())
         ]
         yield "%s: %s%s" % (visible(node["name"]), node["state"], ": " + ", ".join(told) if told else "")

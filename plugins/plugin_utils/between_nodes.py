@@ -6,10 +6,6 @@
 Such a packet arrives on one of Cilium's host interfaces, and the route back to its source names another. Pure.
 """
 
-from __future__ import absolute_import, division, print_function
-
-__metaclass__ = type
-
 from ansible_collections.nodeward.cilium.plugins.module_utils import devices
 from ansible_collections.nodeward.cilium.plugins.module_utils import horizons as prediction
 from ansible_collections.nodeward.cilium.plugins.plugin_utils import attribution, horizons

@@ -6,10 +6,6 @@
 docs/findings.md is written from it by tests/setup/document-findings.
 """
 
-from __future__ import absolute_import, division, print_function
-
-__metaclass__ = type
-
 from collections import namedtuple
 
 #: Worst first.
@@ -568,7 +564,7 @@ CATALOGUE = {rule.id: rule for rule in _RULES}
 
 def section(rule_id):
     """Where in the collection a rule is documented."""
-    return "docs/findings.md#%s" % rule_id.lower()
+    return f"docs/findings.md#{rule_id.lower()}"
 
 
 def remedy(rule):

@@ -3,10 +3,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Commands for people to copy. What they name is for others to choose, and must be no more than a name to a shell."""
 
-from __future__ import absolute_import, division, print_function
-
-__metaclass__ = type
-
 import ipaddress
 import re
 import shlex
@@ -20,7 +16,7 @@ _OBJECT = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?\Z")
 def playbook(name, node, *arguments):
     """A playbook of this collection, for a node; which one is left to say where --limit would take it for no name."""
     limit = shlex.quote(node) if _is_name(node) else "NODE"
-    return " ".join(("ansible-playbook -i INVENTORY nodeward.cilium.%s --limit %s" % (name, limit),) + arguments)
+    return " ".join((f"ansible-playbook -i INVENTORY nodeward.cilium.{name} --limit {limit}",) + arguments)
 
 
 def _is_name(node):
@@ -42,4 +38,4 @@ def recreate(pod):
     namespace, _slash, name = (pod or "").partition("/")
     if not (_OBJECT.match(namespace) and _OBJECT.match(name)):
         return ""
-    return "kubectl --namespace %s delete pod %s" % (namespace, name)
+    return f"kubectl --namespace {namespace} delete pod {name}"

@@ -8,10 +8,6 @@ CiliumNodeConfigs that choose the node), what the agent *runs* with (it reads it
 which routes the pods *have* (each gets them when it is made).
 """
 
-from __future__ import absolute_import, division, print_function
-
-__metaclass__ = type
-
 from ansible_collections.nodeward.cilium.plugins.plugin_utils import endpoint_routes_caveats as caveats
 from ansible_collections.nodeward.cilium.plugins.plugin_utils import endpoint_routes_rights as rights
 from ansible_collections.nodeward.cilium.plugins.plugin_utils.endpoint_routes_agents import (
@@ -104,7 +100,7 @@ def _find_method(found, seen, options):
     elif release:
         method, by = HELM, release["by"]
     else:
-        method, by = CONFIGMAP, "no Helm release owns ConfigMap %s" % CONFIG_MAP
+        method, by = CONFIGMAP, f"no Helm release owns ConfigMap {CONFIG_MAP}"
     found["method"], found["found_by"] = method, by
     restart = options["restart"] == "rolling"
     api, _configs, is_served = served_node_configs(seen["node_configs"])
@@ -115,29 +111,29 @@ def _find_method(found, seen, options):
     if config_map is None:
         refuse(
             found,
-            "Cilium is not in namespace %s: it has no ConfigMap %s. Name the namespace of Cilium by "
-            "endpoint_routes_namespace, or install Cilium first" % (namespace, CONFIG_MAP),
+            f"Cilium is not in namespace {namespace}: it has no ConfigMap {CONFIG_MAP}. Name the namespace of Cilium "
+            "by endpoint_routes_namespace, or install Cilium first",
         )
     if len(seen["daemonsets"]) != 1:
         refuse(
             found,
-            "Cilium is not in namespace %s: expected one DaemonSet with the label k8s-app=cilium there, found %d. Name "
-            "the namespace of Cilium by endpoint_routes_namespace" % (namespace, len(seen["daemonsets"])),
+            f"Cilium is not in namespace {namespace}: expected one DaemonSet with the label k8s-app=cilium there, "
+            f"found {len(seen['daemonsets'])}. Name the namespace of Cilium by endpoint_routes_namespace",
         )
     if method == HELM and not found["problems"]:
         _check_release(found, release, options)
         if seen["helm_failed"] and not found["problems"]:
             refuse(
                 found,
-                "endpoint_routes_helm_binary: the helm client could not tell of the release %s: %s"
-                % (options["release"], seen["helm_failed"]),
+                f"endpoint_routes_helm_binary: the helm client could not tell of the release {options['release']}: "
+                f"{seen['helm_failed']}",
             )
     if method == CONFIGMAP and release:
         note(
             found,
-            "ConfigMap %s belongs to the Helm release %s: what is written into it past Helm does not last. The next "
-            "helm upgrade that names endpointRoutes.enabled undoes it; endpoint_routes_method=helm sets the release's "
-            "own value" % (CONFIG_MAP, release["name"]),
+            f"ConfigMap {CONFIG_MAP} belongs to the Helm release {release['name']}: what is written into it past Helm "
+            "does not last. The next helm upgrade that names endpointRoutes.enabled undoes it; "
+            "endpoint_routes_method=helm sets the release's own value",
         )
     if method == NODE_CONFIG_METHOD:
         if api is None:
@@ -164,10 +160,10 @@ def _release_of(config_map, releases, options):
     if not owner and not versions:
         return None
     latest = max(versions, key=lambda secret: int(secret["metadata"]["labels"]["version"])) if versions else None
-    by = "ConfigMap %s names it" % CONFIG_MAP if owner else "its Secret %s is there" % latest["metadata"]["name"]
+    by = f"ConfigMap {CONFIG_MAP} names it" if owner else f"its Secret {latest['metadata']['name']} is there"
     return {
         "name": name,
-        "by": "Helm release %s: %s" % (name, by),
+        "by": f"Helm release {name}: {by}",
         "status": latest["metadata"]["labels"].get("status") if latest else None,
     }
 
@@ -176,21 +172,21 @@ def _check_release(found, release, options):
     if release is None or release["status"] is None and release["name"] == options["release"]:
         refuse(
             found,
-            "endpoint_routes_release: there is no Helm release '%s' in namespace %s. Name the release by "
-            "endpoint_routes_release, or use endpoint_routes_method=configmap"
-            % (options["release"], options["namespace"]),
+            f"endpoint_routes_release: there is no Helm release '{options['release']}' in namespace "
+            f"{options['namespace']}. Name the release by endpoint_routes_release, or use "
+            "endpoint_routes_method=configmap",
         )
     elif release["name"] != options["release"]:
         refuse(
             found,
-            "endpoint_routes_release: ConfigMap %s belongs to the Helm release '%s', not to '%s'. Say "
-            "endpoint_routes_release=%s" % (CONFIG_MAP, release["name"], options["release"], release["name"]),
+            f"endpoint_routes_release: ConfigMap {CONFIG_MAP} belongs to the Helm release '{release['name']}', not to "
+            f"'{options['release']}'. Say endpoint_routes_release={release['name']}",
         )
     elif release["status"] != "deployed":
         refuse(
             found,
-            "endpoint_routes_release: the last revision of '%s' is %s, not deployed; finish or roll it back with helm "
-            "first" % (release["name"], release["status"]),
+            f"endpoint_routes_release: the last revision of '{release['name']}' is {release['status']}, not deployed; "
+            "finish or roll it back with helm first",
         )
 
 
@@ -245,9 +241,9 @@ def _read(found, seen, options):
     if lost and options["restart"] == "never":
         note(
             found,
-            "nothing tells what the agents on %s run with, and afterwards nothing in the cluster tells that they are "
-            "still to be recreated: only this run knows. Recreate them after it, or visit their nodes, so that the "
-            "agents can say it themselves" % few([agent["node"] for agent in lost]),
+            f"nothing tells what the agents on {few([agent['node'] for agent in lost])} run with, and afterwards "
+            "nothing in the cluster tells that they are still to be recreated: only this run knows. Recreate them "
+            "after it, or visit their nodes, so that the agents can say it themselves",
         )
     if left and options["restart"] == "rolling":
         _check_rest(found, seen["daemonsets"][0], left, options)
@@ -283,8 +279,9 @@ def _check_rest(found, daemonset, left, options):
         refuse(
             found,
             "endpoint_routes_restart: nothing is restarted while an agent that is not to be restarted itself is not "
-            "ready: %s. Left to do: %s. Find out why (kubectl --namespace %s describe pods --selector k8s-app=cilium), "
-            "and run again: it goes on where it stopped" % ("; ".join(told), ", ".join(left), options["namespace"]),
+            f"ready: {'; '.join(told)}. Left to do: {', '.join(left)}. Find out why (kubectl --namespace "
+            f"{options['namespace']} describe pods --selector k8s-app=cilium), and run again: it goes on where it "
+            "stopped",
         )
 
 
@@ -299,14 +296,14 @@ def _add_changing(found, meant, name):
     if left:
         # One object gave them all one value.
         value = as_text(as_flag(after[left[0]][0]))
-        told = "what is configured changes to %s for %s too, which will not be chosen any more" % (value, few(left))
+        told = f"what is configured changes to {value} for {few(left)} too, which will not be chosen any more"
         note(found, told)
         if value != found["wanted"] == "false":
             refuse(
                 found,
-                "endpoint_routes_node_selector: %s, although endpoint_routes_state is disabled: only %s %s keeps "
-                "endpoint routes off there. Choose these nodes as well, or leave it to them, and say another "
-                "endpoint_routes_node_config_name" % (told, NODE_CONFIG, name),
+                f"endpoint_routes_node_selector: {told}, although endpoint_routes_state is disabled: only "
+                f"{NODE_CONFIG} {name} keeps endpoint routes off there. Choose these nodes as well, or leave it to "
+                "them, and say another endpoint_routes_node_config_name",
             )
     found["scope"] = sorted((changing | set(found["scope"]) | set(meant)) & set(after))
 
@@ -329,13 +326,16 @@ def _add_behind(found, config_map, configs, name, agents, hosts):
         (others if since is None or created[node] < since else left).append(node)
     told = "agents run with something else than what is configured, and are "
     if left:
-        note(found, told + "meant too, as a %s may have left them: on %s" % (NODE_CONFIG, few(left)))
+        note(found, told + f"meant too, as a {NODE_CONFIG} may have left them: on {few(left)}")
     if others:
         note(
             found,
-            told + "not meant, as what waits for their restart is another change than that of %s %s: on %s. A run "
-            "recreates them that means every node (endpoint_routes_method helm or configmap), or that chooses them"
-            % (NODE_CONFIG, name, few(others)),
+            told
+            + (
+                f"not meant, as what waits for their restart is another change than that of {NODE_CONFIG} {name}: on "
+                f"{few(others)}. A run recreates them that means every node (endpoint_routes_method helm or "
+                "configmap), or that chooses them"
+            ),
         )
     found["scope"] = sorted(found["scope"] + left)
 
@@ -346,8 +346,8 @@ def _check_names(found, hosts, nodes):
         if host["node"] not in nodes:
             refuse(
                 found,
-                "endpoint_routes_node_name: the cluster has no node '%s' (of host %s). Set it for that host to its "
-                "name in `kubectl get nodes`, or leave the host out of the play" % (host["node"], host["host"]),
+                f"endpoint_routes_node_name: the cluster has no node '{host['node']}' (of host {host['host']}). Set "
+                "it for that host to its name in `kubectl get nodes`, or leave the host out of the play",
             )
     names = [host["node"] for host in hosts]
     for node in sorted({name for name in names if names.count(name) > 1}):
@@ -360,7 +360,7 @@ def _check_names(found, hosts, nodes):
 
 def _plan_config_map(found, seen, options, base):
     wanted, config_map = found["wanted"], seen["config_map"]
-    what = "ConfigMap %s" % CONFIG_MAP
+    what = f"ConfigMap {CONFIG_MAP}"
     _refuse_owners(found, what, KEY, owners(config_map, KEY_PATH), options)
     _refuse_keeper(found, what, config_map, options)
     found["change"] = CONFIGMAP
@@ -370,20 +370,19 @@ def _plan_config_map(found, seen, options, base):
         "metadata": {"name": CONFIG_MAP, "namespace": options["namespace"]},
         "data": {KEY: wanted},
     }
-    found["diff"] = "ConfigMap %s: %s: %s -> %s" % (CONFIG_MAP, KEY, shown(base), wanted)
+    found["diff"] = f"ConfigMap {CONFIG_MAP}: {KEY}: {shown(base)} -> {wanted}"
 
 
 def _told_owner(owner):
-    return "%s (%s at %s)" % (owner["manager"], owner["operation"], owner["time"])
+    return f"{owner['manager']} ({owner['operation']} at {owner['time']})"
 
 
 def _refuse_owners(found, what, field, others, options):
     if others and not options["force_conflicts"]:
         refuse(
             found,
-            "%s: %s is owned by the field manager %s, which would set it back. Change it there, or say "
-            "endpoint_routes_force_conflicts=true to take it over"
-            % (what, field, " and ".join(_told_owner(owner) for owner in others)),
+            f"{what}: {field} is owned by the field manager {' and '.join(_told_owner(owner) for owner in others)}, "
+            "which would set it back. Change it there, or say endpoint_routes_force_conflicts=true to take it over",
         )
 
 
@@ -392,8 +391,8 @@ def _refuse_keeper(found, what, document, options):
         if mark in (document["metadata"].get(where) or {}) and not options["force_conflicts"]:
             refuse(
                 found,
-                "%s is kept by %s (%s): change it where %s takes it from, or say endpoint_routes_force_conflicts=true"
-                % (what, keeper, mark, keeper),
+                f"{what} is kept by {keeper} ({mark}): change it where {keeper} takes it from, or say "
+                "endpoint_routes_force_conflicts=true",
             )
             return
 
@@ -417,7 +416,7 @@ def _plan_release(found, seen, options, base):
             shown(base),
             "(not there)" if wanted == "false" else wanted,
         )
-        _refuse_keeper(found, "ConfigMap %s" % CONFIG_MAP, seen["config_map"], options)
+        _refuse_keeper(found, f"ConfigMap {CONFIG_MAP}", seen["config_map"], options)
     if found["change"] and not wrong_value and wanted == "false":
         others = owners(seen["config_map"], KEY_PATH)
         refuse(
@@ -434,9 +433,9 @@ def _plan_upgrade(found, seen, options, everyone):
     if unreadable:
         refuse(
             found,
-            "endpoint_routes_release: what helm tells of the release %s cannot be read (%s): expected objects of "
-            "Kubernetes in YAML. Look at it with helm get manifest and helm upgrade --dry-run, and mend the chart; or "
-            "say endpoint_routes_method=configmap" % (options["release"], unreadable),
+            f"endpoint_routes_release: what helm tells of the release {options['release']} cannot be read "
+            f"({unreadable}): expected objects of Kubernetes in YAML. Look at it with helm get manifest and helm "
+            "upgrade --dry-run, and mend the chart; or say endpoint_routes_method=configmap",
         )
         return
     words = {"create": "created", "delete": "deleted", "patch": "changed"}
@@ -445,7 +444,7 @@ def _plan_upgrade(found, seen, options, everyone):
     for verb, kind, where, name, _group in rights.changes(seen["upgrade"]):
         if verb in words and (kind, name) != ("ConfigMap", CONFIG_MAP):
             found["also"].append("%s %s %s" % (kind, name if where else name + " (of the whole cluster)", words[verb]))
-    found["also"] += ["hook %s run" % hook["name"] for hook in rights.hooks(seen["upgrade"])]
+    found["also"] += [f"hook {hook['name']} run" for hook in rights.hooks(seen["upgrade"])]
     if found["also"] and not seen["upgrade"]["looks_up"]:
         note(
             found,
@@ -483,7 +482,7 @@ def _plan_node_config(found, api, options, base, configs, chosen):
         "metadata": {"name": name, "namespace": options["namespace"], "labels": dict(OWN_LABEL)},
         "spec": {"defaults": {KEY: wanted}, "nodeSelector": selector},
     }
-    what = "%s %s" % (NODE_CONFIG, name)
+    what = f"{NODE_CONFIG} {name}"
     if existing and not OWN_LABEL.items() <= (existing["metadata"].get("labels") or {}).items():
         refuse(
             found,
@@ -495,7 +494,7 @@ def _plan_node_config(found, api, options, base, configs, chosen):
     if is_end and KEY in defaults:
         # What others wrote beside our key is theirs.
         found["change"] = "unset" if len(defaults) > 1 else "remove"
-        found["diff"] = "%s: %s -> (not there)" % (what, shown(defaults[KEY]))
+        found["diff"] = f"{what}: {shown(defaults[KEY])} -> (not there)"
     elif not is_end and (defaults.get(KEY) != wanted or not is_chosen_alike):
         found["change"] = NODE_CONFIG_METHOD
         found["diff"] = "%s: %s -> %s, for nodes with %s" % (
@@ -523,7 +522,7 @@ def _check_overrides(found, configs):
         ]
         if not nodes:
             continue
-        told = "%s %s gives %s another value" % (NODE_CONFIG, name, few(nodes))
+        told = f"{NODE_CONFIG} {name} gives {few(nodes)} another value"
         if found["method"] == NODE_CONFIG_METHOD:
             refuse(
                 found,

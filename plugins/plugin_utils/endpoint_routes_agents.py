@@ -3,10 +3,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Cilium's agents: where they are, what each runs with, and in which order they are recreated. Pure."""
 
-from __future__ import absolute_import, division, print_function
-
-__metaclass__ = type
-
 from ansible_collections.nodeward.cilium.plugins.plugin_utils.endpoint_routes_settings import (
     as_flag,
     as_text,
@@ -80,11 +76,11 @@ def unready(nodes, agents, old=()):
         new = [agent for agent in here if agent["uid"] not in old]
         # A new one beside an old one that will not go is no agent that took over.
         if len(new) < len(here):
-            why = "the old agent %s does not go" % next(agent for agent in here if agent["uid"] in old)["pod"]
+            why = f"the old agent {next(agent for agent in here if agent['uid'] in old)['pod']} does not go"
         elif not new:
             why = "it has no agent"
         elif not any(agent["ready"] for agent in new):
-            why = "the agent %s is not ready" % new[-1]["pod"]
+            why = f"the agent {new[-1]['pod']} is not ready"
         else:
             continue
         told.append({"node": node, "why": why})
@@ -157,13 +153,13 @@ def judge(agents, before, after, hosts, times, known=(), written=()):
         is_starting = is_young and not agent["ready"]
         if runs is not None and not (is_starting and (changes or runs != value)):
             state = CURRENT if runs == value else STALE
-            reason = "it says that it runs with %s" % as_text(runs)
+            reason = f"it says that it runs with {as_text(runs)}"
         elif changes:
             state, reason = STALE, "its value changes"
         elif runs is not None:
             state, reason = UNKNOWN, "it is not ready yet, and what is there to be read is its predecessor's"
         elif is_old:
-            state, reason = STALE, "it is older (%s) than the settings (%s)" % (agent["created"], times[node])
+            state, reason = STALE, f"it is older ({agent['created']}) than the settings ({times[node]})"
         elif agent["uid"] in known:
             state, reason = STALE, "it was stale before, in this run"
         elif times.get(node):

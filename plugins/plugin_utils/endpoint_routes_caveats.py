@@ -3,10 +3,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What does not go together with endpoint routes, or with having none. Pure."""
 
-from __future__ import absolute_import, division, print_function
-
-__metaclass__ = type
-
 import re
 
 from ansible_collections.nodeward.cilium.plugins.module_utils import devices, verdict
@@ -63,9 +59,9 @@ def check(found, seen, options):
     if found["change"] == HELM and not options["chart_ref"]:
         refuse(
             found,
-            "endpoint_routes_chart_ref: is not set, and a helm upgrade needs the chart that is installed (%s). Name it "
-            "as helm does, such as endpoint_routes_chart_ref=cilium with "
-            "endpoint_routes_chart_repo=https://helm.cilium.io" % found["chart"],
+            "endpoint_routes_chart_ref: is not set, and a helm upgrade needs the chart that is installed "
+            f"({found['chart']}). Name it as helm does, such as endpoint_routes_chart_ref=cilium with "
+            "endpoint_routes_chart_repo=https://helm.cilium.io",
         )
     _check_seen(found, seen["hosts"], options)
 
@@ -75,7 +71,7 @@ def _on_rights(missing, upgrade):
     told = []
     guessed = sorted(rights.guessed(upgrade) & {rule[0] for rule in missing})
     if guessed:
-        told.append("The cluster does not serve %s, so that these names are guessed by their kinds." % few(guessed))
+        told.append(f"The cluster does not serve {few(guessed)}, so that these names are guessed by their kinds.")
     if not upgrade["looks_up"] and any({"create", "delete", "patch"} & set(rule[3]) for rule in missing):
         told.append(
             "What is kept by the chart's lookup seems to change to this helm; 3.13 or newer looks it up, and may need "
@@ -94,7 +90,7 @@ def _check_host_routing(found, config, version):
         "does not go together with endpoint routes up to Cilium 1.13"
     )
     if version is None:
-        note(found, "%s; the agent's image does not tell its version" % told)
+        note(found, f"{told}; the agent's image does not tell its version")
     elif version <= (1, 13):
         refuse(
             found,
@@ -109,8 +105,8 @@ def _check_may_be_off(found, config, values):
         if config.get(key):
             refuse(
                 found,
-                "ConfigMap %s: %s is %s, which requires endpoint routes; the agents would not start without. Take it "
-                "away first" % (CONFIG_MAP, key, shown(config[key])),
+                f"ConfigMap {CONFIG_MAP}: {key} is {shown(config[key])}, which requires endpoint routes; the agents "
+                "would not start without. Take it away first",
             )
     forced = [config["ipam"]] if config.get("ipam") in _FORCED_IPAM else []
     forced += [
@@ -119,8 +115,8 @@ def _check_may_be_off(found, config, values):
     if forced:
         refuse(
             found,
-            "Cilium's mode %s needs endpoint routes, and its chart sets them whatever the value says: they cannot be "
-            "disabled" % sorted(set(forced))[0],
+            f"Cilium's mode {sorted(set(forced))[0]} needs endpoint routes, and its chart sets them whatever the "
+            "value says: they cannot be disabled",
         )
 
 
@@ -130,7 +126,7 @@ def _check_seen(found, hosts, options):
     unseen = [node for node in found["scope"] if node not in visited]
     if not unseen:
         return
-    told = "no host of this run tells of %s, so whether a filter drops replies there is unknown" % few(unseen)
+    told = f"no host of this run tells of {few(unseen)}, so whether a filter drops replies there is unknown"
     if options["allow_unseen"]:
         note(found, told + "; endpoint_routes_allow_unseen consents to it")
     else:
@@ -183,11 +179,11 @@ def filtered_now(rp_filter, with_routes, is_spared=lambda name: False):
     none of it, since nothing is dropped there that is not dropped without this run.
     """
     every = rp_filter["all"]["running"] or 0
-    found = ["all %d" % every] if every and not is_spared("all") else []
+    found = [f"all {every}"] if every and not is_spared("all") else []
     for name, device in sorted(rp_filter["devices"].items()):
         is_meant = device["kind"] == "cilium" and _is_pods(name) is not with_routes and not is_spared(name)
         if is_meant and device["running"]:
-            found.append("%s %d" % (name, device["running"]))
+            found.append(f"{name} {device['running']}")
     return found
 
 
@@ -199,9 +195,9 @@ def filtered_later(rp_filter, with_routes):
         for horizon in (to_come["pod"], to_come["boot"]):
             for source in horizon["sources"] if horizon["dropped"] else ():
                 if source["value"]:
-                    found.append("%s %d by %s" % (source["key"], source["value"], horizons.place(source)))
+                    found.append(f"{source['key']} {source['value']} by {horizons.place(source)}")
             for source in horizon["unknown"] if horizons.is_unknown(horizon) else ():
-                found.append("%s unknown, by %s" % (source["key"], horizons.place(source)))
+                found.append(f"{source['key']} unknown, by {horizons.place(source)}")
     return sorted(set(found))
 
 
@@ -246,8 +242,8 @@ def _check_filter(found, seen, options):
         if is_harmful and not options["allow_filtered"]:
             refuse(
                 found,
-                "%s: %s: %s. Run nodeward.cilium.harden, or the role nodeward.cilium.rp_filter, first; "
-                "endpoint_routes_allow_filtered=true consents to it" % (host["host"], _filtered(now, later), harm),
+                f"{host['host']}: {_filtered(now, later)}: {harm}. Run nodeward.cilium.harden, or the role "
+                "nodeward.cilium.rp_filter, first; endpoint_routes_allow_filtered=true consents to it",
             )
             continue
         already = "" if now or later else " (already, whatever this run does)"
@@ -259,5 +255,5 @@ def _check_filter(found, seen, options):
 
 def _filtered(now, later):
     if now:
-        return "rp_filter is on (%s)" % few(now)
-    return "rp_filter will be on with the next device or boot (%s)" % few(later)
+        return f"rp_filter is on ({few(now)})"
+    return f"rp_filter will be on with the next device or boot ({few(later)})"

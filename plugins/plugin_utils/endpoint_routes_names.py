@@ -3,10 +3,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Names of pods that the facts of their node do not name, from the Kubernetes API. Pure."""
 
-from __future__ import absolute_import, division, print_function
-
-__metaclass__ = type
-
 # A pod that has ended keeps its address in its status, and another pod may have it by now.
 _ENDED = ("Succeeded", "Failed")
 
@@ -19,7 +15,7 @@ def add_names(hosts, pods):
         # A pod in the host's network has the node's address, and no endpoint.
         if status.get("podIP") and status.get("phase") not in _ENDED and not spec.get("hostNetwork"):
             metadata = pod["metadata"]
-            known[spec.get("nodeName"), status["podIP"]] = "%s/%s" % (metadata["namespace"], metadata["name"])
+            known[spec.get("nodeName"), status["podIP"]] = f"{metadata['namespace']}/{metadata['name']}"
 
     def named(node, endpoint):
         if endpoint["pod"] or endpoint["is_health"]:

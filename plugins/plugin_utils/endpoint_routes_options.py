@@ -3,10 +3,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What of the role endpoint_routes' variables cannot be right, before the cluster is asked. Pure."""
 
-from __future__ import absolute_import, division, print_function
-
-__metaclass__ = type
-
 import re
 
 from ansible_collections.nodeward.cilium.plugins.plugin_utils.endpoint_routes_settings import few, visible
@@ -54,8 +50,8 @@ def _problems(hosts, in_play):
     told += _wrong(hosts[0]["options"])
     if len(hosts) < in_play:
         told.append(
-            "serial: this batch has %d of the play's %d hosts, and a cluster is changed once, by what all of them say. "
-            "Run the role in a play without serial" % (len(hosts), in_play)
+            f"serial: this batch has {len(hosts)} of the play's {in_play} hosts, and a cluster is changed once, by "
+            "what all of them say. Run the role in a play without serial"
         )
     return told
 
@@ -71,7 +67,7 @@ def disagreements(hosts):
             told.append(
                 "endpoint_routes_%s: has to be the same for all hosts of a play, which changes one cluster, and is %s. "
                 "Run a play for each cluster (-e nodeward_hosts=GROUP)"
-                % (name, ", ".join("%s for %s" % (value, few(names)) for value, names in sorted(by_value.items())))
+                % (name, ", ".join(f"{value} for {few(names)}" for value, names in sorted(by_value.items())))
             )
     return told
 
@@ -80,26 +76,26 @@ def _wrong(options):
     told = []
     for name, (least, most, unit) in sorted(_NUMBERS.items()):
         if options[name] < least or most and options[name] > most:
-            expected = "from %d to %d" % (least, most) if most else "from %d" % least
-            told.append("endpoint_routes_%s: expected %s %s; found %s" % (name, unit, expected, options[name]))
+            expected = f"from {least} to {most}" if most else f"from {least}"
+            told.append(f"endpoint_routes_{name}: expected {unit} {expected}; found {options[name]}")
     for name, (pattern, expected) in sorted(_NAMES.items()):
         # YAML reads 1, true and no as something else than a text.
         if not isinstance(options[name], str) or not pattern.match(options[name]):
-            told.append("endpoint_routes_%s: expected %s; found %r" % (name, expected, options[name]))
+            told.append(f"endpoint_routes_{name}: expected {expected}; found {options[name]!r}")
     for name, expected in sorted(_TEXTS.items()):
         if not isinstance(options[name], str):
-            told.append("endpoint_routes_%s: expected %s, as a text; found %r" % (name, expected, options[name]))
+            told.append(f"endpoint_routes_{name}: expected {expected}, as a text; found {options[name]!r}")
     selector = options["node_selector"]
     if not isinstance(selector, dict):
         told.append(
-            "endpoint_routes_node_selector: expected a dictionary of labels; found %r. On a command line write it as "
-            'JSON: -e \'{"endpoint_routes_node_selector": {"canary": "yes"}}\'' % (selector,)
+            f"endpoint_routes_node_selector: expected a dictionary of labels; found {selector!r}. On a command line "
+            'write it as JSON: -e \'{"endpoint_routes_node_selector": {"canary": "yes"}}\''
         )
         return told
     for label, value in sorted(selector.items(), key=str):
         if not isinstance(label, str) or not isinstance(value, str):
             told.append(
-                "endpoint_routes_node_selector: expected texts as labels and values; found %r: %r. Write both in "
-                "quotes, since YAML reads yes, true and 1 as something else" % (label, value)
+                f"endpoint_routes_node_selector: expected texts as labels and values; found {label!r}: {value!r}. "
+                "Write both in quotes, since YAML reads yes, true and 1 as something else"
             )
     return told

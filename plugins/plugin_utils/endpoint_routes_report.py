@@ -3,10 +3,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What was reached when endpoint routes were switched, what is left to do, and how both are told. Pure."""
 
-from __future__ import absolute_import, division, print_function
-
-__metaclass__ = type
-
 from ansible_collections.nodeward.cilium.plugins.module_utils.endpoints import name_of
 from ansible_collections.nodeward.cilium.plugins.plugin_utils import commands
 from ansible_collections.nodeward.cilium.plugins.plugin_utils.endpoint_routes_agents import STALE, UNKNOWN
@@ -33,7 +29,7 @@ def report(planned, hosts, restarted=(), is_check=False, pods=()):
     late, unproven, unseen, verified = [], [], [], 0
     problems = list(planned["problems"])
     if planned["change"] and not is_check:
-        problems.append("it was written, and is not what was asked for: %s is still to change" % planned["diff"])
+        problems.append(f"it was written, and is not what was asked for: {planned['diff']} is still to change")
     visited = {host["node"]: host for host in hosts}
     for node in planned["scope"]:
         host = visited.get(node)
@@ -57,12 +53,12 @@ def report(planned, hosts, restarted=(), is_check=False, pods=()):
                 unproven.append(dict(told, reason="dropped now, and harden would change the filter first"))
             else:
                 problems.append(
-                    "%s: %s is on its path, and its reply is dropped all the same: %s"
-                    % (node, name_of(told), endpoint["reason"])
+                    f"{node}: {name_of(told)} is on its path, and its reply is dropped all the same: "
+                    f"{endpoint['reason']}"
                 )
     for agent in agents:
         if agent["node"] in restarted:
-            problems.append("%s: its agent was recreated, but %s" % (agent["node"], agent["reason"]))
+            problems.append(f"{agent['node']}: its agent was recreated, but {agent['reason']}")
     result = {
         "state": _state(problems, agents or late, planned["unready"], unseen or unknown or unproven),
         # What nodes say in them must not look like another line.
@@ -98,11 +94,11 @@ def story(planned, reported, options, is_check=False):
 
 def _story(planned, reported, options, is_check):
     word = "enabled" if planned["wanted"] == "true" else "disabled"
-    lines = ["endpoint routes: to be %s by %s (%s)" % (word, planned["method"], planned["found_by"])]
+    lines = [f"endpoint routes: to be {word} by {planned['method']} ({planned['found_by']})"]
     if planned["diff"]:
         lines.append("   %s     %s" % ("would change" if is_check else "to change   ", planned["diff"]))
-    lines += [">> note             %s" % note for note in planned["notes"]]
-    lines += ["   and with it      %s" % told for told in planned["also"]]
+    lines += [f">> note             {note}" for note in planned["notes"]]
+    lines += [f"   and with it      {told}" for told in planned["also"]]
     if reported is None:
         if planned["batches"] and options["restart"] == "rolling":
             lines.append(
@@ -112,26 +108,24 @@ def _story(planned, reported, options, is_check):
     agents = reported["agents"]
     # What was not written yet, a later run writes and knows.
     lost = [] if is_check else [agent for agent in agents if agent["only_now"]]
-    lines = ["endpoint routes: %s" % _summary(planned, reported, word, is_check)]
+    lines = [f"endpoint routes: {_summary(planned, reported, word, is_check)}"]
     for agent in agents:
-        lines.append(
-            ">> agent            %s on %s has to be recreated: %s" % (agent["pod"], agent["node"], agent["reason"])
-        )
+        lines.append(f">> agent            {agent['pod']} on {agent['node']} has to be recreated: {agent['reason']}")
         if agent in lost:
-            recreate = commands.recreate("%s/%s" % (options["namespace"], agent["pod"]))
+            recreate = commands.recreate(f"{options['namespace']}/{agent['pod']}")
             lines[-1] += "; no later run knows that, unless the agent says it itself"
             lines[-1] += ": " + recreate if recreate else ""
     if len(lost) < len(agents):
         lines.append(">> to recreate them  run again with endpoint_routes_restart=rolling")
     lines += [">> agent            of %(node)s: %(why)s" % each for each in reported["unready"]]
     for agent in reported["unknown"]:
-        lines.append("   agent            %s on %s: %s" % (agent["pod"], agent["node"], agent["reason"]))
+        lines.append(f"   agent            {agent['pod']} on {agent['node']}: {agent['reason']}")
     for pod in reported["pods"]:
-        recreate = "to be recreated once %s" % pod["once"] if pod["once"] else _command(pod)
+        recreate = f"to be recreated once {pod['once']}" if pod["once"] else _command(pod)
         if pod["is_health"]:
             recreate = "its agent makes it anew when it restarts"
         elif not pod["pod"]:
-            recreate = "no source names its pod, on %s" % pod["device"]
+            recreate = f"no source names its pod, on {pod['device']}"
         lines.append(
             ">> pod              %s on %s is still on the old path (%s)%s"
             % (name_of(pod), pod["node"], pod["verdict"], ": " + recreate if recreate else "")
@@ -143,23 +137,22 @@ def _story(planned, reported, options, is_check):
         )
     for pod in reported["unproven"]:
         lines.append(
-            "   not known        whether the reply of %s on %s is accepted: %s"
-            % (name_of(pod), pod["node"], pod["reason"])
+            f"   not known        whether the reply of {name_of(pod)} on {pod['node']} is accepted: {pod['reason']}"
         )
     if reported["unseen"]:
-        lines.append("   not seen         %s: not visited, or nothing tells of its endpoints" % few(reported["unseen"]))
+        lines.append(f"   not seen         {few(reported['unseen'])}: not visited, or nothing tells of its endpoints")
     return lines
 
 
 def _restarts(planned, batch):
     told = ", then ".join(
-        " and ".join("%s on %s" % (agent["pod"], agent["node"]) for agent in each) for each in planned["batches"]
+        " and ".join(f"{agent['pod']} on {agent['node']}" for agent in each) for each in planned["batches"]
     )
     if not planned["rollout"]:
         return told
     most = planned["rollout"]["at_once"]
-    told += "; the DaemonSet itself does that, since the upgrade changes it, up to %d at a time" % most
-    return told + (": endpoint_routes_batch (%d) cannot be kept" % batch if most > batch else "")
+    told += f"; the DaemonSet itself does that, since the upgrade changes it, up to {most} at a time"
+    return told + (f": endpoint_routes_batch ({batch}) cannot be kept" if most > batch else "")
 
 
 def _count(things, word):
@@ -168,21 +161,20 @@ def _count(things, word):
 
 def _summary(planned, reported, word, is_check):
     state, agents, pods = reported["state"], _count(planned["agents"], "agent"), _count(reported["pods"], "pod")
-    left = "%d of %s and %s to be recreated" % (len(reported["agents"]), agents, pods)
+    left = f"{len(reported['agents'])} of {agents} and {pods} to be recreated"
     if state == "failed":
-        return "to be %s; not all is as it has to be, as the error below says" % word
+        return f"to be {word}; not all is as it has to be, as the error below says"
     if is_check:
         rest = {"done": "nothing is left to do then", "pending": "then there are " + left}
-        return "would be %s in the cluster; %s" % (word, rest.get(state, "what else is to know stands below"))
+        return f"would be {word} in the cluster; {rest.get(state, 'what else is to know stands below')}"
     if state == "done":
-        return "%s: every agent (%d) agrees, and every pod is on its path (%d replies accepted)" % (
-            word,
-            len(planned["agents"]),
-            reported["accepted"],
+        return (
+            f"{word}: every agent ({len(planned['agents'])}) agrees, and every pod is on its path "
+            f"({reported['accepted']} replies accepted)"
         )
     rest = {
         "pending": "and pending: " + left,
-        "unready": "and %s missing or not ready" % _count(reported["unready"], "agent"),
+        "unready": f"and {_count(reported['unready'], 'agent')} missing or not ready",
         "unknown": "and not everything could be seen",
     }
-    return "%s in the cluster, %s" % (word, rest[state])
+    return f"{word} in the cluster, {rest[state]}"

@@ -3,10 +3,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Which rights the role endpoint_routes needs in a cluster, and how those that are missing are told. Pure."""
 
-from __future__ import absolute_import, division, print_function
-
-__metaclass__ = type
-
 import hashlib
 import shlex
 
@@ -102,16 +98,16 @@ def _objects(manifest, upgrade):
 def unreadable(upgrade):
     """Why what helm tells of an upgrade cannot be read, or None. It may hold private keys: only the place is told."""
     manifests = [("installed", upgrade["installed"]), ("rendered", upgrade["rendered"])]
-    for what, manifest in manifests + [("hook %s" % hook["name"], hook["manifest"]) for hook in upgrade["hooks"]]:
+    for what, manifest in manifests + [(f"hook {hook['name']}", hook["manifest"]) for hook in upgrade["hooks"]]:
         try:
             _objects(manifest, upgrade)
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
-            return "%s: no YAML%s" % (what, " at line %d" % (mark.line + 1) if mark else "")
+            return "%s: no YAML%s" % (what, f" at line {mark.line + 1}" if mark else "")
         except (yaml.YAMLError, ValueError):
-            return "%s: it holds a value that YAML cannot be" % what
+            return f"{what}: it holds a value that YAML cannot be"
         except (AttributeError, KeyError, TypeError):
-            return "%s: an object in it lacks apiVersion, kind or metadata.name" % what
+            return f"{what}: an object in it lacks apiVersion, kind or metadata.name"
     return None
 
 
@@ -232,7 +228,7 @@ def missing_rules(needed, granted):
 def role_manifests(missing):
     """The missing rights as a Role for each namespace, and a ClusterRole where one is needed."""
     # Another name for other rights: to apply it must not take away what was applied before.
-    name = "nodeward-endpoint-routes-%s" % hashlib.sha256(repr(missing).encode()).hexdigest()[:6]
+    name = f"nodeward-endpoint-routes-{hashlib.sha256(repr(missing).encode()).hexdigest()[:6]}"
     documents = []
     for where in sorted({rule[1] for rule in missing}, key=lambda where: (where is None, where)):
         found = []
@@ -258,14 +254,14 @@ def role_manifests(missing):
 def _bind(document):
     name, where = document["metadata"]["name"], document["metadata"].get("namespace")
     if where:
-        return "kubectl --namespace %s create rolebinding %s --role=%s --user=NAME" % (shlex.quote(where), name, name)
-    return "kubectl create clusterrolebinding %s --clusterrole=%s --user=NAME" % (name, name)
+        return f"kubectl --namespace {shlex.quote(where)} create rolebinding {name} --role={name} --user=NAME"
+    return f"kubectl create clusterrolebinding {name} --clusterrole={name} --user=NAME"
 
 
 def _told_rule(rule, namespace):
     resource, where, name, verbs = rule
-    told = "%s %s" % (", ".join(verbs), resource) + (" " + name if name else "")
-    return told + ("" if where == namespace else " in namespace %s" % where if where else " in the whole cluster")
+    told = f"{', '.join(verbs)} {resource}" + (" " + name if name else "")
+    return told + ("" if where == namespace else f" in namespace {where}" if where else " in the whole cluster")
 
 
 def refusal(missing, namespace, remark=""):

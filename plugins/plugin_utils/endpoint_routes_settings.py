@@ -3,10 +3,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What is configured for each node: the ConfigMap, and over it the CiliumNodeConfigs that choose the node. Pure."""
 
-from __future__ import absolute_import, division, print_function
-
-__metaclass__ = type
-
 from ansible_collections.nodeward.cilium.plugins.plugin_utils.audit_summary import visible
 
 CONFIG_MAP = "cilium-config"
@@ -52,7 +48,7 @@ def served_node_configs(answers):
     """
     read = [answer for answer in answers if answer.get("api_found") is True]
     if read:
-        return "cilium.io/%s" % read[-1]["item"], read[-1]["resources"], True
+        return f"cilium.io/{read[-1]['item']}", read[-1]["resources"], True
     return None, [], any("api_found" not in answer for answer in answers)
 
 
@@ -134,9 +130,9 @@ def as_text(flag):
 
 
 def shown(value):
-    return "(not there)" if value is None else '"%s"' % value
+    return "(not there)" if value is None else f'"{value}"'
 
 
 def few(names, most=5):
     told = ", ".join(names[:most])
-    return told + (" and %d more" % (len(names) - most) if len(names) > most else "")
+    return told + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -7,10 +7,6 @@ Facts may come from a cache, from another version of the collection, or from han
 named and left out, so that the rest can be judged without a second look at each member.
 """
 
-from __future__ import absolute_import, division, print_function
-
-__metaclass__ = type
-
 from ansible_collections.nodeward.cilium.plugins.module_utils import facts_version
 
 _NONE = type(None)
@@ -28,7 +24,7 @@ class _Unsound(Exception):
     """A value does not have its shape. Where, and what is there instead."""
 
     def __init__(self, path, instead):
-        super(_Unsound, self).__init__(path)
+        super().__init__(path)
         self.path = path
         self.instead = instead
 
@@ -80,7 +76,7 @@ def _members(optional=(), absent=(), **shapes):
     """A dictionary with these members; those that are optional are None if missing, ``absent`` ones stay missing."""
 
     def make(path, note):
-        takes = [(name, shape("%s.%s" % (path, name), note), name in optional) for name, shape in shapes.items()]
+        takes = [(name, shape(f"{path}.{name}", note), name in optional) for name, shape in shapes.items()]
 
         def take(value):
             if not isinstance(value, dict):
@@ -92,7 +88,7 @@ def _members(optional=(), absent=(), **shapes):
                 elif is_optional:
                     taken[name] = None
                 elif name not in absent:
-                    raise _Unsound("%s.%s" % (path, name), "nothing")
+                    raise _Unsound(f"{path}.{name}", "nothing")
             return taken
 
         return take
@@ -155,7 +151,7 @@ def _list(shape):
 
 
 def _name(value):
-    return "nothing" if value is None else "%.40r" % (value,)
+    return "nothing" if value is None else f"{value!r:.40}"
 
 
 _text, _number, _any = _one_of(_TEXT), _one_of(_NUMBER), _one_of(_ANY)
@@ -363,13 +359,13 @@ _ROUTES = {
 }
 
 
-class _Reader(object):
+class _Reader:
     """Facts in, their sound part out, with what they lack."""
 
     def __init__(self, name, shapes):
         self._lacking = {}
         self._takes = [
-            (member, shape("%s.%s" % (name, member), self._note), "%s.%s" % (name, member), instead)
+            (member, shape(f"{name}.{member}", self._note), f"{name}.{member}", instead)
             for member, (shape, instead) in shapes.items()
         ]
 
@@ -402,14 +398,14 @@ def sound_rp_filter(facts):
     # An image has none of it.
     if sound["running_system"]["observed"] and not any(entry["decides"] for entry in sound["unread"]):
         lacking += [
-            ("rp_filter.%s" % path, 1, "nothing")
+            (f"rp_filter.{path}", 1, "nothing")
             for path, value in (
                 ("all.running", sound["all"]["running"]),
                 ("default.running", sound["default"]["running"]),
                 ("devices", sound["devices"] or None),
                 ("patterns", sound["patterns"] or None),
             )
-            if value is None and not any("rp_filter.%s" % path.split(".", 1)[0] in name for name in named)
+            if value is None and not any(f"rp_filter.{path.split('.', 1)[0]}" in name for name in named)
         ]
     return sound, lacking
 
@@ -429,7 +425,7 @@ def other_version(name, facts):
     what = "gathered by a newer version" if is_number and found > expected else "gathered by an older version"
     why = "%s has %s, and this version of the collection judges %d: gather it again with nodeward.cilium.%s" % (
         name,
-        "no schema_version" if found is None else "schema_version %s" % _name(found),
+        "no schema_version" if found is None else f"schema_version {_name(found)}",
         expected,
         module,
     )

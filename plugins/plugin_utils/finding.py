@@ -3,10 +3,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """How a finding and its evidence are made. Pure."""
 
-from __future__ import absolute_import, division, print_function
-
-__metaclass__ = type
-
 from ansible_collections.nodeward.cilium.plugins.module_utils import horizons as prediction
 from ansible_collections.nodeward.cilium.plugins.plugin_utils import horizons
 from ansible_collections.nodeward.cilium.plugins.plugin_utils.catalogue import CATALOGUE, remedy
@@ -40,7 +36,7 @@ def evidence(text, path=None, line=None, value=None, counter=None):
 
 def line_evidence(winner):
     """A line of a file as evidence."""
-    text = "%s:%d %s = %s" % (winner["path"], winner["line"], winner["key"], winner["value"])
+    text = f"{winner['path']}:{winner['line']} {winner['key']} = {winner['value']}"
     return evidence(text, winner["path"], winner["line"], winner["value"])
 
 
@@ -49,7 +45,7 @@ def running_evidence(text, value, configured):
     line = prediction.line_giving(configured, value)
     if not line:
         return evidence(text, value=value)
-    return evidence("%s; %s" % (text, line_evidence(line)["text"]), line["path"], line["line"], value)
+    return evidence(f"{text}; {line_evidence(line)['text']}", line["path"], line["line"], value)
 
 
 def known(value):
@@ -58,4 +54,4 @@ def known(value):
 
 def ended(ends):
     """That the agent ends a state, as the rest of a sentence."""
-    return "; %s" % horizons.duration(ends) if ends else ""
+    return f"; {horizons.duration(ends)}" if ends else ""

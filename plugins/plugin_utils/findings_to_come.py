@@ -3,10 +3,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Findings of what comes: the horizons, the uplinks then, and who else writes the filter. Pure."""
 
-from __future__ import absolute_import, division, print_function
-
-__metaclass__ = type
-
 import fnmatch
 
 from ansible_collections.nodeward.cilium.plugins.module_utils import devices, values
@@ -86,7 +82,7 @@ def _of_a_horizon(facts, rule_id, when, subject, horizon):
     for source in deciding[:1] if when == "pod" else deciding:
         if source is None:
             every = facts["all"]
-            text = "all is %s" % finding.known(every["running"])
+            text = f"all is {finding.known(every['running'])}"
             evidence = finding.running_evidence(text, horizon["effective"], every["configured"])
         else:
             evidence = _of_source(source)
@@ -96,7 +92,7 @@ def _of_a_horizon(facts, rule_id, when, subject, horizon):
         observed, severity = value, None
         if horizon["ends"]:
             # The agent ends it by itself.
-            observed, severity = "%s %s" % (value, horizons.duration(horizon["ends"])), "medium"
+            observed, severity = f"{value} {horizons.duration(horizon['ends'])}", "medium"
         found = finding.make(rule_id, subject, observed, evidence, severity=severity)
         if source and source["by"] not in _LOADERS:
             # The drop-in does not hold against it.
@@ -108,9 +104,9 @@ def _of_source(source):
     """The source of a predicted value as evidence."""
     if source["path"] and source["line"] and source["by"] in _LOADERS:
         return finding.line_evidence(source)
-    text = "%s sets %s = %s" % (source["by"], source["key"], finding.known(source["value"]))
+    text = f"{source['by']} sets {source['key']} = {finding.known(source['value'])}"
     if source["path"]:
-        text = "%s: %s" % (horizons.place(source), text)
+        text = f"{horizons.place(source)}: {text}"
     return finding.evidence(text, source["path"], source["line"], source["value"])
 
 
@@ -121,12 +117,12 @@ def _heeds_agent(subject, source):
 
 def _remark(facts):
     remark = horizons.without_agent(facts)
-    return "; %s" % remark if remark else ""
+    return f"; {remark}" if remark else ""
 
 
 def _not_predicted(rule_id, subject, source):
     """A writer of which it is unknown whether or what it writes."""
-    text = "%s may write it (%s), and what it writes cannot be predicted" % (horizons.place(source), source["by"])
+    text = f"{horizons.place(source)} may write it ({source['by']}), and what it writes cannot be predicted"
     evidence = finding.evidence(text, source["path"], source["line"])
     found = finding.make(rule_id, subject, "unknown", evidence, severity="medium")
     found["remedy"] = {"variable": "", "command": DIAGNOSE}
@@ -167,7 +163,7 @@ def _of_named_devices(facts, routes, filters):
     for (when, pattern, *_place_of_it), (line, ends, names) in named.items():
         # Facts that lack their patterns name none.
         subject = names[0] if len(names) == 1 or pattern is None else pattern
-        observed = "%s %s" % (line["value"], horizons.duration(ends)) if ends else line["value"]
+        observed = f"{line['value']} {horizons.duration(ends)}" if ends else line["value"]
         found = finding.make(_RULE_OF[when], subject, observed, finding.line_evidence(line))
         found["remedy"]["command"] = HARDEN + " --extra-vars rp_filter_conflicts=disable"
         yield found
@@ -187,7 +183,7 @@ def _of_host_devices_to_come(facts, name):
         sources = [source for source in state["sources"] if source["value"] and source["path"]]
         sources = [source for source in sources if values.name_of(source["key"] or "") != "all"]
         if state["value"] and sources:
-            observed.append("%s %s" % (state["value"], _WHEN[when]))
+            observed.append(f"{state['value']} {_WHEN[when]}")
             evidence = evidence or _of_source(sources[0])
     if observed:
         yield finding.make("RPF031", name, ", ".join(observed), evidence)
@@ -211,8 +207,8 @@ def of_uplinks(facts):
             evidence = finding.line_evidence(lines[0])
         elif "now" in lost or any(source["by"] == prediction.AGENT for source in sources):
             seconds = facts["agent"].get("reconciles_after")
-            again = ", and within %s if another value stands there" % horizons.in_words(seconds) if seconds else ""
-            text = "the agent sets all to 0 at its start%s; %s has no value of its own then" % (again, name)
+            again = f", and within {horizons.in_words(seconds)} if another value stands there" if seconds else ""
+            text = f"the agent sets all to 0 at its start{again}; {name} has no value of its own then"
             evidence = finding.evidence(text, value=0)
         else:
             evidence = finding.evidence("no line gives it a value then", value=0)
@@ -232,7 +228,7 @@ def _is_written_periodically(facts, names):
 
 def _time(when, seconds):
     """When an uplink has lost its protection, in words."""
-    words = ["within %s" % horizons.in_words(seconds)] if seconds is not None else []
+    words = [f"within {horizons.in_words(seconds)}"] if seconds is not None else []
     return " ".join(words + [_WHEN[when]] if when in _WHEN else words)
 
 
@@ -250,7 +246,7 @@ def of_other_writers(facts, routes):
     decisive, possible = _places_of_writers(facts, routes)
     for writer in facts["other_writers"]:
         place = (writer["path"], writer["line"])
-        text = "%s:%d %s" % (writer["path"], writer["line"], writer["text"])
+        text = f"{writer['path']}:{writer['line']} {writer['text']}"
         severity = None
         if writer.get("active") is False:
             text += " (it does not run now)"

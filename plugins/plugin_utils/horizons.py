@@ -3,10 +3,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Whether replies are dropped at each horizon, judged from the predicted states. Pure."""
 
-from __future__ import absolute_import, division, print_function
-
-__metaclass__ = type
-
 from ansible_collections.nodeward.cilium.plugins.module_utils import horizons
 
 #: The horizons of a document, and what each is called in the prediction.
@@ -85,19 +81,19 @@ def duration(ends):
     then = ", after which it is unknown" if ends["value"] is None else ""
     if ends["seconds"] is None:
         return "until the agent starts again" + then
-    return "for up to %s, until the agent resets it%s" % (in_words(ends["seconds"]), then)
+    return f"for up to {in_words(ends['seconds'])}, until the agent resets it{then}"
 
 
 def in_words(seconds):
     """A length of time in words."""
-    return "%d s" % seconds if seconds % 60 else "%d minutes" % (seconds // 60)
+    return f"{seconds} s" if seconds % 60 else f"{seconds // 60} minutes"
 
 
 def place(source):
     """A source in words: file:line, or who it is."""
     if not source["path"]:
         return source["by"]
-    return "%s:%d" % (source["path"], source["line"]) if source["line"] else source["path"]
+    return f"{source['path']}:{source['line']}" if source["line"] else source["path"]
 
 
 def without_agent(rp_filter):

@@ -3,10 +3,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What overrides the drop-in on a node, and the options without which harden refuses there. Pure."""
 
-from __future__ import absolute_import, division, print_function
-
-__metaclass__ = type
-
 import json
 import os
 import re
@@ -36,9 +32,9 @@ def harden_options(rp_filter):
 def as_arguments(options, flag):
     """The options as arguments of ansible-playbook."""
     return [
-        "%s %s=%s" % (flag, name, value)
+        f"{flag} {name}={value}"
         if isinstance(value, str)
-        else "%s %s" % (flag, shlex.quote(json.dumps({name: value}, sort_keys=True)))
+        else f"{flag} {shlex.quote(json.dumps({name: value}, sort_keys=True))}"
         for name, value in sorted(options.items())
     ]
 

@@ -3,10 +3,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What ends the fault on a node, for good: what overrides the drop-in first, then harden, or endpoint routes. Pure."""
 
-from __future__ import absolute_import, division, print_function
-
-__metaclass__ = type
-
 import json
 
 from ansible_collections.nodeward.cilium.plugins.module_utils import conflicts, horizons, option_names, values
@@ -21,7 +17,7 @@ def remediations(node, rp_filter, document):
     writers = overriding.writers(rp_filter)
     for conflict in writers:
         way_out = option_names.renamed(conflicts.remediation(conflict), {"udev": "rp_filter_udev"})
-        found.append(_remediation("%s; %s" % (conflicts.describe(conflict), way_out)))
+        found.append(_remediation(f"{conflicts.describe(conflict)}; {way_out}"))
     if overriding.has_no_loader(rp_filter):
         found.append(_remediation("install systemd: without systemd-sysctl nothing reads the drop-in at boot"))
     if not _is_of_writers_alone(document, rp_filter):
@@ -77,11 +73,11 @@ def _exempting(node, rp_filter):
     needed = overriding.harden_options(rp_filter)
     if "rp_filter_conflicts" in needed:
         named = ", ".join(printable(place(line)) for line in overriding.later_lines(rp_filter)[:3])
-        title += "; this disables %s, which would override the drop-in" % named
+        title += f"; this disables {named}, which would override the drop-in"
     if "rp_filter_edited" in needed:
         title += "; this restores the lines of the drop-in, which was edited by hand"
     if overriding.is_overridden(rp_filter) or overriding.has_no_loader(rp_filter):
-        title = "after that, %s" % title
+        title = f"after that, {title}"
     options = overriding.as_arguments(needed, "-e")
     return _remediation(
         title,
@@ -109,14 +105,14 @@ def _routing(rp_filter, stories):
     title = "give every pod a route by its own device; agents must be restarted, and then all pods recreated"
     every = rp_filter["all"]
     if every["running"] or any(line and line["value"] for line in every["configured"].values()):
-        title = "together with the exemption of Cilium's devices, %s" % title
+        title = f"together with the exemption of Cilium's devices, {title}"
     recreate = sorted({commands.recreate(story["pod"]) for story in stories} - {""})[:1]
     enable = "ansible-playbook -i INVENTORY nodeward.cilium.harden -e endpoint_routes_state=enabled"
     return _remediation(
         title,
         [
-            "%s --check --diff" % enable,
-            "%s -e endpoint_routes_restart=rolling" % enable,
+            f"{enable} --check --diff",
+            f"{enable} -e endpoint_routes_restart=rolling",
             *recreate,
         ],
         {"endpoint_routes_state": "enabled"},

@@ -3,10 +3,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What the role rp_filter did on a node, as data and as one or two lines. Pure."""
 
-from __future__ import absolute_import, division, print_function
-
-__metaclass__ = type
-
 from ansible_collections.nodeward.cilium.plugins.module_utils.endpoints import name_of
 from ansible_collections.nodeward.cilium.plugins.plugin_utils.endpoint_routes_settings import visible
 
@@ -55,14 +51,14 @@ def _endpoints(endpoints):
 def _pending(result, state, conflicts):
     told = []
     if result["not_applied"]:
-        told.append("running values are not set (%s); the next boot sets them" % result["not_applied"])
+        told.append(f"running values are not set ({result['not_applied']}); the next boot sets them")
     if result["unhealed"]:
         still = "still dropped" if state == "present" else "dropped"
-        told.append("the replies of %s are %s" % (_named(_endpoints(result["unhealed"])), still))
+        told.append(f"the replies of {_named(_endpoints(result['unhealed']))} are {still}")
     if state == "present" and conflicts == "report" and result["conflicts"]:
         told.append(
             "the drop-in is overridden by %s"
-            % _listed("%s:%s" % (each["path"], each["line"]) for each in result["conflicts"])
+            % _listed(f"{each['path']}:{each['line']}" for each in result["conflicts"])
         )
     if state == "present" and not result["not_applied"] and not result["cilium_signs"]:
         told.append("no sign of Cilium on this node; expected unless it is yet to be installed")
@@ -78,26 +74,26 @@ def _lines(found, node, check_mode):
         parts.append("no change")
     if found["applied"] and found["state"] == "present":
         names = found["exempt_interfaces"]
-        parts.append("%s exempt%s" % (_count(len(names), "interface"), " (%s)" % _listed(names) if names else ""))
+        parts.append("%s exempt%s" % (_count(len(names), "interface"), f" ({_listed(names)})" if names else ""))
     uplinks = _listed("%s %s" % pair for pair in sorted(found["uplinks"].items()))
     if found["applied"]:
-        parts.append("uplinks: %s" % uplinks if uplinks else "no uplinks")
+        parts.append(f"uplinks: {uplinks}" if uplinks else "no uplinks")
     if found["accepted_again"]:
-        parts.append("accepted again: %s" % _named(found["accepted_again"]))
-    lines = ["%s: %s" % (node, "; ".join(parts))]
+        parts.append(f"accepted again: {_named(found['accepted_again'])}")
+    lines = [f"{node}: {'; '.join(parts)}"]
     if found["pending"]:
-        lines.append("%s%s: pending: %s" % (MARK, node, "; ".join(found["pending"])))
+        lines.append(f"{MARK}{node}: pending: {'; '.join(found['pending'])}")
     return lines
 
 
 def _named(endpoints):
     names = _listed(each["name"] for each in endpoints)
-    return "%s (%s)" % (_count(len(endpoints), "endpoint"), names)
+    return f"{_count(len(endpoints), 'endpoint')} ({names})"
 
 
 def _listed(names):
     names = list(names)
-    return ", ".join(names[:_SHOWN]) + (" and %d more" % (len(names) - _SHOWN) if len(names) > _SHOWN else "")
+    return ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
 
 
 def _count(number, noun):

@@ -3,10 +3,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Whether packets of Cilium's L7 proxy are dropped for their mark, whatever rp_filter is. Pure."""
 
-from __future__ import absolute_import, division, print_function
-
-__metaclass__ = type
-
 _NAMED = 5
 
 
@@ -32,7 +28,7 @@ def heeding_mark(rp_filter, routes):
     if not names:
         return [], ""
     named = ", ".join(names[:_NAMED]) + (", …" if len(names) > _NAMED else "")
-    text = "src_valid_mark without accept_local on %s (%d in all)" % (named, len(names))
+    text = f"src_valid_mark without accept_local on {named} ({len(names)} in all)"
     if not options.get("l7_proxy"):
-        text += "; the policy rule %s: fwmark %s lookup %s" % (rule["priority"], rule["mark"], rule["table"])
+        text += f"; the policy rule {rule['priority']}: fwmark {rule['mark']} lookup {rule['table']}"
     return names, text

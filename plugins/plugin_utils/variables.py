@@ -3,10 +3,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Checks of the variables that playbooks and roles read: their names, values and the hosts they select. Pure."""
 
-from __future__ import absolute_import, division, print_function
-
-__metaclass__ = type
-
 import difflib
 import os
 import re
@@ -79,9 +75,9 @@ def _similar(name, known, prefix):
 
 
 def _unread(name, meant):
-    return "%s: found a variable that no role or playbook of this run reads; expected %s. Rename it, or remove it" % (
-        visible(name),
-        " or ".join(meant),
+    return (
+        f"{visible(name)}: found a variable that no role or playbook of this run reads; expected "
+        f"{' or '.join(meant)}. Rename it, or remove it"
     )
 
 
@@ -108,18 +104,18 @@ def wrong_play_values(values):
             match = re.match(r"([0-9]{1,9})(%?)\Z", str(each))
             if not match or int(match.group(1)) < 1 or (match.group(2) and int(match.group(1)) > 100):
                 told.append(
-                    "%s: found %s; expected a number of nodes from 1, a share such as 10%%, or a list of these"
-                    % (SERIAL, _shown(each))
+                    f"{SERIAL}: found {_shown(each)}; expected a number of nodes from 1, a share such as 10%, or a "
+                    "list of these"
                 )
     if FAILURES in values and not re.match(r"(100|[0-9]{1,2})(\.[0-9]+)?%?\Z", str(values[FAILURES])):
-        told.append("%s: found %s; expected a percentage from 0 to 100" % (FAILURES, _shown(values[FAILURES])))
+        told.append(f"{FAILURES}: found {_shown(values[FAILURES])}; expected a percentage from 0 to 100")
     if BECOME in values:
         told += wrong_values({BECOME: {"type": "bool"}}, {BECOME: values[BECOME]})[0]
     return told
 
 
 def _shown(value):
-    return "'%s'" % visible(str(value))[:80]
+    return f"'{visible(str(value))[:80]}'"
 
 
 def words(pattern):
@@ -139,11 +135,11 @@ def wrong_hosts(pattern, unmatched, hosts, groups, limit):
     if not unmatched and hosts:
         return []
     if unmatched:
-        found = "no host or group in the inventory that matches %s" % ", ".join(_shown(part) for part in unmatched)
+        found = f"no host or group in the inventory that matches {', '.join(_shown(part) for part in unmatched)}"
     else:
-        found = "no host in the inventory that matches %s" % _shown(pattern)
-        found += " and --limit %s" % _shown(limit) if limit else ""
-    return ["%s: found %s; expected at least one. %s" % (HOSTS, found, _groups(groups))]
+        found = f"no host in the inventory that matches {_shown(pattern)}"
+        found += f" and --limit {_shown(limit)}" if limit else ""
+    return [f"{HOSTS}: found {found}; expected at least one. {_groups(groups)}"]
 
 
 def _groups(groups):
@@ -153,8 +149,8 @@ def _groups(groups):
     if not names:
         return "The inventory has no groups"
     shown = ["%s%s" % (visible(name), "" if groups[name] else " (empty)") for name in names[:_SHOWN]]
-    more = " and %d more" % (len(names) - _SHOWN) if len(names) > _SHOWN else ""
-    return "Groups of the inventory: %s%s" % (", ".join(shown), more)
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return f"Groups of the inventory: {', '.join(shown)}{more}"
 
 
 def missing_file(name, path, host):
@@ -164,4 +160,4 @@ def missing_file(name, path, host):
     expanded = os.path.expanduser(path)
     if os.path.isfile(expanded) and os.access(expanded, os.R_OK):
         return []
-    return ["%s: found no readable file %s on %s; expected a kubeconfig file" % (name, _shown(path), host)]
+    return [f"{name}: found no readable file {_shown(path)} on {host}; expected a kubeconfig file"]

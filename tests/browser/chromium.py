@@ -47,8 +47,8 @@ class Watched:
         self.context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
         self.context.add_init_script(WATCH)
         self.page = self.context.new_page()
-        self.page.on("console", lambda message: self.said.append("%s: %s" % (message.type, message.text)))
-        self.page.on("pageerror", lambda error: self.said.append("error: %s" % error))
+        self.page.on("console", lambda message: self.said.append(f"{message.type}: {message.text}"))
+        self.page.on("pageerror", lambda error: self.said.append(f"error: {error}"))
         self.page.on("dialog", lambda dialog: (self.said.append("dialog: " + dialog.message), dialog.dismiss()))
         self.page.on("request", lambda request: self.asked.append(request.url))
 

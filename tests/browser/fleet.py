@@ -49,7 +49,7 @@ def fleet(size=2000, devices=100):
     makers = {0: dropping, 5: at_risk}
     nodes = []
     for number in range(size):
-        name = "worker-%04d.rack%02d.fra1.example.net" % (number, number % 40)
+        name = f"worker-{number:04d}.rack{number % 40:02d}.fra1.example.net"
         if number % 50 == 7:
             nodes.append(unreachable(name))
         else:
@@ -58,11 +58,11 @@ def fleet(size=2000, devices=100):
 
 
 def _hex(name, number, length):
-    return hashlib.sha256(("%s %d" % (name, number)).encode()).hexdigest()[:length]
+    return hashlib.sha256((f"{name} {number}").encode()).hexdigest()[:length]
 
 
 def pod(name, number):
-    return "team-%02d/service-%s-%s" % (number % 20, _hex(name, number, 10), _hex(name, -number - 1, 5))
+    return f"team-{number % 20:02d}/service-{_hex(name, number, 10)}-{_hex(name, -number - 1, 5)}"
 
 
 def device(name, number):
@@ -100,7 +100,7 @@ def way(name, number, dropped, symmetric=False):
     return {
         "name": pod(name, number),
         "pod": pod(name, number),
-        "address": "10.%d.%d.%d" % (len(name), number % 250, number % 200 + 2),
+        "address": f"10.{len(name)}.{number % 250}.{number % 200 + 2}",
         "device": own,
         "route_device": own if symmetric else "cilium_host",
         "symmetric": symmetric,
@@ -158,7 +158,7 @@ def cures(name):
     return [
         {
             "title": "exempt Cilium's devices from the filter, and keep it on all others",
-            "commands": ["ansible-playbook -i INVENTORY nodeward.cilium.harden --limit %s" % name],
+            "commands": [f"ansible-playbook -i INVENTORY nodeward.cilium.harden --limit {name}"],
             "variables": {"rp_filter_state": "present"},
         }
     ]
@@ -182,7 +182,7 @@ def ok(name, devices=3):
     return node(
         name,
         "ok",
-        "healthy: the kernel accepts the reply of all %d endpoints" % devices,
+        f"healthy: the kernel accepts the reply of all {devices} endpoints",
         findings=found,
         paths=[way(name, 0, False)],
         endpoints={"total": devices, "accepted": devices, "dropped": 0, "unknown": 0, "dropping": 0},
@@ -191,12 +191,8 @@ def ok(name, devices=3):
 
 def at_risk(name, devices=3):
     found = [
-        finding(
-            "RPF003", "high", "lxc*", "0", "1", BASELINE["path"], 4, "%s:4 %s" % (BASELINE["path"], BASELINE["key"])
-        ),
-        finding(
-            "RPF004", "medium", "lxc*", "0", "1", BASELINE["path"], 4, "%s:4 %s" % (BASELINE["path"], BASELINE["key"])
-        ),
+        finding("RPF003", "high", "lxc*", "0", "1", BASELINE["path"], 4, f"{BASELINE['path']}:4 {BASELINE['key']}"),
+        finding("RPF004", "medium", "lxc*", "0", "1", BASELINE["path"], 4, f"{BASELINE['path']}:4 {BASELINE['key']}"),
     ]
     return node(
         name,
@@ -226,7 +222,7 @@ def dropping(name, devices=3):
         for number in range(devices)
     ]
     found += [
-        finding(rule, "high", "lxc*", "0", "2", *here, text="%s:26 %s" % (VENDOR["path"], VENDOR["key"]))
+        finding(rule, "high", "lxc*", "0", "2", *here, text=f"{VENDOR['path']}:26 {VENDOR['key']}")
         for rule in ("RPF002", "RPF003")
     ]
     found += [
@@ -243,7 +239,7 @@ def dropping(name, devices=3):
     return node(
         name,
         "dropping",
-        "the kernel drops packets of %d of %d endpoints" % (devices, devices),
+        f"the kernel drops packets of {devices} of {devices} endpoints",
         findings=found,
         cures=cures(name),
         paths=[way(name, number, True) for number in range(min(devices, 5))],
@@ -266,6 +262,7 @@ def unreachable(name):
         running_system=None,
         attestation={"state": "unknown", "text": "Nothing can be said of it."},
         counters=None,
-        reason="unreachable: Failed to connect to the host via ssh: ssh: connect to host %s port 22: No route to host"
-        % name,
+        reason=(
+            f"unreachable: Failed to connect to the host via ssh: ssh: connect to host {name} port 22: No route to host"
+        ),
     )

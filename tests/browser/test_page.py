@@ -64,7 +64,7 @@ def tally(page):
 
 
 def figure(page, state):
-    return page.locator("#figures button.%s" % state)
+    return page.locator(f"#figures button.{state}")
 
 
 def rule(page, name):
@@ -404,7 +404,7 @@ def test_cells_tell_how_many_and_how_severe(opened):
     low = page.locator(".matrix tbody tr", has_text="edge-7").locator(".amount").last
     assert low.get_attribute("class") == "amount low"
     looks = {
-        severity: page.locator(".matrix .amount.%s" % severity).first.evaluate(
+        severity: page.locator(f".matrix .amount.{severity}").first.evaluate(
             "(one) => (({backgroundColor, color, borderTopColor}) => backgroundColor + color + borderTopColor)"
             "(getComputedStyle(one))"
         )
@@ -431,9 +431,9 @@ def many_kinds():
     """The sample, with fifteen kinds of findings more."""
     document = fleet.sample()
     known = document["rules"]["RPF009"]
-    document["rules"].update({"RPF%03d" % number: {**known, "title": "Kind %d" % number} for number in range(20, 35)})
+    document["rules"].update({f"RPF{number:03d}": {**known, "title": f"Kind {number}"} for number in range(20, 35)})
     document["nodes"][4]["findings"] += [
-        fleet.finding("RPF%03d" % number, "low", "x", "a", "b") for number in range(20, 35)
+        fleet.finding(f"RPF{number:03d}", "low", "x", "a", "b") for number in range(20, 35)
     ]
     return document
 
@@ -459,7 +459,7 @@ def test_pages_of_many_nodes(opened, many):
     seen = names(page)
     for first in (51, 101, 151, 201):
         on.click()
-        assert "%d to %d of 250" % (first, first + 49) in page.locator(".pager").inner_text()
+        assert f"{first} to {first + 49} of 250" in page.locator(".pager").inner_text()
         seen += names(page)
     assert sorted(seen) == [node["name"] for node in many["nodes"]]
     assert on.get_attribute("aria-disabled") == "true"
@@ -636,7 +636,7 @@ def test_an_arrow_leads_from_the_line_to_the_device_that_it_filters(opened, widt
 @pytest.mark.parametrize("width", [320, 1280])
 def test_beyond_the_drop_no_packet_goes(opened, width):
     def dashes(page, kind):
-        return page.locator(".arrow.%s .trunk" % kind).evaluate_all(
+        return page.locator(f".arrow.{kind} .trunk").evaluate_all(
             "(all) => all.map((one) => getComputedStyle(one).strokeDasharray)"
         )
 
@@ -739,7 +739,7 @@ def test_where_only_packets_to_the_world_die_that_is_drawn(opened, reply, width)
     assert told[1].startswith(word + " reply to the host: ")
     assert len(told) == 2
     picked = page.locator("#path option").all_text_contents()
-    assert picked[0].endswith(": reply %s, to the world dropped" % word)
+    assert picked[0].endswith(f": reply {word}, to the world dropped")
     assert picked[1].endswith(": accepted")
 
 
@@ -821,7 +821,7 @@ def test_no_text_of_the_drawing_leaves_its_box(opened, many, width, kind):
     node["paths"][0].update(name="a-namespace-of-some-length/" + "W" * 80, device="WWWWWWWWWWWWWWW")
     node["paths"][0]["set_by"][0]["path"] = "/etc/sysctl.d/" + "W" * 90 + ".conf"
     page = opened(fleet.document([node]), "#node=" + node["name"], viewport={"width": width, "height": 800})
-    assert page.locator("svg.way-drawing.%s" % kind).count() == 1
+    assert page.locator(f"svg.way-drawing.{kind}").count() == 1
     outside = page.evaluate("""() => [...document.querySelectorAll('.way-drawing .box')].flatMap((box) => {
       const shape = box.querySelector('.shape').getBBox();
       return [...box.querySelectorAll('text')].filter((text) => {
@@ -888,7 +888,7 @@ def test_uplinks_are_called_what_they_are(opened):
     well = fleet.ok("node-1")
     [uplink] = well["uplinks"]
     well["uplinks"] = [
-        {**uplink, "device": "eth%d" % number, "effective": now, "boot": boot, "restart": boot, "sysctl_system": later}
+        {**uplink, "device": f"eth{number}", "effective": now, "boot": boot, "restart": boot, "sysctl_system": later}
         for number, (now, boot, later) in enumerate([(0, 1, 2), (1, 2, 0), (2, 0, 1), (None, None, None)])
     ]
     page = opened(fleet.document([well]), "#node=node-1")
@@ -1080,7 +1080,7 @@ def hostile_document(*more):
 
 
 def spelled(text):
-    return re.sub("[\u202e\u200b\u2028]", lambda match: "⟨U+%04X⟩" % ord(match.group()), text)
+    return re.sub("[\u202e\u200b\u2028]", lambda match: f"⟨U+{ord(match.group()):04X}⟩", text)
 
 
 def test_hostile_names_show_as_text(opened):
@@ -1271,7 +1271,7 @@ def test_forced_colours_still_show_what_is_pressed_and_how_severe(opened, browse
         for place in (".matrix .amount.%s", ".rules .severity.%s > span:first-child"):
             # What the browser makes of the colours is in no computed style.
             dark = chromium.darkness(browser, page.locator(place % severity).first.screenshot())
-            assert 0.04 < dark < 0.96, "%s: its letter is to be seen" % (place % severity)
+            assert 0.04 < dark < 0.96, f"{place % severity}: its letter is to be seen"
 
 
 @pytest.mark.parametrize("system", ["light", "dark"])
@@ -1473,7 +1473,7 @@ def test_narrow_nodes_are_cards(opened):
 def test_narrow_endpoints_and_uplinks_stand_below_each_other(opened):
     page = opened(address="#node=node1", viewport={"width": 320, "height": 800})
     for section in ("endpoints", "uplinks"):
-        cells = page.locator("section.%s tbody td, section.%s tbody th" % (section, section))
+        cells = page.locator(f"section.{section} tbody td, section.{section} tbody th")
         for cell in cells.all():
             box = cell.bounding_box()
             assert box["x"] >= 0
@@ -1597,7 +1597,7 @@ def shown(tmp_path_factory, many):
     }
     files = {name: chromium.written(document, tmp_path_factory.mktemp("shown")) for name, document in documents.items()}
     views = [("sample", "#node=" + node["name"], None) for node in documents["sample"]["nodes"]]
-    views += [("seldom", "#node=node-%d" % number, None) for number in (1, 2, 3, 4)]
+    views += [("seldom", f"#node=node-{number}", None) for number in (1, 2, 3, 4)]
     views += [
         ("sample", "", None),
         ("sample", "#q=nothing-at-all", None),

@@ -22,8 +22,9 @@ def main():
     devices = [name for name in names if name not in ("all", "default")]
     for one, other in zip(devices[::2], devices[1::2]):
         # "./name" would be a name too: a name that begins with a dash needs "name" or "dev" before it.
-        subprocess.run([b"ip", b"link", b"add", b"name", raw(one), b"type", b"veth", b"peer", b"name", raw(other)],
-                       check=True)
+        subprocess.run(
+            [b"ip", b"link", b"add", b"name", raw(one), b"type", b"veth", b"peer", b"name", raw(other)], check=True
+        )
     answer({"systemd": first_number(SYSTEMD), "procps": first_number("sysctl"), "merged": os.path.islink("/lib")})
     for line in sys.stdin:
         task = json.loads(line)
@@ -46,8 +47,15 @@ def apply(loader, added):
         # udev's rule, for all devices in one run: it takes several prefixes.
         command = [SYSTEMD, *(b"--prefix=/net/ipv4/conf/" + raw(name) for name in added)]
     environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "SYSTEMD_LOG_LEVEL": "debug"}
-    done = subprocess.run(command, check=False, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                          stderr=subprocess.STDOUT, env=environment, timeout=60)
+    done = subprocess.run(
+        command,
+        check=False,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env=environment,
+        timeout=60,
+    )
     return done.stdout.decode("latin-1")
 
 

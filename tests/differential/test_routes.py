@@ -48,8 +48,8 @@ class Topology:
         self.rng = rng
         self.all, self.default = rng.choice([0, 0, 0, 1, 2]), rng.choice([0, 1, 2])
         self.forward = rng.random() < 0.9
-        self.uplinks = ["eth%d" % number for number in range(rng.choice([0, 1, 1, 2, 3]))]
-        self.pods = ["lxc%d" % number for number in range(1, rng.randint(3, 6))]
+        self.uplinks = [f"eth{number}" for number in range(rng.choice([0, 1, 1, 2, 3]))]
+        self.pods = [f"lxc{number}" for number in range(1, rng.randint(3, 6))]
         self.sysctls = []  # (device, name, value), in this order
         self.lines = []
         self.endpoints = []
@@ -62,27 +62,27 @@ class Topology:
 
     def _host(self):
         self.lines += [
-            "addr add %s/32 dev cilium_host" % ROUTER,
-            "addr add %s/32 dev lo" % LO,
-            "route add %s dev cilium_host scope link" % ROUTER,
-            "route add 10.0.0.0/24 via %s dev cilium_host src %s" % (ROUTER, ROUTER),
+            f"addr add {ROUTER}/32 dev cilium_host",
+            f"addr add {LO}/32 dev lo",
+            f"route add {ROUTER} dev cilium_host scope link",
+            f"route add 10.0.0.0/24 via {ROUTER} dev cilium_host src {ROUTER}",
         ]
         for number, device in enumerate(self.uplinks):
             self.lines += [
-                "addr add 192.168.%d.1/24 dev %s" % (number, device),
-                "neigh replace 192.168.%d.254 lladdr 02:00:00:00:00:01 dev %s nud permanent" % (number, device),
+                f"addr add 192.168.{number}.1/24 dev {device}",
+                f"neigh replace 192.168.{number}.254 lladdr 02:00:00:00:00:01 dev {device} nud permanent",
             ]
 
     def _ways_out(self):
         gateways = ["via 192.168.%d.254 dev %s" % pair for pair in enumerate(self.uplinks)]
         kind = self.rng.choice(["first", "first", "all", "none", "rule"]) if gateways else "none"
         if kind == "first":
-            self.lines.append("route add default %s" % gateways[0])
+            self.lines.append(f"route add default {gateways[0]}")
         elif kind == "all":
-            self.lines.append("route add default %s" % " ".join("nexthop " + gateway for gateway in gateways))
+            self.lines.append(f"route add default {' '.join('nexthop ' + gateway for gateway in gateways)}")
         elif kind == "rule":
             self.lines += [
-                "route add default %s table 50" % gateways[-1],
+                f"route add default {gateways[-1]} table 50",
                 "rule add %s lookup 50 pref 500" % self.rng.choice(["to 203.0.113.0/24", "from all", "iif lxc1"]),
             ]
         self.several_ways_out = kind == "all" and len(gateways) > 1
@@ -95,16 +95,16 @@ class Topology:
         if self.rng.random() < 0.1:
             self.sysctls.append((device, "forwarding", 0))
         if device in self.pods and self.rng.random() < 0.3:
-            self.lines.append("addr add 172.16.0.%d/32 dev %s" % (self.rng.randint(1, 254), device))
+            self.lines.append(f"addr add 172.16.0.{self.rng.randint(1, 254)}/32 dev {device}")
 
     def _endpoint(self, device, number):
         """One more source of packets by the device, and the way back to it."""
         rng = self.rng
         source = rng.choice(["pod"] * 6 + ["foreign"] * 2 + ["local", "martian", "neighbour"])
         address = {
-            "pod": "10.0.0.%d" % (10 + number),
-            "foreign": "198.51.100.%d" % (10 + number),
-            "neighbour": "192.168.%d.%d" % (rng.randint(0, 2), rng.choice([77, 255])),
+            "pod": f"10.0.0.{10 + number}",
+            "foreign": f"198.51.100.{10 + number}",
+            "neighbour": f"192.168.{rng.randint(0, 2)}.{rng.choice([77, 255])}",
             "local": rng.choice([ROUTER, LO, "192.168.0.1"]),
             "martian": rng.choice(["127.0.0.5", "0.0.0.9", "224.0.0.5", "255.255.255.255", "240.0.0.5"]),
         }[source]
@@ -119,38 +119,38 @@ class Topology:
             ["covering"] * 3 + ["own", "other", "dead", "hops", "strange hops", "metric", "table", "table own", "two"]
         )
         if kind == "own":
-            self.lines.append("route add %s dev %s" % (address, device))
+            self.lines.append(f"route add {address} dev {device}")
         elif kind == "other":
-            self.lines.append("route add %s dev %s" % (address, other))
+            self.lines.append(f"route add {address} dev {other}")
         elif kind == "dead":
             dead = rng.choice(["blackhole", "unreachable", "prohibit", "throw"])
-            self.lines.append("route add %s %s" % (dead, address))
+            self.lines.append(f"route add {dead} {address}")
         elif kind == "hops":
-            self.lines.append("route add %s nexthop dev %s nexthop dev %s" % (address, other, device))
+            self.lines.append(f"route add {address} nexthop dev {other} nexthop dev {device}")
         elif kind == "strange hops":
-            self.lines.append("route add %s nexthop dev cilium_host nexthop dev %s" % (address, self.pods[0]))
+            self.lines.append(f"route add {address} nexthop dev cilium_host nexthop dev {self.pods[0]}")
         elif kind == "metric":
             own, others = rng.sample([10, 20], 2)
             self.lines += [
-                "route add %s dev %s metric %d" % (address, device, own),
-                "route add %s dev %s metric %d" % (address, other, others),
+                f"route add {address} dev {device} metric {own}",
+                f"route add {address} dev {other} metric {others}",
             ]
         elif kind in ("table", "table own", "two"):
             selector = rng.choice(
-                ["to %s" % address, "from %s" % ROUTER, "from 203.0.113.1", "iif lo", "iif %s" % other]
-                + ["iif %s" % device, "to %s from %s" % (address, ROUTER), "fwmark 7", "not from %s" % ROUTER]
+                [f"to {address}", f"from {ROUTER}", "from 203.0.113.1", "iif lo", f"iif {other}"]
+                + [f"iif {device}", f"to {address} from {ROUTER}", "fwmark 7", f"not from {ROUTER}"]
             )
-            way = rng.choice(["blackhole %s" % address, "%s dev %s" % (address, other)])
+            way = rng.choice([f"blackhole {address}", f"{address} dev {other}"])
             self.lines += [
-                "route add %s table %d" % (way if kind == "table" else "%s dev %s" % (address, device), table),
-                "rule add %s lookup %d pref %d" % (selector, table, 1000 + table),
+                "route add %s table %d" % (way if kind == "table" else f"{address} dev {device}", table),
+                f"rule add {selector} lookup {table} pref {1000 + table}",
             ]
             if kind == "two":
-                self.lines.append("route add %s" % way)
+                self.lines.append(f"route add {way}")
 
     def __str__(self):
         values = [("all", "rp_filter", self.all), ("default", "rp_filter", self.default), *self.sysctls]
-        return "\n".join(["%s.%s = %d" % value for value in values] + ["ip_forward = %d" % self.forward, *self.lines])
+        return "\n".join(["%s.%s = %d" % value for value in values] + [f"ip_forward = {self.forward}", *self.lines])
 
 
 # ---- the kernel ------------------------------------------------------------------------------------------------------
@@ -178,24 +178,24 @@ class Node:
         self.bell.settimeout(10)
         sysctl("net/ipv4/ip_forward", int(topology.forward))
         for name in ("all", "default"):
-            sysctl("net/ipv4/conf/%s/log_martians" % name, 0)
-            sysctl("net/ipv4/conf/%s/accept_local" % name, 0)
+            sysctl(f"net/ipv4/conf/{name}/log_martians", 0)
+            sysctl(f"net/ipv4/conf/{name}/accept_local", 0)
         sysctl("net/ipv4/conf/all/rp_filter", topology.all)
         sysctl("net/ipv4/conf/default/rp_filter", topology.default)
         batch(
             "link set lo up",
             "link add cilium_host type veth peer name cilium_net",
             *(
-                "link add %s type veth peer name far-%s netns /proc/%d/fd/%d" % (device, device, os.getpid(), far)
+                f"link add {device} type veth peer name far-{device} netns /proc/{os.getpid()}/fd/{far}"
                 for device in topology.pods + topology.uplinks
             ),
-            *("link set %s arp off up" % d for d in ["cilium_host", "cilium_net", *topology.pods, *topology.uplinks]),
+            *(f"link set {d} arp off up" for d in ["cilium_host", "cilium_net", *topology.pods, *topology.uplinks]),
         )
         for device, name, value in topology.sysctls:
-            sysctl("net/ipv4/conf/%s/%s" % (device, name), value)
+            sysctl(f"net/ipv4/conf/{device}/{name}", value)
         batch(*topology.lines)
         checked(libc.setns(far, CLONE_NEWNET))
-        batch(*("link set far-%s up" % device for device in topology.pods + topology.uplinks))
+        batch(*(f"link set far-{device} up" for device in topology.pods + topology.uplinks))
         checked(libc.setns(here, CLONE_NEWNET))
         os.close(far)
         os.close(here)
@@ -304,7 +304,7 @@ def kind_of(what, told):
     reason = re.sub(r"\b(lxc\d+|eth\d+|cilium_host)(, \w+)*", "DEVICE", told["reason"]).partition(" (RTNETLINK")[0]
     if "against what was expected" in reason:
         reason = "against what was expected"
-    return "%s: %s: %s" % (what, told["verdict"], reason)
+    return f"{what}: {told['verdict']}: {reason}"
 
 
 @needs_root
@@ -313,7 +313,7 @@ def test_the_kernel_does_what_is_said(capsys):
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
         kinds, disagreements = Counter(), []
         for number in [int(ONLY)] if ONLY else range(1, TOPOLOGIES + 1):
-            topology = Topology(random.Random("%s/%d" % (SEED, number)))
+            topology = Topology(random.Random(f"{SEED}/{number}"))
             seen, wrong = examine(topology)
             kinds += seen
             if wrong:
@@ -324,7 +324,7 @@ def test_the_kernel_does_what_is_said(capsys):
     with capsys.disabled():
         print("\n%d topologies, seed %s: %d packets sent" % (1 if ONLY else TOPOLOGIES, SEED, sum(kinds.values())))
         for kind, count in sorted(kinds.items()):
-            print("  %6d %s" % (count, kind))
+            print(f"  {count:6d} {kind}")
     if disagreements:
         told = "SEED=%s: %d of the topologies disagree; the first:\n%s"
         pytest.fail(told % (SEED, len(disagreements), "\n\n".join(disagreements[:3])), pytrace=False)

@@ -34,32 +34,71 @@ NAMES = PLAIN + ODD + ("all", "default")
 
 # ---- trees -----------------------------------------------------------------------------------------------------------
 
+
 def respelt(name, position, spelling):
     """One character of a name, as a glob may spell it."""
     position %= len(name)
     char = name[position]
-    return name[:position] + spelling.format(char) + name[position + 1:]
+    return name[:position] + spelling.format(char) + name[position + 1 :]
 
 
 known_names = st.sampled_from(PLAIN + PLAIN + ODD + ("all", "default", "absent"))
 globs = st.one_of(
-    st.sampled_from(["*", "lxc*", "[l]xc*", "lxc?*", "cilium_*", "?*", "*.*", "{lxc,cilium_}*", "*{a,b}?",
-                     "e*{.100,}"]),
-    st.builds(respelt, known_names, st.integers(0, 15), st.sampled_from(
-        ["*", "?", "[{}]", "[!{}]", "[^z{}-]", "[a-{}]", "[]{}]", "[[:alpha:]]", "[![:punct:]]", "[[.{}.]]",
-         "[[=a=]{}]", "\\{}", "{}*\\", "[\\{}]", "{{{},x}}", "{{{}}}", "[[:x:]{}]", "[{}", "**"])),
+    st.sampled_from(
+        ["*", "lxc*", "[l]xc*", "lxc?*", "cilium_*", "?*", "*.*", "{lxc,cilium_}*", "*{a,b}?", "e*{.100,}"]
+    ),
+    st.builds(
+        respelt,
+        known_names,
+        st.integers(0, 15),
+        st.sampled_from(
+            [
+                "*",
+                "?",
+                "[{}]",
+                "[!{}]",
+                "[^z{}-]",
+                "[a-{}]",
+                "[]{}]",
+                "[[:alpha:]]",
+                "[![:punct:]]",
+                "[[.{}.]]",
+                "[[=a=]{}]",
+                "\\{}",
+                "{}*\\",
+                "[\\{}]",
+                "{{{},x}}",
+                "{{{}}}",
+                "[[:x:]{}]",
+                "[{}",
+                "**",
+            ]
+        ),
+    ),
     st.builds(lambda name, length: name[:length] + "*", known_names, st.integers(0, 6)),
     st.text("lxcab*?[]!^-{},\\:._0", min_size=1, max_size=8),
 )
 # Without "..", which procps follows: these tests must not leave net.ipv4.conf.
 devices = st.one_of(st.sampled_from(PLAIN), known_names, globs, globs).filter(
-    lambda name: ".." not in name and name != ".")
-heads = st.sampled_from(["net/ipv4/conf"] * 12 + ["net/ipv?/conf", "net/*/conf", "*/ipv4/conf", "/net/ipv4/conf",
-                                                  "net/ipv4/[c]onf", "net/ipv4/{conf,x}", "net/ipv6/conf"])
+    lambda name: ".." not in name and name != "."
+)
+heads = st.sampled_from(
+    ["net/ipv4/conf"] * 12
+    + [
+        "net/ipv?/conf",
+        "net/*/conf",
+        "*/ipv4/conf",
+        "/net/ipv4/conf",
+        "net/ipv4/[c]onf",
+        "net/ipv4/{conf,x}",
+        "net/ipv6/conf",
+    ]
+)
 leaves = st.sampled_from(["rp_filter"] * 8 + ["tag"] * 2 + ["rp_*", "t[a]g", "*_filter", "{tag,rp_filter}", "tag*"])
 numbers = st.sampled_from(["0", "1", "2", "11", "12", "22"])
-odd_values = st.sampled_from(["00", "011", "08", "0x10", "-1", "1 # x", '"1"', "", "1=2", "one", "2147483648", "1\t2",
-                              "1\r2"])
+odd_values = st.sampled_from(
+    ["00", "011", "08", "0x10", "-1", "1 # x", '"1"', "", "1=2", "one", "2147483648", "1\t2", "1\r2"]
+)
 
 
 def spelt(key, spelling):
@@ -72,19 +111,31 @@ def spelt(key, spelling):
 
 keys = st.builds(
     lambda head, device, leaf, spelling: spelt(f"{head}/{device}/{leaf}", spelling),
-    heads, devices, leaves, st.sampled_from(["slashes", "dots", "dots", "dots", "naive"]))
+    heads,
+    devices,
+    leaves,
+    st.sampled_from(["slashes", "dots", "dots", "dots", "naive"]),
+)
 dashes = st.sampled_from(["", "", "-"])
-explicit = st.builds(lambda dash, name, value: dash + spelt(sysctl_d.conf_key(name), "dots") + "=" + value,
-                     dashes, st.sampled_from(PLAIN), numbers)
+explicit = st.builds(
+    lambda dash, name, value: dash + spelt(sysctl_d.conf_key(name), "dots") + "=" + value,
+    dashes,
+    st.sampled_from(PLAIN),
+    numbers,
+)
 lines = st.one_of(
     explicit,
     explicit,
     st.builds(lambda dash, key, value: f"{dash}{key}={value}", dashes, keys, numbers),
     st.builds(lambda dash, key, value: f"{dash}{key} = {value}", dashes, keys, st.one_of(numbers, odd_values)),
     st.builds(lambda key: f"-{key}", keys),
-    st.builds(lambda space, key, more, value: f"{space}{key}{more}={value}{space}",
-              st.sampled_from(["", " ", "\t", "\r", " - ", "--", "\v", "="]), keys,
-              st.sampled_from(["", " ", "\t\r", "/", "\v"]), numbers),
+    st.builds(
+        lambda space, key, more, value: f"{space}{key}{more}={value}{space}",
+        st.sampled_from(["", " ", "\t", "\r", " - ", "--", "\v", "="]),
+        keys,
+        st.sampled_from(["", " ", "\t\r", "/", "\v"]),
+        numbers,
+    ),
     st.builds(lambda mark, key, value: f"{mark}{key}={value}", st.sampled_from(["#", ";", " #", " ;"]), keys, numbers),
     keys,
     st.text("= -#;\0\r\t\xff.x", max_size=4),
@@ -92,18 +143,51 @@ lines = st.one_of(
 ends = st.sampled_from(["\n"] * 12 + ["\r\n", "\n\n", "\r", "\0", "\0\n", ""])
 texts = st.lists(st.builds(str.__add__, lines, ends), min_size=1, max_size=10).map("".join)
 
-file_names = st.sampled_from([
-    "10-a.conf", "9-a.conf", "50-default.conf", "99-Z.conf", "99-a.conf", "99_a.conf", "99-sysctl.conf",
-    "99-override_cilium_rp_filter.conf", "99-zzz-override_cilium.conf", "zz.conf", ".conf", ".hidden.conf",
-    "10-[a].conf", "10-*.conf", "{9,10}-a.conf", "10-\\a.conf", "\xff.conf", "10-a.cfg", "10-a.conf~"])
+file_names = st.sampled_from(
+    [
+        "10-a.conf",
+        "9-a.conf",
+        "50-default.conf",
+        "99-Z.conf",
+        "99-a.conf",
+        "99_a.conf",
+        "99-sysctl.conf",
+        "99-override_cilium_rp_filter.conf",
+        "99-zzz-override_cilium.conf",
+        "zz.conf",
+        ".conf",
+        ".hidden.conf",
+        "10-[a].conf",
+        "10-*.conf",
+        "{9,10}-a.conf",
+        "10-\\a.conf",
+        "\xff.conf",
+        "10-a.cfg",
+        "10-a.conf~",
+    ]
+)
 regular = texts.map(lambda text: ("file", text))
 contents = st.one_of(
-    regular, regular, regular,
-    st.sampled_from([("file", ""), ("link", "/dev/null"), ("link", "nowhere"), ("link", "/etc/sysctl.conf"),
-                     ("link", "../sysctl.conf"), ("link", "10-a.conf"), ("link", "/lib/sysctl.d/10-a.conf"),
-                     ("link", "/usr/lib/sysctl.d/50-default.conf"), ("folder", "")]))
-folder_files = st.dictionaries(st.tuples(st.sampled_from(sysctl_d.FOLDERS), file_names), contents,
-                               min_size=1, max_size=6)
+    regular,
+    regular,
+    regular,
+    st.sampled_from(
+        [
+            ("file", ""),
+            ("link", "/dev/null"),
+            ("link", "nowhere"),
+            ("link", "/etc/sysctl.conf"),
+            ("link", "../sysctl.conf"),
+            ("link", "10-a.conf"),
+            ("link", "/lib/sysctl.d/10-a.conf"),
+            ("link", "/usr/lib/sysctl.d/50-default.conf"),
+            ("folder", ""),
+        ]
+    ),
+)
+folder_files = st.dictionaries(
+    st.tuples(st.sampled_from(sysctl_d.FOLDERS), file_names), contents, min_size=1, max_size=6
+)
 main_files = st.one_of(st.none(), contents.filter(lambda content: "sysctl.conf" not in content[1][-11:]))
 
 
@@ -115,17 +199,19 @@ class Generated:
 
     @classmethod
     def of(cls, files, main):
-        return cls([[f"{folder}/{name}", *content] for (folder, name), content in files.items()]
-                   + ([["/etc/sysctl.conf", *main]] if main else []))
+        return cls(
+            [[f"{folder}/{name}", *content] for (folder, name), content in files.items()]
+            + ([["/etc/sysctl.conf", *main]] if main else [])
+        )
 
     def without_one(self):
         """All trees with one file or one line less."""
         for index, (path, kind, content) in enumerate(self.files):
-            before, after = self.files[:index], self.files[index + 1:]
+            before, after = self.files[:index], self.files[index + 1 :]
             yield Generated(before + after)
             rows = content.splitlines(keepends=True)
             for row in range(len(rows) if kind == "file" else 0):
-                yield Generated(before + [[path, kind, "".join(rows[:row] + rows[row + 1:])]] + after)
+                yield Generated(before + [[path, kind, "".join(rows[:row] + rows[row + 1 :])]] + after)
 
     def __repr__(self):
         shown = []
@@ -141,6 +227,7 @@ trees = st.builds(Generated.of, folder_files, main_files)
 
 # ---- the real thing --------------------------------------------------------------------------------------------------
 
+
 class Node:
     """The real loaders of one suite, in a container that stays up."""
 
@@ -148,11 +235,29 @@ class Node:
         self.suite = suite
         self.name = f"nodeward-differential-{suite}-{os.getpid()}"
         image = command([str(IMAGE), "build", suite])
-        command(["podman", "run", "--detach", "--rm", "--name", self.name, "--network", "none", "--privileged", image,
-                 "sleep", "infinity"])
+        command(
+            [
+                "podman",
+                "run",
+                "--detach",
+                "--rm",
+                "--name",
+                self.name,
+                "--network",
+                "none",
+                "--privileged",
+                image,
+                "sleep",
+                "infinity",
+            ]
+        )
         driver = Path(__file__).with_name("sysctl_driver.py").read_text()
-        self.process = subprocess.Popen(["podman", "exec", "--interactive", self.name, "python3", "-c", driver],
-                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen(
+            ["podman", "exec", "--interactive", self.name, "python3", "-c", driver],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
         found = self.ask({"devices": NAMES, "leaves": LEAVES, "start": START})
         self.systemd, self.procps, self.merged = found["systemd"][0], tuple(found["procps"]), found["merged"]
         self.folders = sysctl_d.FOLDERS[:-1] if self.merged else sysctl_d.FOLDERS
@@ -180,8 +285,11 @@ def command(arguments):
     except FileNotFoundError as error:
         pytest.fail(f"{error.filename} is missing: 'make setup' installs what these tests need", pytrace=False)
     except subprocess.CalledProcessError as error:
-        pytest.fail(f"'{' '.join(arguments[:3])} ...' ended with {error.returncode}; its message stands above. "
-                    "'make setup' prepares this host, '. build/env' uses what it found out", pytrace=False)
+        pytest.fail(
+            f"'{' '.join(arguments[:3])} ...' ended with {error.returncode}; its message stands above. "
+            "'make setup' prepares this host, '. build/env' uses what it found out",
+            pytrace=False,
+        )
 
 
 @pytest.fixture(scope="module", params=SUITES)
@@ -192,6 +300,7 @@ def node(request):
 
 
 # ---- the comparison --------------------------------------------------------------------------------------------------
+
 
 def resolved(root, tree, node, loader):
     """{leaf: {device: value}} as we say."""
@@ -244,8 +353,11 @@ def compare(root, tree, node, loader):
     """How many values a line decided; raises Disagreement."""
     real, log = applied(tree, node, loader)
     ours = resolved(root, tree, node, loader)
-    wrong = [f"{name} {leaf}: {value} by the loader, {ours[leaf, name]} by us"
-             for (leaf, name), value in real.items() if value != ours[leaf, name]]
+    wrong = [
+        f"{name} {leaf}: {value} by the loader, {ours[leaf, name]} by us"
+        for (leaf, name), value in real.items()
+        if value != ours[leaf, name]
+    ]
     if wrong:
         raise Disagreement(tree, wrong, log)
     return sum(value != START for value in real.values())
@@ -273,8 +385,14 @@ def test_trees(loader, node):
         root = os.path.join(folder, "root")
 
         @seed(f"{SEED} {node.suite} {loader}")  # other trees for each
-        @settings(max_examples=TREES, deadline=None, database=None, suppress_health_check=list(HealthCheck),
-                  phases=[Phase.generate, Phase.shrink], print_blob=False)
+        @settings(
+            max_examples=TREES,
+            deadline=None,
+            database=None,
+            suppress_health_check=list(HealthCheck),
+            phases=[Phase.generate, Phase.shrink],
+            print_blob=False,
+        )
         @given(trees)
         def all_agree(tree):
             seen.decided += compare(root, tree, node, loader)
@@ -294,11 +412,27 @@ DROPIN = "/etc/sysctl.d/99-override_cilium_rp_filter.conf"
 ETH0 = "net.ipv4.conf.eth0.rp_filter = 1"
 
 
-@pytest.mark.parametrize("row", [
-    f"# note\u2028{ETH0}", f"# note\x85{ETH0}", f"# note\x0c{ETH0}", f"# note\x0b{ETH0}", f"; note\x1c{ETH0}",
-    f"--{ETH0}", f"---{ETH0}", f"-{ETH0}", f"- {ETH0}", ETH0, f"{ETH0} # strict", f"# note\r{ETH0}",
-    "-net.ipv4.conf.eth0.rp_filter", "net.ipv4.conf.eth0.rp_filter = on", f"\x0b{ETH0}", f"\u00a0{ETH0}",
-])
+@pytest.mark.parametrize(
+    "row",
+    [
+        f"# note\u2028{ETH0}",
+        f"# note\x85{ETH0}",
+        f"# note\x0c{ETH0}",
+        f"# note\x0b{ETH0}",
+        f"; note\x1c{ETH0}",
+        f"--{ETH0}",
+        f"---{ETH0}",
+        f"-{ETH0}",
+        f"- {ETH0}",
+        ETH0,
+        f"{ETH0} # strict",
+        f"# note\r{ETH0}",
+        "-net.ipv4.conf.eth0.rp_filter",
+        "net.ipv4.conf.eth0.rp_filter = on",
+        f"\x0b{ETH0}",
+        f"\u00a0{ETH0}",
+    ],
+)
 def test_a_pin_is_what_the_loader_sets(row, node):
     text = f"{dropin.HEADER}\n{row}\n"
     tree = Generated([[DROPIN, "file", text.encode().decode("latin-1")]])

@@ -8,7 +8,7 @@ from conftest import FIXTURES
 
 SCHEMA = json.loads((FIXTURES.parents[1] / "roles/audit/files/audit.schema.json").read_text(encoding="utf-8"))
 FACTS = {
-    name: json.loads((FIXTURES / "audit" / ("facts-%s.json" % name)).read_text(encoding="utf-8"))
+    name: json.loads((FIXTURES / "audit" / (f"facts-{name}.json")).read_text(encoding="utf-8"))
     for name in ("healthy", "broken")
 }
 MOMENT = "2026-11-24T10:00:00Z"

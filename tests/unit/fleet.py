@@ -22,17 +22,17 @@ class Fleet:
     def says(self, name, answer):
         path = self.folder / ("python-" + name)
         (self.folder / name).write_text(answer if isinstance(answer, str) else json.dumps(answer))
-        path.write_text("#!/bin/sh\ncat '%s'\n" % (self.folder / name))
+        path.write_text(f"#!/bin/sh\ncat '{self.folder / name}'\n")
         path.chmod(0o755)
         if not any(host.split()[0] == name for host in self.hosts):
-            self.hosts.append("%s ansible_connection=local ansible_python_interpreter=%s" % (name, path))
+            self.hosts.append(f"{name} ansible_connection=local ansible_python_interpreter={path}")
 
     def fails(self, name):
         self.says(name, "")
         (self.folder / ("python-" + name)).write_text("#!/bin/sh\necho boom >&2; exit 3\n")
 
     def is_down(self, name):
-        self.hosts.append("%s ansible_host=127.0.0.9 ansible_port=9 ansible_ssh_common_args=-oConnectTimeout=2" % name)
+        self.hosts.append(f"{name} ansible_host=127.0.0.9 ansible_port=9 ansible_ssh_common_args=-oConnectTimeout=2")
 
     def run(self, playbook="nodeward.cilium.audit", *arguments, environment=(), options=()):
         inventory = self.folder / "hosts.ini"
@@ -58,7 +58,7 @@ class Fleet:
 
     def document(self):
         def refuse(word):
-            raise AssertionError("%s is no JSON" % word)
+            raise AssertionError(f"{word} is no JSON")
 
         return json.loads((self.report / "audit.json").read_text(), parse_constant=refuse)
 

@@ -42,7 +42,7 @@ def on_scratch_node(body, *arguments, timeout=60):
                 break
             output += chunk
         else:
-            pytest.fail("not done after %d s" % timeout)
+            pytest.fail(f"not done after {timeout} s")
     finally:
         os.close(reader)
         os.kill(child, signal.SIGKILL)
@@ -76,7 +76,7 @@ def sysctl(name, value):
 
 
 def rp_filter(device, value):
-    sysctl("net/ipv4/conf/%s/rp_filter" % device, value)
+    sysctl(f"net/ipv4/conf/{device}/rp_filter", value)
 
 
 def cilium_host():

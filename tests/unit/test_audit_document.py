@@ -172,11 +172,11 @@ def test_at_most_five_ways_the_dropped_ones_first():
         state = known["rp_filter"]["devices"][pattern["device"]]
         known["cilium_routes"]["endpoints"] = []
         for number in range(12):
-            name = "lxc%d" % number
+            name = f"lxc{number}"
             known["rp_filter"]["devices"][name] = state
             verdict = "dropped" if number > 7 else "unknown"
             known["cilium_routes"]["endpoints"].append(
-                dict(pattern, device=name, address="10.0.0.%d" % number, verdict=verdict)
+                dict(pattern, device=name, address=f"10.0.0.{number}", verdict=verdict)
             )
 
     made = node("node1", "broken", change=many)
@@ -281,7 +281,7 @@ def test_an_image_is_judged_by_its_files_alone(kind, state):
 def test_a_node_whose_facts_another_version_gathered_is_unknown(fact):
     made = node(change=lambda known: known[fact].pop("schema_version"))
     assert (made["state"], made["gathered"]) == ("unknown", False)
-    assert made["reason"].startswith("other version: gathered by an older version: %s has no schema_version" % fact)
+    assert made["reason"].startswith(f"other version: gathered by an older version: {fact} has no schema_version")
     VALIDATOR.validate(document([made]))
 
 
@@ -356,7 +356,7 @@ def test_an_uplink_that_a_boot_strips_of_its_filter_does_not_meet_it():
 
 
 def writes(by, names, sets):
-    line = {"by": by, "path": "/etc/%s.conf" % by, "line": 7, "text": "x", "names": names, "value": "x", "sets": sets}
+    line = {"by": by, "path": f"/etc/{by}.conf", "line": 7, "text": "x", "names": names, "value": "x", "sets": sets}
     line.update(narrowed=False, not_on=[])
 
     def change(known):
@@ -388,7 +388,7 @@ def test_the_intent_is_not_met_for_sure_where_another_program_may_take_the_filte
     [line] = [line for line in made["attestation"]["text"].splitlines() if "uplink eth0" in line]
     assert ("not known, since another program may set it, after a boot" in line) is (boot is None)
     if writer[2] is not None and boot is None:
-        assert "(/etc/%s.conf:7)" % writer[0] in line
+        assert f"(/etc/{writer[0]}.conf:7)" in line
 
 
 @pytest.mark.parametrize("writer, horizons", [
@@ -402,7 +402,7 @@ def test_what_another_program_sets_is_in_the_horizons(writer, horizons):
     made = node(change=writes(*writer))
     assert [when for when in ("pod", "boot", "sysctl_system") if made["horizons"][when]["dropped"]] == horizons
     for when in horizons:
-        assert [line["path"] for line in made["horizons"][when]["lines"]] == ["/etc/%s.conf" % writer[0]]
+        assert [line["path"] for line in made["horizons"][when]["lines"]] == [f"/etc/{writer[0]}.conf"]
     assert made["state"] == ("at_risk" if horizons else "ok")
 
 
@@ -542,7 +542,7 @@ def test_the_severity_decides(kind, fail_on, passed):
 def test_a_node_that_could_not_be_judged_never_passes(fail_on, kind):
     made = document([audit.not_judged("lost", kind, "timed\nout")], fail_on=fail_on)
     assert made["verdict"] == {"passed": False, "reasons": ["1 node could not be judged: lost"]}
-    assert made["nodes"][0]["reason"] == "%s: timed out" % kind
+    assert made["nodes"][0]["reason"] == f"{kind}: timed out"
 
 
 def test_no_node_is_no_pass():
@@ -552,7 +552,7 @@ def test_no_node_is_no_pass():
 def test_the_reasons_count_findings_and_the_nodes_that_have_them():
     made = document([node("a", "broken"), node("b", "broken"), node("c")], fail_on="medium")
     counted = made["totals"]["findings"]
-    expected = "%d findings of severity medium or worse on 2 nodes" % (counted["high"] + counted["medium"])
+    expected = f"{counted['high'] + counted['medium']} findings of severity medium or worse on 2 nodes"
     assert made["verdict"]["reasons"] == [expected]
 
 
@@ -683,8 +683,8 @@ def test_counters_are_compared_with_those_of_the_baseline(boot, grown):
      "generated: expected a time"),
     ('{"schema": "nodeward.cilium/audit", "schema_version": 2, "generated": "2026-02-30T10:00:00Z"}',
      "generated: expected a time"),
-    ('{"schema": "nodeward.cilium/audit", "schema_version": 2, "generated": "%s"}' % MOMENT, "has no nodes"),
-    ('{"schema": "nodeward.cilium/audit", "schema_version": 2, "generated": "%s", "nodes": [1]}' % MOMENT,
+    (f'{{"schema": "nodeward.cilium/audit", "schema_version": 2, "generated": "{MOMENT}"}}', "has no nodes"),
+    (f'{{"schema": "nodeward.cilium/audit", "schema_version": 2, "generated": "{MOMENT}", "nodes": [1]}}',
      "collection: expected a value, found nothing"),
 ])  # fmt: skip
 def test_another_file_is_no_baseline(text, told):

@@ -294,7 +294,7 @@ def test_openmetrics_counts_a_finding_by_its_own_severity():
 
 @pytest.mark.parametrize("character", ["\0", "\t", "\v", "\x1c", "\x1f", "\x7f", "\x85", "\u2028", "\u2029", "\r"])
 def test_openmetrics_keeps_a_sample_on_its_line(character):
-    text = made("openmetrics", named("a%sb" % character))
+    text = made("openmetrics", named(f"a{character}b"))
     assert len(text.splitlines()) == len(made("openmetrics", BOTH).splitlines())
 
 

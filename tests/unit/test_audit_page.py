@@ -70,10 +70,10 @@ def test_the_policy_names_the_one_script_and_the_one_style_by_their_hashes():
     assert directives["base-uri"] == directives["form-action"] == "'none'"
     assert directives["img-src"] == "data:"
     for element, directive in (("style", "style-src"), ("script", "script-src")):
-        contents = re.findall(r"<%s>(.*?)</%s>" % (element, element), text, re.S)
+        contents = re.findall(rf"<{element}>(.*?)</{element}>", text, re.S)
         assert len(contents) == 1
         digest = base64.b64encode(hashlib.sha256(contents[0].encode("utf-8")).digest()).decode()
-        assert directives[directive] == "'sha256-%s'" % digest
+        assert directives[directive] == f"'sha256-{digest}'"
     assert "unsafe" not in policy
 
 
@@ -178,7 +178,7 @@ def test_nodes_may_be_read_one_at_a_time():
 
 def test_what_nodes_share_is_held_once():
     node = next(node for node in SAMPLE["nodes"] if node["name"] == "node1")
-    nodes = [{**node, "name": "node%d" % number} for number in range(50)]
+    nodes = [{**node, "name": f"node{number}"} for number in range(50)]
     held, _unwell = audit_page.compact(changed(nodes=nodes))
     once, _unwell = audit_page.compact(changed(nodes=nodes[:1]))
     assert held["pool"] == once["pool"]
@@ -190,13 +190,13 @@ def test_what_nodes_share_is_held_once():
     [(0, 0, 0, 0), (20, 20, 0, 0), (21, 20, 1, 0), (100, 20, 80, 0), (500, 20, 200, 280)],
 )
 def test_findings_are_cut_by_the_rule_and_all_are_counted(findings, full, named, unnamed):
-    many = [finding(subject="lxc%04d" % number) for number in range(findings)]
+    many = [finding(subject=f"lxc{number:04d}") for number in range(findings)]
     other = [finding("RPF006", subject="a/pod")]
     shown, cut, counts = audit_page.cut_findings(many + other)
-    assert [each["subject"] for each in shown] == ["lxc%04d" % number for number in range(full)] + ["a/pod"]
+    assert [each["subject"] for each in shown] == [f"lxc{number:04d}" for number in range(full)] + ["a/pod"]
     names, rest = cut.get("RPF001", ([], 0))
     assert (len(names), rest) == (named, unnamed)
-    assert names == ["lxc%04d" % (number + 20) for number in range(named)]
+    assert names == [f"lxc{number + 20:04d}" for number in range(named)]
     assert sum(counts.get(("RPF001", "high"), [0])) == findings
     assert counts["RPF006", "high"] == [1, 0, 0, 0]
 
@@ -292,7 +292,7 @@ def test_the_answer(ok, at_risk, dropping, unknown, told):
 
 def test_the_plain_list_is_bounded_and_says_so():
     node = next(node for node in SAMPLE["nodes"] if node["name"] == "node-down")
-    nodes = [{**node, "name": "down%04d" % number} for number in range(500)]
+    nodes = [{**node, "name": f"down{number:04d}"} for number in range(500)]
     totals = {**SAMPLE["totals"], "nodes": 500, "ok": 0, "at_risk": 0, "dropping": 0, "unknown": 500}
     text = audit_page.page(changed(nodes=nodes, totals=totals))
     plain = text[text.index('id="plain"') : text.index('id="overview"')]
@@ -338,7 +338,7 @@ def test_on_how_many_nodes_spoof_protection_is_met(met, partially_met, not_met, 
     totals = {"met": met, "partially_met": partially_met, "not_met": not_met, "unknown": unknown}
     assert audit_page.protection(totals) == told
     about = audit_page.about(changed(totals={**SAMPLE["totals"], "spoof_protection": totals}))
-    assert ("Spoof protection %s<" % told in about) == bool(told)
+    assert (f"Spoof protection {told}<" in about) == bool(told)
 
 
 @pytest.mark.parametrize(

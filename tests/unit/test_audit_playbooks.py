@@ -79,7 +79,7 @@ def test_what_is_written_and_whether_it_changed(fleet):
     assert count == 1
     # The document is what the others are made of.
     assert sorted(path.name for path in fleet.report.iterdir()) == ["audit.html", "audit.json"]
-    assert "Written: %s" % (fleet.report / "audit.html") in said
+    assert f"Written: {fleet.report / 'audit.html'}" in said
     assert changed()[1] == 0
     fleet.says("node1", answer("healthy"))
     said, count = changed("--check", "--diff")
@@ -184,7 +184,7 @@ def test_of_kept_facts_only_young_ones_are_taken(fleet):
         ("timeless", moment, "２０２６-11-24T10:00:00Z"),
         ("silent", "audit_gathering", "x"),
     ):
-        (path,) = fleet.folder.glob("cache/*%s" % name)
+        (path,) = fleet.folder.glob(f"cache/*{name}")
         text, count = re.subn(now, kept_as, path.read_text())
         assert count == 1
         path.write_text(text)
@@ -197,7 +197,7 @@ def test_of_kept_facts_only_young_ones_are_taken(fleet):
     assert reasons["old"].startswith("no facts: they are 30 hours old, and audit_max_age is 24; gather them anew")
     for name in ("timeless", "silent"):
         assert reasons[name].startswith("no facts: it is not known when they were gathered")
-    assert re.match(r"no facts: they are of %s, which is to come: it is %s by" % (moment, moment), reasons["future"])
+    assert re.match(rf"no facts: they are of {moment}, which is to come: it is {moment} by", reasons["future"])
     for age, state in ((40, "unknown"), (0, "ok")):
         fleet.run("nodeward.cilium.report", environment=kept, options={"audit_max_age": age})
         assert fleet.states() == {"future": state, "old": "ok", "timeless": state, "silent": state, **young}
@@ -225,13 +225,13 @@ def test_a_folder_that_cannot_be_written_is_found_before_a_node_is_asked(fleet):
     file = fleet.folder / "file"
     file.write_text("")
     for directory, told in (
-        (file / "reports" / "today", "expected a folder, found that %s is a file" % file),
-        (file, "expected a folder, found that %s is a file" % file),
+        (file / "reports" / "today", f"expected a folder, found that {file} is a file"),
+        (file, f"expected a folder, found that {file} is a file"),
         ("/proc/nodeward-report", "expected a folder that can be written, found that /proc cannot be: "),
     ):
         for arguments in [(), ("--check",)] if directory != "/proc/nodeward-report" else [()]:
             ran = fleet.run("nodeward.cilium.audit", *arguments, options={"audit_directory": str(directory)})
-            assert ran.returncode == 2 and "audit_directory: %s: %s" % (directory, told) in ran.stdout, ran.stdout
+            assert ran.returncode == 2 and f"audit_directory: {directory}: {told}" in ran.stdout, ran.stdout
             assert "Gather the filter, pods and routes at once" not in ran.stdout
 
 
@@ -272,9 +272,9 @@ def test_options_that_are_wrong_stop_it_before_a_node_is_asked(fleet):
         ("audit_timeout", 0, None, "audit_timeout: expected seconds, more than 0; found 0"),
         ("audit_max_age", -1, None, "audit_max_age: expected hours from 0, found -1"),
         ("audit_fail_on", "hihg", None, "value of audit_fail_on must be one of"),
-        ("audit_baseline", str(bad), "{", "audit_baseline: %s: is no JSON" % bad),
+        ("audit_baseline", str(bad), "{", f"audit_baseline: {bad}: is no JSON"),
         ("audit_baseline", str(bad), damaged(lambda made: made["nodes"][0]["endpoints"].pop("dropping"))(document),
-         "audit_baseline: %s: node 'node1': endpoints.dropping: expected a value, found nothing. It was changed" % bad),
+         f"audit_baseline: {bad}: node 'node1': endpoints.dropping: expected a value, found nothing. It was changed"),
     ):  # fmt: skip
         if text is not None:
             bad.write_text(text)
@@ -286,12 +286,12 @@ def test_options_that_are_wrong_stop_it_before_a_node_is_asked(fleet):
     bad.write_text(damaged(lambda made: made["nodes"][0].update(summary=None))(document))
     ran = fleet.run("nodeward.cilium.report", options={"audit_document": str(bad)})
     assert ran.returncode != 0
-    assert "audit_document: %s: node 'node1': summary: expected string, found None. It was changed" % bad in ran.stdout
+    assert f"audit_document: {bad}: node 'node1': summary: expected string, found None. It was changed" in ran.stdout
 
 
 def test_a_node_is_judged_by_what_it_was_hardened_with(fleet):
     """The real modules, on this very machine."""
-    fleet.hosts = ["here ansible_connection=local ansible_python_interpreter=%s" % sys.executable]
+    fleet.hosts = [f"here ansible_connection=local ansible_python_interpreter={sys.executable}"]
     path = str(fleet.folder / "99-somewhere-else.conf")
     options = {"rp_filter_dropin_path": path, "rp_filter_uplink_devices": ["lo"], "rp_filter_exempt": ["lxc*", "eni*"]}
     fleet.run(options=options)

@@ -40,7 +40,7 @@ def test_a_node_that_is_fine_and_has_no_finding_is_a_number():
 
 
 def test_the_worst_nodes_and_findings_are_shown_and_the_rest_counted():
-    nodes = [node("node%02d" % number, "broken") for number in range(25)] + [node("zz")]
+    nodes = [node(f"node{number:02d}", "broken") for number in range(25)] + [node("zz")]
     lines = summary(document(nodes))
     assert [line for line in lines if line.startswith(">> node")][-1].startswith(">> node19: dropping")
     assert "   and 6 more with findings" in lines

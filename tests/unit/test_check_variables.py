@@ -32,11 +32,7 @@ OPTIONS = {
 def test_a_name_of_ours_that_is_not_read(name, meant):
     told = variables.misnamed([name, "ansible_host"], OPTIONS)
     assert bool(told) == bool(meant)
-    assert (
-        not meant
-        or told[0].startswith("%s: found a variable that no role" % name)
-        and "expected %s." % meant in told[0]
-    )
+    assert not meant or told[0].startswith(f"{name}: found a variable that no role") and f"expected {meant}." in told[0]
 
 
 @pytest.mark.parametrize("name, meant", [
@@ -57,7 +53,7 @@ def test_a_name_of_ours_that_is_not_read(name, meant):
 def test_a_name_on_the_command_line_that_means_one_of_ours(name, meant):
     told = variables.misnamed_on_command_line([name], OPTIONS)
     assert bool(told) == bool(meant)
-    assert not meant or "expected %s." % meant in told[0]
+    assert not meant or f"expected {meant}." in told[0]
 
 
 @pytest.mark.parametrize("values, fits", [
@@ -79,7 +75,7 @@ def test_values_of_playbook_variables(values, fits):
 
 
 def test_groups_are_named_up_to_a_limit():
-    groups = {"all": ["a"], "ungrouped": [], **{"g%02d" % number: ["a"] for number in range(25)}}
+    groups = {"all": ["a"], "ungrouped": [], **{f"g{number:02d}": ["a"] for number in range(25)}}
     (told,) = variables.wrong_hosts("x", ["x"], [], groups, None)
     assert told.endswith("g18, g19 and 5 more") and "g00, g01" in told
     (told,) = variables.wrong_hosts("x", ["x"], [], {"all": ["a"], "ungrouped": ["a"]}, None)

@@ -353,7 +353,7 @@ def test_whatever_the_other_side_says(tmp_path, converse, expected):
             Agent(path, timeout=0.4, largest_answer=1000000).endpoints()
         assert time.monotonic() - started < 1.5
         if "expected a list" not in expected:
-            assert str(caught.value).startswith("GET /v1/endpoint on %s: " % path)
+            assert str(caught.value).startswith(f"GET /v1/endpoint on {path}: ")
 
 
 def test_nobody_accepts(tmp_path):

@@ -20,7 +20,7 @@ def test_a_host_is_one_word_behind_limit(name):
     words = shlex.split(commands.playbook("harden", name, "--check"))
     assert words in [[*HARDEN.split(), "--limit", each, "--check"] for each in (name, "NODE")]
     if words[-2] == name != "NODE":
-        hosts = InventoryManager(DataLoader(), sources=["%s," % name])
+        hosts = InventoryManager(DataLoader(), sources=[f"{name},"])
         hosts.subset(words[-2])
         assert [host.name for host in hosts.get_hosts()] == [name]
 

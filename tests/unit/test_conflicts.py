@@ -184,7 +184,7 @@ def planned_default(value):
 def test_a_default_is_a_conflict_only_if_all_made_up_for_it(tmp_path, running, line, all_before, conflict):
     item = planned_default(running)
     (tmp_path / "etc").mkdir()
-    (tmp_path / "etc/sysctl.conf").write_text("# role\nnet.ipv4.conf.default.rp_filter = %d\n" % line)
+    (tmp_path / "etc/sysctl.conf").write_text(f"# role\nnet.ipv4.conf.default.rp_filter = {line}\n")
     tree = sysctl_d.read_tree(str(tmp_path))
     arguments = (item, DROPIN, tree, {conflicts.PROCPS: sysctl_d.Procps(tree, (4, 0, 4))}, {})
     found, notes = conflicts.find(*arguments, given_all={conflicts.PROCPS: all_before})
@@ -262,7 +262,7 @@ def test_a_writer_that_overrides_a_planned_key(found, expected):
     for conflict in given:
         assert (conflict.path, conflict.line, conflict.by) == (found["path"], 3, found["by"])
         assert "/etc/" in conflicts.describe(conflict)
-        assert "%s:3" % found["path"] in conflicts.remediation(conflict)
+        assert f"{found['path']}:3" in conflicts.remediation(conflict)
 
 
 @pytest.mark.parametrize(

@@ -64,17 +64,17 @@ def filter_facts(devices=None, line=GLOB, **changes):
 
 def endpoint(number=113, device=LXC, verdict="dropped", **changes):
     result = {
-        "address": "10.0.0.%d" % number,
+        "address": f"10.0.0.{number}",
         "ipv6": None,
         "device": device,
-        "pod": "kube-system/coredns-%d" % number,
+        "pod": f"kube-system/coredns-{number}",
         "peer": {"device": "eth0", "index": 2, "namespace": None},
         "received": 100,
         "endpoint_route": False,
         "route_device": "cilium_host",
         "symmetric": False,
         "verdict": verdict,
-        "reason": REASON % device if verdict == "dropped" else "the filter is off on %s" % device,
+        "reason": REASON % device if verdict == "dropped" else f"the filter is off on {device}",
         "dropped_at": [1, 2],
         "leaves": {"device": None if verdict == "dropped" else "eth0", "verdict": verdict, "reason": REASON % device},
     }
@@ -295,8 +295,8 @@ UFW = {
 NOBODY = "no line of a loader and no known writer; whoever wrote it may write it again"
 
 
-BEFORE_EXEMPT = "a loader (probably systemd-sysctl), before %s:9 overrode this line" % EXEMPT["path"]
-LITERAL = {"value": 2, "path": "/etc/sysctl.d/60-pods.conf", "line": 4, "key": "net.ipv4.conf.%s.rp_filter" % LXC}
+BEFORE_EXEMPT = f"a loader (probably systemd-sysctl), before {EXEMPT['path']}:9 overrode this line"
+LITERAL = {"value": 2, "path": "/etc/sysctl.d/60-pods.conf", "line": 4, "key": f"net.ipv4.conf.{LXC}.rp_filter"}
 
 
 @pytest.mark.parametrize(
@@ -324,22 +324,22 @@ LITERAL = {"value": 2, "path": "/etc/sysctl.d/60-pods.conf", "line": 4, "key": "
             None,
             {"lines": [LITERAL]},
             LITERAL["path"],
-            "a loader, before %s:9 overrode this line, or the program that wrote this line" % EXEMPT["path"],
+            f"a loader, before {EXEMPT['path']}:9 overrode this line, or the program that wrote this line",
         ),
         (
             EXEMPT,
             None,
             {"lines": [dict(LITERAL, path="/etc/sysctl.d/90-dev-sec.conf")]},
             "/etc/sysctl.d/90-dev-sec.conf",
-            "a loader, before %s:9 overrode this line, or the role os_hardening of dev-sec, which will write it again "
-            "on its next run" % EXEMPT["path"],
+            f"a loader, before {EXEMPT['path']}:9 overrode this line, or the role os_hardening of dev-sec, which will "
+            "write it again on its next run",
         ),
         (
             None,
             EXEMPT,
             {"lines": [LITERAL]},
             LITERAL["path"],
-            "a loader, before %s:9 overrode this line, or the program that wrote this line" % EXEMPT["path"],
+            f"a loader, before {EXEMPT['path']}:9 overrode this line, or the program that wrote this line",
         ),
         (
             None,
@@ -393,7 +393,7 @@ def test_a_martian_is_not_blamed_on_the_filter():
 
 
 def test_endpoints_with_one_story_share_it():
-    many = [endpoint(number, "lxc%08x" % number) for number in range(1, 31)]
+    many = [endpoint(number, f"lxc{number:08x}") for number in range(1, 31)]
     other = endpoint(99, "lxcother", verdict="dropped", route_device="eth0")
     facts = filter_facts(dict({each["device"]: 2 for each in many}, lxcother=2))
     document, lines = told(facts, route_facts(*many, other))
@@ -500,10 +500,10 @@ class TestSelection:
     [
         (0, {LXC: 9}, "In 10 s no packet died."),
         (7, {LXC: 9}, "In 10 s 7 packets died by the filter, on lxc3c160d6c7aa0 (9 came in)."),
-        (7, {LXC: 9, "lxc2": 1}, "7 packets died by the filter, on some of: %s (9 came in), lxc2 (1 came in)." % LXC),
+        (7, {LXC: 9, "lxc2": 1}, f"7 packets died by the filter, on some of: {LXC} (9 came in), lxc2 (1 came in)."),
         (7, {LXC: 3}, "7 packets died by the filter, some of them on lxc3c160d6c7aa0 (3 came in)."),
-        (7, {LXC: 3, "lxc2": 1}, "died by the filter, some of them on %s (3 came in), lxc2 (1 came in)." % LXC),
-        (7, {LXC: 6, "lxc2": 1}, "died by the filter, on some of: %s (6 came in), lxc2 (1 came in)." % LXC),
+        (7, {LXC: 3, "lxc2": 1}, f"died by the filter, some of them on {LXC} (3 came in), lxc2 (1 came in)."),
+        (7, {LXC: 6, "lxc2": 1}, f"died by the filter, on some of: {LXC} (6 came in), lxc2 (1 came in)."),
         (7, {}, "on which device cannot be told"),
     ],
 )
@@ -559,7 +559,7 @@ def test_other_writers_are_noted():
     writers = [{**UFW, "line": number} for number in (5, 6, 7, 8)]
     _document, lines = told(filter_facts(other_writers=writers), route_facts(endpoint()))
     assert [line for line in lines if line.startswith("   Note: ")] == [
-        "   Note: ufw sets the filter too, past both loaders: /etc/ufw/sysctl.conf:%d" % number for number in (5, 6, 7)
+        f"   Note: ufw sets the filter too, past both loaders: /etc/ufw/sysctl.conf:{number}" for number in (5, 6, 7)
     ]
 
 
@@ -610,7 +610,7 @@ def ipv6_endpoint(number, device):
     why = "it has no IPv4 address, and rp_filter is for IPv4 only"
     leaves = {"device": None, "verdict": "unknown", "reason": why}
     of_the_kernel = {"reason": why, "dropped_at": [], "route_device": None, "symmetric": None, "leaves": leaves}
-    address = {"address": None, "ipv6": "fd00::%d" % number}
+    address = {"address": None, "ipv6": f"fd00::{number}"}
     return endpoint(number, device, verdict="unknown", **address, **of_the_kernel)
 
 
@@ -644,7 +644,7 @@ def test_rp_filter_does_not_apply_to_a_pod_with_ipv6_alone(wanted):
     name = next(iter(wanted.values()))
     assert document["state"] == "healthy"
     assert lines == [
-        "node1: healthy: rp_filter does not apply to %s (it has no IPv4 address)" % name,
+        f"node1: healthy: rp_filter does not apply to {name} (it has no IPv4 address)",
         "",
         "   kube-system/coredns-1   fd00::1   lxc3c160d6c7aa0",
         "",
@@ -809,8 +809,8 @@ def test_a_line_that_a_role_wrote_into_the_kernel_too_is_named_with_the_role_s_v
     (culprit,) = document["stories"][0]["set_by"]
     assert (culprit["path"], culprit["line"]) == ("/etc/sysctl.d/90-dev-sec.conf", 14)
     assert culprit["by"] == (
-        "a loader, before %s:21 overrode this line, or the role os_hardening of dev-sec, which will write it again on "
-        "its next run" % EXEMPT["path"]
+        f"a loader, before {EXEMPT['path']}:21 overrode this line, or the role os_hardening of dev-sec, which will "
+        "write it again on its next run"
     )
     assert document["cures"][0]["title"] == (
         "in sysctl_overwrite, the variable of the role os_hardening of dev-sec, set net.ipv4.conf.all.rp_filter to 0; "
@@ -823,7 +823,7 @@ def test_a_line_that_a_role_wrote_into_the_kernel_too_is_named_with_the_role_s_v
 
 def overridden(line, count=1):
     """The remediation titles of a node whose pod interfaces have the value of a line that the drop-in overrides."""
-    names = [LXC] + ["lxc%d" % number for number in range(1, count)]
+    names = [LXC] + [f"lxc{number}" for number in range(1, count)]
     facts = filter_facts(dict.fromkeys(names, line["value"]), EXEMPT, lines=[line, EXEMPT], agent=AGENT)
     document, _lines = told(facts, route_facts(*(endpoint(number, name) for number, name in enumerate(names))))
     assert {culprit["line"] for each in document["stories"] for culprit in each["set_by"]} == {line["line"]}
@@ -833,8 +833,10 @@ def overridden(line, count=1):
 @pytest.mark.parametrize("line, first", [
     (GLOB, "exempt Cilium's devices"), (dict(GLOB, path="/etc/sysctl.d/a.conf"), "exempt Cilium's devices"),
     (dict(LITERAL, path="/usr/lib/sysctl.d/a.conf"), "exempt Cilium's devices"),
-    (LITERAL, "if a role or another program writes %s:4 (%s = 2), have it write 0; it may write the kernel as well"
-     % (LITERAL["path"], LITERAL["key"])),
+    (LITERAL, (
+        f"if a role or another program writes {LITERAL['path']}:4 ({LITERAL['key']} = 2), have it write 0; it may "
+        "write the kernel as well"
+    )),
 ])  # fmt: skip
 def test_only_a_line_that_a_program_may_have_written_is_to_be_changed_there(line, first):
     assert overridden(line)[0].startswith(first)
@@ -844,7 +846,7 @@ def test_equal_remediation_of_many_interfaces_is_told_once():
     titles = overridden(GLOB, count=10)
     assert len(titles) == len(set(titles)) == 2
     by_all = dict(LITERAL, key="net.ipv4.conf.all.rp_filter")
-    names = [LXC] + ["lxc%d" % number for number in range(1, 10)]
+    names = [LXC] + [f"lxc{number}" for number in range(1, 10)]
     facts = filter_facts(dict.fromkeys(names, 0), EXEMPT, lines=[by_all, EXEMPT], agent=AGENT)
     facts["all"] = {"running": 2, "configured": configured(dict(EXEMPT, key=by_all["key"]), None)}
     for name in names:
@@ -875,7 +877,7 @@ def test_endpoint_routes_that_are_on_are_not_offered():
 @pytest.mark.parametrize("every, line", [(1, ALL), (0, ALL), (2, None)])
 def test_with_all_on_endpoint_routes_need_the_exemption_too(every, line):
     # A filter on `all` is one on Cilium's host interfaces.
-    assert routing(every=every, line=line) == "together with the exemption of Cilium's devices, %s" % ROUTING
+    assert routing(every=every, line=line) == f"together with the exemption of Cilium's devices, {ROUTING}"
     assert routing(every=0, line=dict(ALL, value=0)) == ROUTING
 
 
@@ -924,7 +926,7 @@ def test_dropped_packets_of_the_l7_proxy_are_warned_of_on_a_healthy_node_too():
     document, lines = told(filter_facts({LXC: 0}, EXEMPT, source_marks=marks), route_facts(accepted, proxy_rule=rule))
     assert document["state"] == "healthy"
     assert lines[-1].startswith("   Warning: packets of Cilium's L7 proxy are dropped for their mark")
-    assert "src_valid_mark without accept_local on default, %s (2 in all)" % LXC in lines[-1]
+    assert f"src_valid_mark without accept_local on default, {LXC} (2 in all)" in lines[-1]
     assert told(filter_facts({LXC: 0}, EXEMPT, source_marks=marks), route_facts(accepted))[0]["warnings"] == []
 
 
@@ -958,7 +960,7 @@ def test_an_image_is_judged_by_its_files_alone():
     document, lines = told(*image(EXEMPT))
     assert (document["state"], document["running_system"]) == ("healthy", IMAGE)
     assert lines == [
-        "node1: judged by its files alone (%s): once booted, no file filters pods' interfaces" % IMAGE["why"]
+        f"node1: judged by its files alone ({IMAGE['why']}): once booted, no file filters pods' interfaces"
     ]
     assert told(*image(GLOB), pod="a/b")[0]["state"] == "elsewhere"
 
@@ -975,7 +977,7 @@ def test_facts_of_another_version_are_unknown(version, word, fact):
         facts[fact] = {key: facts[fact][key] for key in ("devices", "endpoints") if key in facts[fact]}
     document, lines = told(facts["rp_filter"], facts["cilium_routes"])
     assert (document["state"], document["stories"], document["cures"]) == ("unknown", [], [])
-    assert lines[0].startswith("node1: unknown: the facts were gathered by %s version" % word) and fact in lines[0]
+    assert lines[0].startswith(f"node1: unknown: the facts were gathered by {word} version") and fact in lines[0]
 
 
 def test_facts_that_lack_something_are_never_healthy():

@@ -67,7 +67,7 @@ def test_a_probe_of_a_healthy_node_says_why_nothing_was_tried(fleet):
     ran = fleet.run(PLAYBOOK, "--limit", "node2", options={"diagnose_probe": True, "diagnose_port": 8080})
     assert ran.returncode == 0, ran.stdout
     said = "no pod's packets are dropped; name one with diagnose_pod or diagnose_address to probe it"
-    assert "   No probe: %s." % said in ran.stdout
+    assert f"   No probe: {said}." in ran.stdout
     assert "No probe" not in fleet.run(PLAYBOOK, "--limit", "node2").stdout
 
 

@@ -41,16 +41,16 @@ def test_the_number_of_the_format(row, number):
 
 @pytest.mark.parametrize("number", [2, 12, 100])
 def test_a_newer_format_is_refused_and_both_versions_are_named(number):
-    text = composed(eth0=1).replace("format 1", "format %d" % number)
+    text = composed(eth0=1).replace("format 1", f"format {number}")
     with pytest.raises(dropin.DropinError) as error:
         dropin.parse(text, PATH)
-    for words in (PATH, "format %d," % number, "up to 1", "Update the collection"):
+    for words in (PATH, f"format {number},", "up to 1", "Update the collection"):
         assert words in str(error.value)
 
 
 @pytest.mark.parametrize("number", [0, 1, 2, 3])
 def test_a_newer_version_reads_every_older_format_with_its_records(monkeypatch, number):
-    text = composed(eth0=1).replace("format 1", "format %d" % number)
+    text = composed(eth0=1).replace("format 1", f"format {number}")
     monkeypatch.setattr(dropin, "FORMAT", 3)
     standing = dropin.parse(text, PATH)
     assert standing.ours

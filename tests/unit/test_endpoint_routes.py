@@ -186,7 +186,7 @@ def variable(name, **given):
 
 def secret(version, status="deployed", name="cilium"):
     labels = {"name": name, "version": str(version), "status": status, "owner": "helm"}
-    return {"metadata": {"name": "sh.helm.release.v1.%s.v%d" % (name, version), "labels": labels}}
+    return {"metadata": {"name": f"sh.helm.release.v1.{name}.v{version}", "labels": labels}}
 
 
 def helm(value=None, **values):
@@ -307,7 +307,7 @@ def test_what_needs_writing(value, state, writes):
 
 def test_a_key_of_another_manager_is_not_taken():
     given = seen(config_map("false", manager="argocd-controller", operation="Apply"))
-    assert "argocd-controller (Apply at %s)" % NOW in refusals(given)
+    assert f"argocd-controller (Apply at {NOW})" in refusals(given)
     assert refusals(given, force_conflicts=True) == ""
     assert refusals(seen(config_map("false", manager=settings.MANAGER))) == ""
 
@@ -324,7 +324,7 @@ def test_what_a_tool_keeps_is_not_written(where, mark, keeper):
         (seen(config, **release), {"chart_ref": "cilium"}, "ConfigMap cilium-config"),
         (seen(configs=[canary]), CANARY, "CiliumNodeConfig endpoint-routes"),
     ):
-        assert "%s is kept by %s (%s)" % (what, keeper, mark) in refusals(given, **options)
+        assert f"{what} is kept by {keeper} ({mark})" in refusals(given, **options)
         assert refusals(given, force_conflicts=True, **options) == ""
 
 
@@ -722,7 +722,7 @@ def order(found):
 
 
 def test_batches_are_in_order_and_the_unready_come_first_and_alone():
-    pods = [agent("node%d" % number, is_ready=number != 4) for number in (3, 1, 2, 4)]
+    pods = [agent(f"node{number}", is_ready=number != 4) for number in (3, 1, 2, 4)]
     assert order(planned(seen(pods=pods), batch=2)) == [["node4"], ["node1", "node2"], ["node3"]]
 
 
@@ -747,7 +747,7 @@ def test_waiting(pods, why):
 
 
 def test_a_batch_waits_for_all_but_those_that_were_not_ready_before_and_are_still_to_come():
-    pods = [agent("node%d" % number, is_ready=number == 3) for number in (1, 2, 3, 4, 5)]
+    pods = [agent(f"node{number}", is_ready=number == 3) for number in (1, 2, 3, 4, 5)]
     turns = (("node3", False), ("node2", False), ("node4", True))
     batches = [[{"node": node, "uid": "old-" + node, "pod": "x", "ready": is_ready}] for node, is_ready in turns]
     found = {"batches": batches, "scope": ["node1", "node2", "node3", "node4"]}
@@ -773,7 +773,7 @@ def told_progress(found, pods, number):
 def test_how_far_a_restart_is():
     found = turns(["node1"], ["node2"], ["node3"], lost=["node1", "node3"])
     old, new, broken_one = (
-        [agent("node%d" % number, prefix + "-node%d" % number, is_ready=prefix != "bad") for number in (1, 2, 3)]
+        [agent(f"node{number}", prefix + f"-node{number}", is_ready=prefix != "bad") for number in (1, 2, 3)]
         for prefix in ("old", "new", "bad")
     )
     assert told_progress(found, [new[0], broken_one[1], old[2]], 1) == (["node1"], ["node2"], ["node3"], ["node3"])
@@ -807,7 +807,7 @@ def broken(**options):
     """Of three agents the second was recreated with the settings and is not ready; the third is left."""
     config = config_map("true", manager=settings.MANAGER, time=LATER)
     pods = [agent("node1", created=LATER), agent("node2", created=LATER, is_ready=False), agent("node3")]
-    nodes = [{"metadata": {"name": "node%d" % number}} for number in (1, 2, 3)]
+    nodes = [{"metadata": {"name": f"node{number}"}} for number in (1, 2, 3)]
     return planned(seen(config, pods=pods, nodes=nodes, daemonsets=[daemonset(desired=3)]), **options)
 
 
@@ -880,7 +880,7 @@ def test_what_broke_an_agent_can_be_taken_back():
 def test_a_second_run_does_not_go_past_a_broken_agent_where_the_key_is_gone(options, release):
     """Of three agents the second was recreated, is not ready, and what is there to be read is its predecessor's."""
     pods = [agent("node1", created=LATER), agent("node2", created=LATER, is_ready=False), agent("node3")]
-    nodes = [{"metadata": {"name": "node%d" % number, "labels": {"canary": "yes"}}} for number in (1, 2, 3)]
+    nodes = [{"metadata": {"name": f"node{number}", "labels": {"canary": "yes"}}} for number in (1, 2, 3)]
     hosts = [host("node1", False), host("node2", True), host("node3", True)]
     given = seen(hosts=hosts, pods=pods, nodes=nodes, configs=[], **release)
     given["daemonsets"] = [daemonset(desired=3)]
@@ -943,7 +943,7 @@ def test_what_requires_endpoint_routes_refuses_a_change_alone():
 @pytest.mark.parametrize("mode", ["eni", "azure", "alibabacloud"])
 def test_clouds_keep_them(mode):
     config = config_map("true", manager=settings.MANAGER, ipam=mode)
-    assert "mode %s needs endpoint routes" % mode in refusals(seen(config), state="disabled")
+    assert f"mode {mode} needs endpoint routes" in refusals(seen(config), state="disabled")
 
 
 def test_gke_is_told_by_the_release_s_values():
@@ -978,7 +978,7 @@ def test_a_filter_that_would_drop_traffic_refuses(filtered, on, off):
         assert bool(told) is is_refused
         if is_refused:
             name, value = next((name, value) for name, value in filtered.items() if value)
-            assert "first: rp_filter is on (%s %d): %s" % (name, value, harm) in told
+            assert f"first: rp_filter is on ({name} {value}): {harm}" in told
             assert "endpoint_routes_allow_filtered=true" in told
             found = planned(given, state=state, allow_filtered=True)
             assert found["problems"] == []
@@ -1205,7 +1205,7 @@ def test_an_agent_that_is_not_scheduled_yet_is_of_the_node_that_it_is_meant_for(
 
 
 def asked(*hosts, in_play=None):
-    hosts = [{"host": "host%d" % number, "options": options} for number, options in enumerate(hosts, 1)]
+    hosts = [{"host": f"host{number}", "options": options} for number, options in enumerate(hosts, 1)]
     return "\n".join(options_module.problems(hosts, in_play or len(hosts)))
 
 
@@ -1250,7 +1250,7 @@ def test_two_clusters_may_differ_where_nothing_is_asked():
 def test_wrong_values_are_told_of_by_the_name_of_the_variable(option, wrong, right):
     for value in wrong:
         told = asked(dict(ASKED, **{option: value}))
-        assert told.startswith("endpoint_routes_%s: expected" % option)
+        assert told.startswith(f"endpoint_routes_{option}: expected")
         assert "; found " in told
         assert "\n" not in told
     for value in right:
@@ -1554,7 +1554,7 @@ def test_a_resource_is_called_as_the_cluster_calls_it():
 
 
 def test_the_objects_of_a_list_are_objects():
-    secrets = [{"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s%d" % number}} for number in (1, 2)]
+    secrets = [{"apiVersion": "v1", "kind": "Secret", "metadata": {"name": f"s{number}"}} for number in (1, 2)]
     for kind, items in (("List", secrets), ("SecretList", [{"metadata": each["metadata"]} for each in secrets])):
         found = rights_for(upgrade(many={"apiVersion": "v1", "kind": kind, "items": items}))
         assert found["", "secrets", "kube-system", "s1"] == found["", "secrets", "kube-system", "s2"] == {"get"}
@@ -1564,7 +1564,7 @@ def test_the_objects_of_a_list_are_objects():
 @pytest.mark.parametrize("text", ["a: =", "a: 2024-99-99", "a: !!python/object:x {}", "- a", "kind: 1", "a: [*b"])
 def test_what_yaml_cannot_be_is_refused_with_the_name_of_the_release(text):
     given = upgrade()
-    document = "---\napiVersion: v1\nkind: Secret\nmetadata: {name: secret}\n%s\n" % text
+    document = f"---\napiVersion: v1\nkind: Secret\nmetadata: {{name: secret}}\n{text}\n"
     given["rendered"] += document
     found, _options = upgraded(manifests=given)
     if text == "a: =":

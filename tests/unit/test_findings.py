@@ -424,7 +424,7 @@ def test_a_finding_carries_what_its_rule_says(rule_id):
     assert (found["severity"], found["title"], found["why"]) == (rule.severity, rule.title, rule.why)
     own = {
         "RPF012": "",
-        "RPF019": "sed --in-place --follow-symlinks '26s/^/-/' %s" % LINE["path"],
+        "RPF019": f"sed --in-place --follow-symlinks '26s/^/-/' {LINE['path']}",
         "RPF032": "",
         "RPF033": catalogue.HARDEN
         + """ --extra-vars '{"rp_filter_uplink_devices": ["eth0", "docker0"], """
@@ -776,7 +776,7 @@ def test_where_there_is_no_cilium_nothing_has_to_tell_of_endpoints():
 
 
 def test_other_devices_are_one_finding():
-    facts = {("devices", "veth%d" % number): device("other", 0, link_kind="veth") for number in range(7)}
+    facts = {("devices", f"veth{number}"): device("other", 0, link_kind="veth") for number in range(7)}
     (found,) = judge(facts)
     assert (found["id"], found["observed"], found["evidence"]["counter"]) == ("RPF033", "7 at 0", 7)
     assert found["evidence"]["text"] == "veth0, veth1, veth2, veth3, veth4, … (7 in all)"
@@ -832,7 +832,7 @@ WITHOUT_DROPIN = {("dropin", "present"): False, ("dropin", "format"): None, ("dr
     ("cilium_host", None, [("RPF003", "cilium_host"), ("RPF004", "cilium_host"), ("RPF034", "cilium_host")]),
 ])  # fmt: skip
 def test_a_line_for_one_device_of_cilium_counts_without_the_drop_in_too(name, routes, raised):
-    line = {**LATER, "key": "net.ipv4.conf.%s.rp_filter" % name}
+    line = {**LATER, "key": f"net.ipv4.conf.{name}.rp_filter"}
     facts = {**WITHOUT_DROPIN, ("devices", name, "configured"): both(line)}
     found = judge(facts, routes or (), routes=ROUTES if routes is not None else None)
     assert [(each["id"], each["subject"]) for each in found if each["id"] != "RPF016"] == raised
@@ -850,7 +850,7 @@ def test_a_line_for_one_device_of_cilium_counts_without_the_drop_in_too(name, ro
 
 def test_an_explicit_key_of_a_present_device_beats_the_glob_of_the_drop_in():
     line = {**LATER, "key": "net.ipv4.conf.lxc1.rp_filter"}
-    many = {("devices", "lxc%d" % n): device("cilium", 0, configured=both(LATER)) for n in range(2, 5)}
+    many = {("devices", f"lxc{n}"): device("cilium", 0, configured=both(LATER)) for n in range(2, 5)}
     found = judge({("devices", "lxc1", "configured", "systemd_sysctl"): line, **many})
     # Three devices that one line beats are one finding.
     assert [(f["id"], f["subject"], f["evidence"]["text"].split()[1]) for f in found] == [
@@ -908,7 +908,7 @@ def test_a_glob_that_matches_at_boot_does_not_fail_the_unit(matches, raised):
 def test_modes_that_need_uplinks_loose(options, mode):
     changes = {("agent_options", name): value for name, value in options.items()}
     texts = [finding["evidence"]["text"] for finding in judge(STRICT_UPLINK, changes)]
-    assert texts == (["%s is on" % mode] if mode else [])
+    assert texts == ([f"{mode} is on"] if mode else [])
     assert told((), changes) == []  # loose already
 
 
@@ -995,7 +995,7 @@ def test_what_is_no_fact_is_refused(arguments, words):
 
 
 def test_what_is_lacking_is_named_once_and_the_rest_judged():
-    many = {("devices", "lxc%d" % n): {"kind": "cilium", "running": 2} for n in range(1, 9)}
+    many = {("devices", f"lxc{n}"): {"kind": "cilium", "running": 2} for n in range(1, 9)}
     found = judge({**many, ("devices", "lxc9"): device("cilium", 2), ("netfilter",): None})
     assert [(f["id"], f["subject"], f["evidence"]["counter"]) for f in found] == [
         ("RPF001", "lxc9", None),
@@ -1091,7 +1091,7 @@ def shuffled(value, order):
 @pytest.mark.parametrize("seed", range(30))
 def test_the_order_of_the_facts_does_not_matter(seed):
     document = full()
-    document["rp_filter"]["devices"].update({"lxc%d" % n: device("cilium", n % 3) for n in range(2, 12)})
+    document["rp_filter"]["devices"].update({f"lxc{n}": device("cilium", n % 3) for n in range(2, 12)})
     document["rp_filter"]["devices"]["lxc20"] = {"kind": 7}
     document["rp_filter"]["devices"]["lxc21"] = {"kind": [8]}
     document["rp_filter"]["netfilter"].append({**NETFILTER, "rule": "another"})
@@ -1102,9 +1102,9 @@ def test_the_order_of_the_facts_does_not_matter(seed):
 
 
 def test_a_hundred_devices_are_judged_in_milliseconds():
-    devices = {"lxc%d" % n: device("cilium", 0, configured=both(ours("[l]xc*", 16))) for n in range(100)}
+    devices = {f"lxc{n}": device("cilium", 0, configured=both(ours("[l]xc*", 16))) for n in range(100)}
     facts = changed(HEALTHY, {("devices",): devices})
-    routes = changed(ROUTES, {("endpoints",): [{**ENDPOINT, "device": "lxc%d" % n} for n in range(100)]})
+    routes = changed(ROUTES, {("endpoints",): [{**ENDPOINT, "device": f"lxc{n}"} for n in range(100)]})
     started = time.process_time()
     for _ in range(20):
         assert findings.findings(facts, routes) == []
@@ -1265,22 +1265,22 @@ def test_a_glob_without_a_dash_on_a_real_node(version, raised, tmp_path):
 
 def test_ids_are_stable_and_in_order():
     ids = list(catalogue.CATALOGUE)
-    assert ids == ["RPF%03d" % number for number in range(1, len(ids) + 1)]
+    assert ids == [f"RPF{number:03d}" for number in range(1, len(ids) + 1)]
     assert len(ids) == len(catalogue._RULES) >= 29
     assert {catalogue.CATALOGUE[rule_id].severity for rule_id in ids} == set(catalogue.SEVERITIES)
 
 
 @pytest.mark.parametrize("rule", catalogue.CATALOGUE.values(), ids=lambda rule: rule.id)
 def test_every_rule_is_documented(rule):
-    assert "- V(%s), %s.\n" % (rule.id, rule.title) in findings.DOCUMENTATION
+    assert f"- V({rule.id}), {rule.title}.\n" in findings.DOCUMENTATION
     assert all(getattr(rule, name) for name in rule._fields if name not in ("variable", "command"))
     assert rule.meaning.endswith(".")
     assert rule.detected.endswith(".")
     assert rule.evidence.endswith(".")
     assert not rule.why.endswith(".")
     page = (REPOSITORY / "docs" / "findings.md").read_text()
-    assert "\n## %s\n\n**%s.**" % (rule.id, rule.title) in page
-    assert catalogue.section(rule.id) == "docs/findings.md#%s" % rule.id.lower()
+    assert f"\n## {rule.id}\n\n**{rule.title}.**" in page
+    assert catalogue.section(rule.id) == f"docs/findings.md#{rule.id.lower()}"
 
 
 def planned(facts, command):
@@ -1348,7 +1348,7 @@ def test_to_become_root_is_told_where_that_helps(why, is_told, decides):
 
 
 def test_no_command_is_of_names_that_would_be_something_else():
-    for names in (["{{7*6}}"], ["veth%d" % number for number in range(30)]):
+    for names in (["{{7*6}}"], [f"veth{number}" for number in range(30)]):
         facts = {("devices", name): device("other", 0, link_kind="veth") for name in names}
         (found,) = judge(facts)
         assert found["remedy"]["command"] == catalogue.CATALOGUE["RPF033"].command
@@ -1421,7 +1421,7 @@ def test_facts_of_another_version_are_unknown(version, words, fact):
     changes = (outdated, ()) if fact == "rp_filter" else ((), outdated)
     (found,) = judge(*changes)
     assert (found["id"], found["subject"]) == ("RPF029", fact)
-    assert found["observed"] == "gathered by %s version: unknown" % words
+    assert found["observed"] == f"gathered by {words} version: unknown"
 
 
 IMAGE = {

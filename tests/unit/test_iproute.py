@@ -278,7 +278,7 @@ class TestKernel:
             ip("link", "add", "name", "if70", "index", "60", "type", "veth", "peer", "name", "all-others")
             ip("link", "add", "name", 'lxc"70', "index", "70", "type", "veth", "peer", "name", "if071")
             for number, name in enumerate(names):
-                ip("link", "add", "name", name, "type", "veth", "peer", "name", "peer%d" % number)
+                ip("link", "add", "name", name, "type", "veth", "peer", "name", f"peer{number}")
             for number, name in enumerate(["if70", 'lxc"70'] + names):
                 ip("link", "set", "dev", name, "up")
                 rp_filter(name, 1 if number % 2 else 0)
@@ -287,7 +287,7 @@ class TestKernel:
             return (
                 real.netconf(),
                 [link["ifname"] for link in real.links()],
-                real.verdicts([("10.0.0.253", "10.0.0.%d" % (i + 1), name) for i, name in enumerate(everyone)]),
+                real.verdicts([("10.0.0.253", f"10.0.0.{i + 1}", name) for i, name in enumerate(everyone)]),
                 real.verdicts([("10.0.0.253", "10.0.0.1", 'gone"too')]),
             )
 
@@ -310,7 +310,7 @@ class TestKernel:
                 return run(argv, data)
 
             questions = [
-                ("10.0.0.%d" % (i % 200 + 1),) if i % 3 else ("10.0.0.253", "10.0.0.11", "lxc1") for i in range(5000)
+                (f"10.0.0.{i % 200 + 1}",) if i % 3 else ("10.0.0.253", "10.0.0.11", "lxc1") for i in range(5000)
             ]
             return [answer.error is None for answer in IpRoute(counting).verdicts(questions)], runs
 

@@ -22,7 +22,7 @@ def test_rules_of_nft_as_it_prints_them():
 
 def test_rules_of_iptables_save():
     drop = "-A PREROUTING -m rpfilter --invert -j DROP"
-    text = "*raw\n:PREROUTING ACCEPT [0:0]\n%s\n-A INPUT -m comment --comment rpfilter\nCOMMIT\n" % drop
+    text = f"*raw\n:PREROUTING ACCEPT [0:0]\n{drop}\n-A INPUT -m comment --comment rpfilter\nCOMMIT\n"
     found = {"family": "ip", "table": "raw", "chain": "PREROUTING", "rule": drop}
     assert netfilter.from_save(text, "ip") == [dict(found, ipv6_only=False, only_on=None, not_on=[])]
 
@@ -34,7 +34,7 @@ def test_rules_of_iptables_save():
     ("! -i lxc+ -m rpfilter -j DROP", "ip", (False, None, ["lxc*"])),
 ])  # fmt: skip
 def test_what_a_rule_of_iptables_is_for(words, family, scope):
-    (rule,) = netfilter.from_save("*raw\n-A PREROUTING %s\n" % words, family)
+    (rule,) = netfilter.from_save(f"*raw\n-A PREROUTING {words}\n", family)
     assert (rule["ipv6_only"], rule["only_on"], rule["not_on"]) == scope
 
 

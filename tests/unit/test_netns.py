@@ -219,9 +219,9 @@ def test_a_child_that_dies_is_no_hang(tmp_path, monkeypatch):
 def test_hundreds_by_one_child():
     def body():
         for number in range(150):
-            ip("netns", "add", "p%d" % number)
+            ip("netns", "add", f"p{number}")
         for number in range(150):
-            ip("link", "add", "lxc%d" % number, "type", "veth", "peer", "name", "eth0", "netns", "p%d" % number)
+            ip("link", "add", f"lxc{number}", "type", "veth", "peer", "name", "eth0", "netns", f"p{number}")
         forks = []
         fork = os.fork
         netns.os.fork = lambda: forks.append(1) or fork()

@@ -25,21 +25,21 @@ def sure(*writes):
 
 
 @pytest.mark.parametrize("text, expected", [
-    ("sysctl -w %s=1" % ALL, sure((["all"], 1))),
+    (f"sysctl -w {ALL}=1", sure((["all"], 1))),
     ("/usr/sbin/sysctl -q -e -w 'net/ipv4/conf/eth0.5/rp_filter=2' vm.x=1", sure((["eth0.5"], 2))),
-    ("sysctl -qw net.ipv4.conf.eth0/5.rp_filter=2 %s=0" % ALL, sure((["eth0.5"], 2), (["all"], 0))),
+    (f"sysctl -qw net.ipv4.conf.eth0/5.rp_filter=2 {ALL}=0", sure((["eth0.5"], 2), (["all"], 0))),
     ("echo 1 > " + PATH % "all", sure((["all"], 1))),
-    ("echo -n 1 >| '%s' 2>/dev/null || true" % PATH % "all", sure((["all"], 1))),
+    (f"echo -n 1 >| '{PATH}' 2>/dev/null || true" % "all", sure((["all"], 1))),
     ("printf '%s\\n' 2 >>" + PATH % "eth0", sure((["eth0"], 2))),
     ("echo 0 | tee " + PATH % "*", sure((["*"], 0))),
-    ("echo 0 | tee -a %s %s >/dev/null" % (PATH % "all", PATH % "default"), sure((["all"], 0), (["default"], 0))),
+    (f"echo 0 | tee -a {PATH % 'all'} {PATH % 'default'} >/dev/null", sure((["all"], 0), (["default"], 0))),
     ("echo 0 | sudo tee " + PATH % "all", [(["all"], 0, False)]),
-    ("sh -c 'echo 1 > %s'" % PATH % "all", sure((["all"], 1))),
-    ("sh -c 'echo $1 > %s' _ 2" % PATH % "all", sure((["all"], 2))),
+    (f"sh -c 'echo 1 > {PATH}'" % "all", sure((["all"], 1))),
+    (f"sh -c 'echo $1 > {PATH}' _ 2" % "all", sure((["all"], 2))),
     ("I=eth0\nsysctl -w net.ipv4.conf.$I.rp_filter=1", sure((["eth0"], 1))),
-    ("I=eth0\nsh -c 'echo 1 > %s'" % PATH % "$I", [(None, 1, False)]),  # it is not exported
+    (f"I=eth0\nsh -c 'echo 1 > {PATH}'" % "$I", [(None, 1, False)]),  # it is not exported
     ("I='a b'\nsysctl -w net.ipv4.conf.$I.rp_filter=1", [(None, 1, False)]),
-    ("sysctl -w %s=$V" % ALL, [(["all"], None, False)]),
+    (f"sysctl -w {ALL}=$V", [(["all"], None, False)]),
     ("sysctl -w net.ipv4.conf.$I.rp_filter=1", [(None, 1, False)]),
     ("sysctl -w net.ipv4.conf.{all,default}.rp_filter=1", [(None, None, False)]),
     ("sysctl -w $K=1", [(None, None, False)]), ("sysctl -w vm.$K=1", []), ("sysctl $ALL", [(None, None, False)]),
@@ -47,27 +47,27 @@ def sure(*writes):
     # Reads, comments, and what the kernel or sysctl refuses.
     ("cat " + PATH % "all", []), ("grep rp_filter /etc/sysctl.conf", []), ("sysctl -n " + ALL, []),
     ("sysctl " + ALL, []),
-    ("# sysctl -w %s=1" % ALL, []), ("true # sysctl -w %s=1" % ALL, []), ("sysctl -w %s=strict" % ALL, []),
+    (f"# sysctl -w {ALL}=1", []), (f"true # sysctl -w {ALL}=1", []), (f"sysctl -w {ALL}=strict", []),
     ("sysctl -w net.ipv4.conf.*.rp_filter=1", []), ("sysctl -a | grep rp_filter", []), ("echo rp_filter", []),
-    ("which sysctl", []), ("ip netns exec x sysctl -w %s=1" % ALL, []), ("[ -e %s ]" % PATH % "all", []),
-    ("old=$(cat %s)" % PATH % "all", []), ("if grep -q rp_filter /x; then\n:\nfi", []),
+    ("which sysctl", []), (f"ip netns exec x sysctl -w {ALL}=1", []), (f"[ -e {PATH} ]" % "all", []),
+    (f"old=$(cat {PATH})" % "all", []), ("if grep -q rp_filter /x; then\n:\nfi", []),
     ("sed -i s/rp_filter=1/rp_filter=0/ /etc/sysctl.conf", []),
     # The value goes elsewhere.
-    ("echo 1 > %s > /dev/null" % PATH % "all", [(["all"], 1, False)]),
-    ("echo 1 > %s >&2" % PATH % "all", [(["all"], 1, False)]),
+    (f"echo 1 > {PATH} > /dev/null" % "all", [(["all"], 1, False)]),
+    (f"echo 1 > {PATH} >&2" % "all", [(["all"], 1, False)]),
     ("printf %d 08 > " + PATH % "all", [(["all"], None, False)]),
     ("echo 1>" + PATH % "all", []),  # an empty line, which the kernel refuses
     # What is not known here.
-    ("echo 'sysctl -w %s=1' | sh" % ALL, [(None, None, False)]),
-    ("cp /x " + PATH % "all", [(None, None, False)]), ("eval sysctl -w %s=1" % ALL, [(None, None, False)]),
+    (f"echo 'sysctl -w {ALL}=1' | sh", [(None, None, False)]),
+    ("cp /x " + PATH % "all", [(None, None, False)]), (f"eval sysctl -w {ALL}=1", [(None, None, False)]),
     ("systemctl restart systemd-sysctl.service", [(None, None, False)]), ("systemctl status procps", []),
-    ("cat > /etc/sysctl.d/x.conf <<EOF\n%s=1\nEOF" % ALL, [(None, None, False)]),
+    (f"cat > /etc/sysctl.d/x.conf <<EOF\n{ALL}=1\nEOF", [(None, None, False)]),
 ])  # fmt: skip
 def test_what_one_command_writes(text, expected):
     assert found(text, interface=()) == expected
 
 
-WRITE = "sysctl -w %s=1" % ALL
+WRITE = f"sysctl -w {ALL}=1"
 
 
 @pytest.mark.parametrize("text, certain", [
@@ -90,7 +90,7 @@ WRITE = "sysctl -w %s=1" % ALL
     ("%s > /x/y", False), ("%s 2>>/x/y", False), ("tail -f /x\n%s", False), ("ip link set x up\n%s", True),
     ("ip monitor\n%s", False), ("udevadm monitor\n%s", False), ("ip netns exec x true\n%s", False),
     ("case x in\nx) %s;;\nesac", False), ("coproc x\n%s", False), ("select x in a\ndo %s\ndone", False),
-    ("sysctl -w \\\n net.ipv4.conf.all.rp_filter=1", True), ("echo 1 |\n tee %s" % PATH % "all", False),
+    ("sysctl -w \\\n net.ipv4.conf.all.rp_filter=1", True), (f"echo 1 |\n tee {PATH}" % "all", False),
 ])  # fmt: skip
 def test_a_write_is_certain_only_in_straight_line_text(text, certain):
     """A third result is None: it is not written at all."""
@@ -102,42 +102,42 @@ def test_a_write_is_certain_only_in_straight_line_text(text, certain):
 
 @pytest.mark.parametrize("text, expected", [
     # A function that ends the script, and one that returns.
-    ("f() {\n  exit 0\n}\nf\n%s" % WRITE, [(["all"], 1, False)]),
-    ("f() {\n  [ -e /x ] && return\n}\nf\n%s" % WRITE, [(["all"], 1, False)]),
-    ("%s\ng() { exit; }\ng\nsysctl -w %s=2" % (WRITE, ALL), [(["all"], 1, True), (["all"], 2, False)]),
-    ("for f in %s; do\n  echo 0 > $f\ndone" % PATH % "*", [(["*"], 0, False)]),
-    ('for f in %s; do echo 0 > "$f"; done' % PATH % "*", [(["*"], 0, False)]),
+    (f"f() {{\n  exit 0\n}}\nf\n{WRITE}", [(["all"], 1, False)]),
+    (f"f() {{\n  [ -e /x ] && return\n}}\nf\n{WRITE}", [(["all"], 1, False)]),
+    (f"{WRITE}\ng() {{ exit; }}\ng\nsysctl -w {ALL}=2", [(["all"], 1, True), (["all"], 2, False)]),
+    (f"for f in {PATH}; do\n  echo 0 > $f\ndone" % "*", [(["*"], 0, False)]),
+    (f'for f in {PATH}; do echo 0 > "$f"; done' % "*", [(["*"], 0, False)]),
     ("for i in all default; do sysctl -w net.ipv4.conf.${i}.rp_filter=2; done",
      [(["all"], 2, False), (["default"], 2, False)]),
     ("for i in $(ls /x); do sysctl -w net.ipv4.conf.$i.rp_filter=2; done", [(None, 2, False)]),
     ("if x; then I=all; else I=default; fi; sysctl -w net.ipv4.conf.$I.rp_filter=2", [(None, 2, False)]),
-    ("for f in $(ls %s); do echo 1 > $f; done" % PATH % "*", [(None, None, False)]),
-    ("for f in $(ls %s); do\n  echo 1 | tee $f\ndone" % PATH % "*", [(None, None, False)]),
-    ("for f in $(ls %s); do cat $f; done" % PATH % "*", []),
+    (f"for f in $(ls {PATH}); do echo 1 > $f; done" % "*", [(None, None, False)]),
+    (f"for f in $(ls {PATH}); do\n  echo 1 | tee $f\ndone" % "*", [(None, None, False)]),
+    (f"for f in $(ls {PATH}); do cat $f; done" % "*", []),
     # What a command that is not known hands on to sysctl.
-    ("cmd sysctl -q net.ipv4.conf.all.src_valid_mark=1", []), ("run sysctl -w %s=1" % ALL, [(["all"], 1, False)]),
+    ("cmd sysctl -q net.ipv4.conf.all.src_valid_mark=1", []), (f"run sysctl -w {ALL}=1", [(["all"], 1, False)]),
     ("run sysctl -w $KEY=1", [(None, None, False)]), ("require sysctl", []), ("xargs sysctl -w", [(None, None, False)]),
-    ("F=%s\nif x; then\necho 1 > $F\nfi" % PATH % "all", [(None, None, False)]),
-    ("ls %s | while read f; do echo 1 > $f; done" % PATH % "*", [(None, None, False)]),
-    ("w() {\n sysctl -w $1=1\n}\nw %s" % ALL, [(None, None, False), (None, None, False)]),
-    ("#!/usr/bin/python3\nopen('%s', 'w').write('1')\n" % PATH % "all", [(None, None, False)]),
+    (f"F={PATH}\nif x; then\necho 1 > $F\nfi" % "all", [(None, None, False)]),
+    (f"ls {PATH} | while read f; do echo 1 > $f; done" % "*", [(None, None, False)]),
+    (f"w() {{\n sysctl -w $1=1\n}}\nw {ALL}", [(None, None, False), (None, None, False)]),
+    (f"#!/usr/bin/python3\nopen('{PATH}', 'w').write('1')\n" % "all", [(None, None, False)]),
     ("if x; then sysctl --system; fi", [(None, None, False)]),
-    ("[ \"$(cat %s)\" = 1 ] && %s" % (PATH % "all", WRITE), [(["all"], 1, False)]),
+    (f"[ \"$(cat {PATH % 'all'})\" = 1 ] && {WRITE}", [(["all"], 1, False)]),
 ])  # fmt: skip
 def test_a_line_of_a_script_that_is_not_straight_is_not_certain(text, expected):
     assert found(text, interface=()) == expected
 
 
 @pytest.mark.parametrize("text, expected", [
-    ("echo 1 > " + PATH % "$1", sure((HERE, 1))), ("echo 1 > \"%s\"" % PATH % "${IFACE}", sure((HERE, 1))),
+    ("echo 1 > " + PATH % "$1", sure((HERE, 1))), (f"echo 1 > \"{PATH}\"" % "${IFACE}", sure((HERE, 1))),
     ("DEV=$1\necho 1 > " + PATH % "$DEV", sure((HERE, 1))),
-    ("IFACE=$1\nif x; then\necho 1 > %s\nfi" % PATH % "$IFACE", [(HERE, 1, False)]),
+    (f"IFACE=$1\nif x; then\necho 1 > {PATH}\nfi" % "$IFACE", [(HERE, 1, False)]),
     ('[ "$2" = up ] && echo 1 > ' + PATH % "$1", [(HERE, 1, False)]),
     # Here it is not the interface of the event.
-    ("f() { echo 1 > %s; }\nf all" % PATH % "$1", [(None, 1, False)]),
+    (f"f() {{ echo 1 > {PATH}; }}\nf all" % "$1", [(None, 1, False)]),
     ("shift\necho 1 > " + PATH % "$1", [(None, 1, False)]),
-    ("while read IFACE; do echo 1 > %s; done" % PATH % "$IFACE", [(None, 1, False)]),
-    ("sh -c 'echo 1 > %s' x all" % PATH % "$1", sure((["all"], 1))),
+    (f"while read IFACE; do echo 1 > {PATH}; done" % "$IFACE", [(None, 1, False)]),
+    (f"sh -c 'echo 1 > {PATH}' x all" % "$1", sure((["all"], 1))),
     ("echo 1 > " + PATH % "$name", [(None, 1, False)]), ("echo 1 > " + PATH % "%k", sure((["%k"], 1))),
 ])  # fmt: skip
 def test_the_interface_of_the_event(text, expected):
@@ -145,20 +145,20 @@ def test_the_interface_of_the_event(text, expected):
 
 
 @pytest.mark.parametrize("text, expected", [
-    ("/bin/sh -c 'echo 1 > %s'" % PATH % "%k", sure((HERE, 1))),
+    (f"/bin/sh -c 'echo 1 > {PATH}'" % "%k", sure((HERE, 1))),
     ("/sbin/sysctl -w net.ipv4.conf.$name.rp_filter=2", sure((HERE, 2))),
-    ("/bin/sh -c 'for i in a; do echo 1 > %s; done'" % PATH % "$$i", [(["a"], 1, False)]),
+    (f"/bin/sh -c 'for i in a; do echo 1 > {PATH}; done'" % "$$i", [(["a"], 1, False)]),
     # Of one dollar sign within a word systemd makes nothing; the shell has its loop (257, measured).
-    ("/bin/sh -c 'sleep 5; for i in %s; do echo 2 > $i; done'" % PATH % "*", [(None, None, False)]),
-    ("/bin/sh -c 'for i in %s; do cat $i; done'" % PATH % "*", []),
-    ("/bin/sh -c 'sysctl -w %s=1; sysctl -w %s=2'" % (ALL, ALL), sure((["all"], 1), (["all"], 2))),
+    (f"/bin/sh -c 'sleep 5; for i in {PATH}; do echo 2 > $i; done'" % "*", [(None, None, False)]),
+    (f"/bin/sh -c 'for i in {PATH}; do cat $i; done'" % "*", []),
+    (f"/bin/sh -c 'sysctl -w {ALL}=1; sysctl -w {ALL}=2'", sure((["all"], 1), (["all"], 2))),
     # udev gives the rest as arguments, systemd runs it.
-    ("/bin/true ; /sbin/sysctl -w %s=1" % ALL, [(["all"], 1, False)]),
-    ("/bin/sh -c 'x=1; echo ${x} > %s'" % PATH % "all", [(["all"], None, False)]),
+    (f"/bin/true ; /sbin/sysctl -w {ALL}=1", [(["all"], 1, False)]),
+    (f"/bin/sh -c 'x=1; echo ${{x}} > {PATH}'" % "all", [(["all"], None, False)]),
     ("/bin/sh -c 'echo %i > /proc/sys/net/ipv4/conf/all/rp_filter'", [(["all"], None, False)]),
-    ("/sbin/sysctl -w %s=1 > /dev/null" % ALL, sure((["all"], 1))),
+    (f"/sbin/sysctl -w {ALL}=1 > /dev/null", sure((["all"], 1))),
     ("/bin/echo 1 > " + PATH % "all", []),  # no shell, no redirection
-    ("/sbin/sysctl -w '%s=1" % ALL, [(["all"], 1, False)]), ("-/sbin/sysctl -w %s=1" % ALL, sure((["all"], 1))),
+    (f"/sbin/sysctl -w '{ALL}=1", [(["all"], 1, False)]), (f"-/sbin/sysctl -w {ALL}=1", sure((["all"], 1))),
 ])  # fmt: skip
 def test_a_line_that_no_shell_reads(text, expected):
     assert found(text, shell_text=False) == expected
@@ -187,7 +187,7 @@ def test_runs_of_a_loader(text, expected):
 ])  # fmt: skip
 def test_a_run_for_keys_of_another_part_writes_nothing(pattern, count):
     """As the rules of nfs-common have it."""
-    assert [write.certain for write in commands.writes("/sbin/sysctl -q %s --system" % pattern, shell_text=False)] == (
+    assert [write.certain for write in commands.writes(f"/sbin/sysctl -q {pattern} --system", shell_text=False)] == (
         [False] * count
     )
 
@@ -204,7 +204,7 @@ def test_the_programs_that_a_text_runs():
 
 
 @pytest.mark.parametrize("unit", [
-    "sysctl -w %s=1 \\\n" % ALL, "echo '", '"$(', "`rp_filter ", "for i in rp_filter /; do $i\n", "((((", "\\\n", "/a ",
+    f"sysctl -w {ALL}=1 \\\n", "echo '", '"$(', "`rp_filter ", "for i in rp_filter /; do $i\n", "((((", "\\\n", "/a ",
     "{ /rp_filter ", "start ", "'rp_filter'/", "if rp_filter/; ", "$x/rp_filter", "#/rp_filter",
 ])  # fmt: skip
 @pytest.mark.parametrize("shell_text", [True, False])
@@ -218,7 +218,7 @@ def test_a_large_text_takes_no_longer_than_its_length(unit, shell_text):
 @given(st.text() | st.text("rp_filter sysctl-w=/.$(){}'\"`\\\n;&|<>*?[]#\x01\x02\x00"), st.booleans())
 @settings(deadline=None, max_examples=300)
 def test_no_text_is_too_hostile(text, shell_text):
-    for each in (text, "sysctl -w %s=1\n" % ALL + text, "rp_filter" + text):
+    for each in (text, f"sysctl -w {ALL}=1\n" + text, "rp_filter" + text):
         commands.writes(each, shell_text=shell_text)
         commands.programs(each, shell_text=shell_text)
 
@@ -296,7 +296,7 @@ def run(shell, text, root):
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "rp_filter").write_text("7\n")
     (root / "script").write_text(text.replace("ROOT", str(root)).replace("/sbin/sysctl", "sysctl"))
-    environment = {"PATH": "%s/bin:/usr/bin:/bin" % root, "ROOT": str(root)}
+    environment = {"PATH": f"{root}/bin:/usr/bin:/bin", "ROOT": str(root)}
     subprocess.run([shell, str(root / "script")], env=environment, cwd=str(root), stdin=subprocess.DEVNULL, check=False,
                    stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=10)  # fmt: skip
     stands = {}

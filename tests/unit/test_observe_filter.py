@@ -80,7 +80,7 @@ def test_the_drop_in_as_it_was_written(tmp_path):
         *(("default", 1), ("lxc*", 0), ("cilium_*", 0), ("eth0", 1), ("all", 0)),
     ]
     rows = COMPOSED.splitlines()
-    assert all("rp_filter = %d" % each["value"] in rows[each["line"] - 1] for each in found["assignments"])
+    assert all(f"rp_filter = {each['value']}" in rows[each["line"] - 1] for each in found["assignments"])
     assert unread == []
 
 
@@ -113,8 +113,8 @@ def test_a_drop_in_that_is_none_is_named(tmp_path):
 def conf(tmp_path, **devices):
     for device, (src_valid_mark, accept_local) in devices.items():
         (tmp_path / device).mkdir()
-        (tmp_path / device / "src_valid_mark").write_text("%d\n" % src_valid_mark)
-        (tmp_path / device / "accept_local").write_text("%d\n" % accept_local)
+        (tmp_path / device / "src_valid_mark").write_text(f"{src_valid_mark}\n")
+        (tmp_path / device / "accept_local").write_text(f"{accept_local}\n")
     return str(tmp_path)
 
 

@@ -32,14 +32,14 @@ def test_lines_of_tmpfiles_that_write_are_not_certain(tmp_path):
     path = "/proc/sys/net/ipv4/conf/%s/rp_filter"
     lines = [
         "# x",
-        "w %s - - - - 2" % path % "all",
-        "w+! %s - - - - 1" % path % "eth*",
-        "f %s - - - - 1" % path % "all",
+        f"w {path} - - - - 2" % "all",
+        f"w+! {path} - - - - 1" % "eth*",
+        f"f {path} - - - - 1" % "all",
     ]
     files = {
-        "/usr/lib/tmpfiles.d/a.conf": "w %s - - - - 1\n" % path % "all",
+        "/usr/lib/tmpfiles.d/a.conf": f"w {path} - - - - 1\n" % "all",
         "/etc/tmpfiles.d/a.conf": "\n".join(lines),
-        "/etc/tmpfiles.d/b.txt": "w %s - - - - 1\n" % path % "all",
+        "/etc/tmpfiles.d/b.txt": f"w {path} - - - - 1\n" % "all",
     }
     found = jobs.tmpfiles(node(tmp_path, files))
     assert [(each["path"], each["line"], each["names"], each["sets"]) for each in found] == [

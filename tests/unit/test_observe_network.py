@@ -47,7 +47,7 @@ def test_a_networkd_writer_has_every_member(tmp_path):
 def test_the_interfaces_that_a_networkd_unit_matches(tmp_path, match, names, narrowed):
     folder = "/etc/systemd/network/10-x.network"
     files = {
-        folder: "[Match]\n%s\n[Network]\nIPv4ReversePathFilter=loose\n" % match,
+        folder: f"[Match]\n{match}\n[Network]\nIPv4ReversePathFilter=loose\n",
         folder + ".d/a.conf": "[Network]\nIPv4ReversePathFilter=yes\n",
     }
     writers = network.networkd(node(tmp_path, files))
@@ -128,9 +128,9 @@ def test_a_networkd_unit_matches_by_an_alternative_name(tmp_path):
     (["Name=lxc*\nKind=veth", "Name=lxc_health"], [(["lxc_health"], [], False)]),
 ])  # fmt: skip
 def test_the_interfaces_that_earlier_networkd_units_leave(tmp_path, matches, reached):
-    files = {"/etc/systemd/network/%d.network" % number: "[Match]\n%s\n" % match
+    files = {f"/etc/systemd/network/{number}.network": f"[Match]\n{match}\n"
              for number, match in enumerate(matches, 1)}  # fmt: skip
-    files["/etc/systemd/network/%d.network" % len(matches)] += STRICT
+    files[f"/etc/systemd/network/{len(matches)}.network"] += STRICT
     writers = network.networkd(node(tmp_path, files))
     assert [(each["names"], each["not_on"], each["certain"]) for each in writers] == reached
     assert [each["narrowed"] for each in writers] == [not each["certain"] for each in writers]
@@ -177,7 +177,7 @@ def test_network_manager_s_connectivity_check_loosens_a_strict_interface(tmp_pat
 ])  # fmt: skip
 @pytest.mark.parametrize("of, names", [("interface-name=eth0\n", ["eth0"]), ("type=ethernet\n", None)])
 def test_a_mention_in_a_connection_is_a_writer_that_is_not_certain(tmp_path, path, found, of, names):
-    text = "[connection]\nid=x\n%s[ipv4]\n# rp_filter=2\nmethod=auto\n%%s=0\n" % of
+    text = f"[connection]\nid=x\n{of}[ipv4]\n# rp_filter=2\nmethod=auto\n%s=0\n"
     for key in ("rp_filter", "rp-filter", "x-IPv4ReversePathFilter"):
         writers = network.network_manager(node(tmp_path, {path: text % key}, enabled=["NetworkManager.service"]))
         assert places(writers) == ([("networkmanager", path, 7, None)] if found else [])
@@ -366,7 +366,7 @@ def test_a_command_that_loads_a_file_writes_the_lines_of_that_file(tmp_path):
     ("[ -e /x ] && sysctl --system", None, False),
 ])  # fmt: skip
 def test_only_a_whole_run_of_a_loader_that_is_certain_is_predicted(tmp_path, command, runs, certain):
-    files = {"/etc/network/interfaces": "auto eth0\niface eth0 inet dhcp\n up %s\n" % command}
+    files = {"/etc/network/interfaces": f"auto eth0\niface eth0 inet dhcp\n up {command}\n"}
     (writer,) = network.ifupdown(node(tmp_path, files))
     assert (writer["runs"], writer["certain"], writer["names"]) == (runs, certain, None)
 

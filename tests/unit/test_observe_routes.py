@@ -124,7 +124,7 @@ class Replay:
         for number, question in enumerate(data.splitlines(), 1):
             rc, answer = self.verdicts[self.as_captured(question)]
             if rc:
-                stderr += "%s\nCommand failed -:%d\n" % (answer, number)
+                stderr += f"{answer}\nCommand failed -:{number}\n"
             else:
                 stdout += json.dumps([self.as_json(answer)]) + "\n"
         return 1 if stderr else 0, stdout, stderr
@@ -133,7 +133,7 @@ class Replay:
         """The captured question that has the same answer."""
         # To the world: the packet comes in by the same check.
         for captured in self.verdicts:
-            if question == re.sub(r"get \S+ from (\S+)", "get %s from \\1" % observe_routes.OUTSIDE, captured):
+            if question == re.sub(r"get \S+ from (\S+)", f"get {observe_routes.OUTSIDE} from \\1", captured):
                 return captured
         return question
 
@@ -362,7 +362,7 @@ def test_a_real_node_by_its_routes(state, tmp_path):
     if unknown:
         assert facts["unread"] == [
             {
-                "what": "pods behind %s" % ", ".join(unknown),
+                "what": f"pods behind {', '.join(unknown)}",
                 "why": "no source tells their addresses",
                 "needs_root": False,
             }
@@ -604,7 +604,7 @@ class TestKernel:
         def body():
             cilium_host()
             for number in (1, 2):
-                pod("cni-%d" % number, "10.0.0.1%d" % number, "lxc%d" % number, value=2)
+                pod(f"cni-{number}", f"10.0.0.1{number}", f"lxc{number}", value=2)
             run, batches = bounded_runner(10), []
 
             def deleting(argv, data=None):
@@ -633,7 +633,7 @@ class TestKernel:
     def test_the_fault_and_both_cures(self):
         def prepare():
             for number, value in ((1, 2), (2, 0), (3, 2), (4, 1)):
-                pod("cni-%d" % number, "10.0.0.1%d" % number, "lxc%d" % number, value=value)
+                pod(f"cni-{number}", f"10.0.0.1{number}", f"lxc{number}", value=value)
             ip("route", "add", "10.0.0.13/32", "dev", "lxc3", "scope", "link")
 
         facts = self.see(prepare)
@@ -689,7 +689,7 @@ class TestKernel:
             ip("link", "set", "peer0", "up")
             ip("route", "add", "default", "via", "192.0.2.10")
             for number, value in ((1, 0), (2, 1), (3, 0)):
-                pod("cni-%d" % number, "10.0.0.1%d" % number, "lxc%d" % number, value=value)
+                pod(f"cni-{number}", f"10.0.0.1{number}", f"lxc{number}", value=value)
             sysctl("net/ipv4/conf/lxc3/forwarding", 0)
 
         assert [endpoint["leaves"] for endpoint in self.see_with_legacy_routing(prepare)["endpoints"]] == [
@@ -722,15 +722,15 @@ class TestKernel:
     def test_every_next_hop_counts(self):
         def prepare():
             for number in range(1, 9):
-                pod("cni-%d" % number, "10.0.0.1%d" % number, "lxc%d" % number, value=1)
-                hops = "nexthop dev cilium_host nexthop dev lxc%d" % number
-                ip("route", "add", "10.0.0.1%d/32" % number, *hops.split())
+                pod(f"cni-{number}", f"10.0.0.1{number}", f"lxc{number}", value=1)
+                hops = f"nexthop dev cilium_host nexthop dev lxc{number}"
+                ip("route", "add", f"10.0.0.1{number}/32", *hops.split())
 
         facts = self.see(prepare)
         assert {endpoint["verdict"] for endpoint in facts["endpoints"]} == {"accepted"}
         assert {endpoint["route_device"] for endpoint in facts["endpoints"]} > {"cilium_host"}  # the hash chose so
         for endpoint in facts["endpoints"]:
-            assert endpoint["reason"] == "the route back leaves by %s" % endpoint["device"]
+            assert endpoint["reason"] == f"the route back leaves by {endpoint['device']}"
 
     def test_the_difference_is_said(self):
         """On a packet's way out the kernel heeds rules for the device it leaves by; our reason knows the host's."""
@@ -779,13 +779,13 @@ class TestKernel:
         def body():
             cilium_host()
             for number in (1, 2, 3):
-                pod("cni-%d" % number, "10.0.0.1%d" % number, "lxc%d" % number)
+                pod(f"cni-{number}", f"10.0.0.1{number}", f"lxc{number}")
             ip("route", "add", "10.0.0.12/32", "dev", "lxc2")
             ip("addr", "add", "192.0.2.7/32", "dev", "lxc3")
             real, results = IpRoute(bounded_runner(10)), []
             for value in (0, 1, 2):
                 for number in (1, 2, 3):
-                    rp_filter("lxc%d" % number, value)
+                    rp_filter(f"lxc{number}", value)
                 for endpoint in observe_routes.observe(real, **self.NOWHERE)["endpoints"]:
                     results.append((endpoint["device"], value, endpoint["verdict"], endpoint["dropped_at"]))
             return results
@@ -854,7 +854,7 @@ class TestKernel:
         def body():
             cilium_host()
             for number in (1, 2):
-                pod("cni-%d" % number, "10.0.0.1%d" % number, "lxc%d" % number)
+                pod(f"cni-{number}", f"10.0.0.1{number}", f"lxc{number}")
             ip("route", "add", "10.0.0.12/32", "dev", "lxc2")
             run = bounded_runner(10)
             os.setgid(65534)
@@ -873,7 +873,7 @@ class TestKernel:
         def body():
             cilium_host()
             for number in range(100):
-                pod("p%d" % number, "10.0.0.%d" % (number + 1), "lxc%d" % number, value=number % 3)
+                pod(f"p{number}", f"10.0.0.{number + 1}", f"lxc{number}", value=number % 3)
             runs = []
             run = bounded_runner(30)
 

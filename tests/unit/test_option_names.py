@@ -31,7 +31,7 @@ def test_the_role_names_each_option_that_it_passes_on():
 
 
 def test_no_message_of_the_writer_keeps_the_module_s_name_of_an_option():
-    mentions = re.compile(r"(?<![\w'])(?:(?:%s)\b|(?:conflicts|edited|apply|udev|uplinks)=[a-z])|Set uplinks" % PLAIN)
+    mentions = re.compile(rf"(?<![\w'])(?:(?:{PLAIN})\b|(?:conflicts|edited|apply|udev|uplinks)=[a-z])|Set uplinks")
     found = [
         text for text in messages() if mentions.search(text) and "Request" not in text and "namedtuple" not in text
     ]

@@ -104,7 +104,7 @@ def test_an_own_value_below_its_line_is_left_as_it_runs_without_a_pin(tree):
     assert "eth0" not in [item.name for item in planned.items]
     assert ("eth0", 0) in planned.writes or "eth0" not in dict(planned.writes)
     (warning,) = planned.warnings
-    words = "%s (%d)" % (values.WORDS[tree["eth0"]], tree["eth0"])
+    words = f"{values.WORDS[tree['eth0']]} ({tree['eth0']})"
     for expected in ("uplink eth0", "off (0)", words, "/etc/sysctl.d/60-tree.conf:7", "left as it runs"):
         assert expected in warning
 
@@ -177,7 +177,7 @@ def test_an_option_that_makes_an_uplink_stricter_says_so_in_the_plan():
     ],
 )
 def test_the_cause_of_an_unprotected_uplink_is_the_true_one(tree, pin, words):
-    text = None if pin is None else dropin.HEADER + "\n-net.ipv4.conf.eth0.rp_filter = %d\n" % pin
+    text = None if pin is None else dropin.HEADER + f"\n-net.ipv4.conf.eth0.rp_filter = {pin}\n"
     standing = dropin.parse(text, "/etc/sysctl.d/99-x.conf")
     planned = plan.present(OPTIONS, observed({"all": 0, "default": 0, "eth0": 0}, tree=tree, standing=standing))
     (warning,) = planned.warnings
@@ -584,7 +584,7 @@ def test_what_nobody_decides_or_recorded_is_left_alone_and_named():
 
 @pytest.mark.parametrize("key", ["net.ipv4.*.lxc*.rp_filter", "net.*.conf.all.rp_filter", "net.ipv4.conf.lxc1.*"])
 def test_a_pattern_over_other_keys_is_refused(key):
-    text = dropin.compose(planned_ubuntu()) + "-%s = 2\n" % key
+    text = dropin.compose(planned_ubuntu()) + f"-{key} = 2\n"
     with pytest.raises(dropin.DropinError, match="pattern over other keys"):
         dropin.check_content(text, planned_ubuntu())
 

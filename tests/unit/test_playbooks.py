@@ -60,9 +60,7 @@ def test_variables_that_are_not_read_or_do_not_fit_end_the_run_before_a_node_is_
         ("nodeward_host", "nodeward_hosts"),
         ("rp_filter_aply", "rp_filter_apply"),
     ):
-        assert (
-            "%s: found a variable that no role or playbook of this run reads; expected %s." % (name, expected) in said
-        )
+        assert f"{name}: found a variable that no role or playbook of this run reads; expected {expected}." in said
     for told in (
         "nodeward_max_fail_percentage: found 'many'; expected a percentage from 0 to 100",
         "value of endpoint_routes_state must be one of: enabled, disabled, unchanged, got: enable (node1)",
@@ -82,7 +80,7 @@ def test_a_cluster_that_cannot_be_reached_ends_the_run_before_a_node_is_visited(
     missing = str(fleet.folder / "kubeconfig")
     ran = fleet.run("nodeward.cilium.harden", *arguments, options={"endpoint_routes_kubeconfig": missing})
     assert ran.returncode == 2, ran.stdout
-    assert "endpoint_routes_kubeconfig: found no readable file '%s' on localhost" % missing in flat(ran.stdout)
+    assert f"endpoint_routes_kubeconfig: found no readable file '{missing}' on localhost" in flat(ran.stdout)
     assert VISITED not in ran.stdout
     (fleet.folder / "kubeconfig").write_text(json.dumps({
         "apiVersion": "v1", "kind": "Config", "current-context": "lab",
@@ -213,10 +211,8 @@ def test_no_heading_is_longer_than_a_terminal():
     headings = []
     for path in sorted((ROOT / "roles").glob("*/tasks/*.yml")):
         role = path.parent.parent.name
-        headings += [
-            "TASK [nodeward.cilium.%s : %s]" % (role, name) for name in named(yaml.safe_load(path.read_text()))
-        ]
+        headings += [f"TASK [nodeward.cilium.{role} : {name}]" for name in named(yaml.safe_load(path.read_text()))]
     for path in sorted((ROOT / "playbooks").glob("*.yml")):
         for play in yaml.safe_load(path.read_text()):
-            headings += ["PLAY [%s]" % play["name"]] + ["TASK [%s]" % name for name in named(play["tasks"])]
+            headings += [f"PLAY [{play['name']}]"] + [f"TASK [{name}]" for name in named(play["tasks"])]
     assert [heading for heading in headings if len(heading) > 80] == []

@@ -40,7 +40,7 @@ def strongest(values):
 
 
 def pin(device, value):
-    return "-net.ipv4.conf.%s.rp_filter = %d\n" % (device, value)
+    return f"-net.ipv4.conf.{device}.rp_filter = {value}\n"
 
 
 # ---- lines that this run disables ------------------------------------------------------------------------------------
@@ -166,7 +166,7 @@ def edited(model):  # noqa: F811
 def test_an_edited_drop_in_is_refused_with_its_lines(edited, running, check_mode):
     edited.values["eth0"] = running
     number = edited.text(PATH).decode().split("\n").index(pin("eth0", 0).strip()) + 1
-    words = ("line %d, '%s', was written as 1" % (number, pin("eth0", 0).strip()), "edited=restore", "edited=adopt")
+    words = (f"line {number}, '{pin('eth0', 0).strip()}', was written as 1", "edited=restore", "edited=adopt")
     refused(edited, PATH, *words, check_mode=check_mode)
 
 
@@ -263,7 +263,7 @@ keys = st.sampled_from(
     + ["eth0", "eth1", "eth5", "veth9", "lxcbr0", "lxc1", "*", "[!ad]*", "e*", "l*", "lxc*"]
 )
 assignments = st.builds(
-    lambda dash, key, value: "%snet.ipv4.conf.%s.rp_filter%s\n" % (dash, key, value),
+    lambda dash, key, value: f"{dash}net.ipv4.conf.{key}.rp_filter{value}\n",
     st.sampled_from(["", "-"]),
     keys,
     st.sampled_from([" = 0", " = 1", " = 2", "=1", "=2"]),
@@ -451,7 +451,7 @@ def make_node(model, tmp_path, monkeypatch):  # noqa: F811
         if current.node:
             shutil.rmtree(current.node.root)
         current.number += 1
-        root = tmp_path / ("node%d" % current.number)
+        root = tmp_path / (f"node{current.number}")
         shutil.copytree(units, root / "usr/lib/systemd", symlinks=True)
         current.node = Model(root)
         return current.node

@@ -212,8 +212,8 @@ def test_gather_facts(tmp_path):
         result = subprocess.run(
             [
                 str(Path(sys.executable).parent / "ansible-playbook"),
-                *("-i", "localhost,", "-c", "local", "-e", "folder=%s" % tmp_path),
-                *("-e", "ansible_python_interpreter=%s" % sys.executable, str(tmp_path / "play.yml")),
+                *("-i", "localhost,", "-c", "local", "-e", f"folder={tmp_path}"),
+                *("-e", f"ansible_python_interpreter={sys.executable}", str(tmp_path / "play.yml")),
             ],
             env=dict(os.environ, ANSIBLE_COLLECTIONS_PATH=str(COLLECTIONS), ANSIBLE_HOME=str(tmp_path / "home")),
             stdout=subprocess.PIPE,

@@ -46,8 +46,8 @@ def test_what_changed_and_which_pods_it_helped():
     ]
     made = summary(result(changed=True, diff=diff, healed=[POD]), "node1", "present", "fail", False)
     assert made["lines"] == [
-        "node1: changed: 2 running values, %s; 2 interfaces exempt (cilium_host, lxc1); "
-        "uplinks: eth0 strict, eth1 loose; accepted again: 1 endpoint (shop/cart)" % DROPIN
+        f"node1: changed: 2 running values, {DROPIN}; 2 interfaces exempt (cilium_host, lxc1); "
+        "uplinks: eth0 strict, eth1 loose; accepted again: 1 endpoint (shop/cart)"
     ]
     assert made["files"] == [DROPIN]
     assert made["running_values"] == {"net.ipv4.conf.lxc1.rp_filter": 0, "net.ipv4.conf.all.rp_filter": 0}

@@ -71,7 +71,8 @@ def values(loader, devices, **how):
 
 def loaders(tree):
     return [SystemdSysctl(tree, version) for version in GLOB_VERSIONS] + [
-        Procps(tree, version) for version in PROCPS_GLOB_VERSIONS]
+        Procps(tree, version) for version in PROCPS_GLOB_VERSIONS
+    ]
 
 
 # ---- the table of cases --------------------------------------------------------------------------------------------
@@ -92,18 +93,27 @@ SYSTEMD = {
     "another spelling of the glob moves": (short(f40="lxc*=0", f50="*=2", f99="-[l]xc*=0"), {"lxcabc": "0"}),
     "one more letter is another glob": (short(f40="lxc*=0", f50="*=2", f99="-lxc?*=0"), {"lxcabc": "0"}),
     "the slash spelling is the same key": (
-        {**short(f40="lxc*=0", f50="*=2"), "99": "net/ipv4/conf/lxc*/rp_filter=0\n"}, {"lxcabc": "2"}),
+        {**short(f40="lxc*=0", f50="*=2"), "99": "net/ipv4/conf/lxc*/rp_filter=0\n"},
+        {"lxcabc": "2"},
+    ),
     "our file breaks Cilium's own fix": (
-        {**short(f99_override_cilium_rp_filter="lxc*=0 cilium_*=0 all=0", f99_sysctl="*=1"),
-         "99-zzz-override_cilium": lines("-lxc*=0", "-cilium_*=0", "all=0")},
-        {"lxcabc": "1", "cilium_host": "1", "all": "0"}),
+        {
+            **short(f99_override_cilium_rp_filter="lxc*=0 cilium_*=0 all=0", f99_sysctl="*=1"),
+            "99-zzz-override_cilium": lines("-lxc*=0", "-cilium_*=0", "all=0"),
+        },
+        {"lxcabc": "1", "cilium_host": "1", "all": "0"},
+    ),
     "without ours it works": (
         {**short(f99_sysctl="*=1"), "99-zzz-override_cilium": lines("-lxc*=0", "-cilium_*=0", "all=0")},
-        {"lxcabc": "0", "cilium_host": "0", "all": "0"}),
+        {"lxcabc": "0", "cilium_host": "0", "all": "0"},
+    ),
     "with our spelling it works": (
-        {**short(f99_override_cilium_rp_filter="-[l]xc*=0 -[c]ilium_*=0 all=0", f99_sysctl="*=1"),
-         "99-zzz-override_cilium": lines("-lxc*=0", "-cilium_*=0", "all=0")},
-        {"lxcabc": "0", "cilium_host": "0", "all": "0"}),
+        {
+            **short(f99_override_cilium_rp_filter="-[l]xc*=0 -[c]ilium_*=0 all=0", f99_sysctl="*=1"),
+            "99-zzz-override_cilium": lines("-lxc*=0", "-cilium_*=0", "all=0"),
+        },
+        {"lxcabc": "0", "cilium_host": "0", "all": "0"},
+    ),
     "the glob reaches LXC's bridge": (short(f10="lxc*=0"), {"lxcbr0": "0"}),
     "an explicit key saves it": (short(f10="lxc*=0 lxcbr0=1"), {"lxcbr0": "1", "lxcabc": "0"}),
     "bytewise: 9-a after 10-b": (short(**{"10-b": "eth0=1", "9-a": "eth0=2"}), {"eth0": "2"}),
@@ -111,18 +121,24 @@ SYSTEMD = {
     "99-override sorts before 99-sysctl": (short(f99_override="eth0=0", f99_sysctl="eth0=1"), {"eth0": "1"}),
     "bytewise: 99_a after 99-b": ({"99-b": lines("eth0=1"), "99_a": lines("eth0=2")}, {"eth0": "2"}),
     "names sort over all folders": (
-        {f"{USR}/99.conf": lines("eth0=99"), f"{ETC}/10.conf": lines("eth0=10")}, {"eth0": "99"}),
+        {f"{USR}/99.conf": lines("eth0=99"), f"{ETC}/10.conf": lines("eth0=10")},
+        {"eth0": "99"},
+    ),
     "whatever folder is foremost": (
-        {f"{USR}/10.conf": lines("eth0=10"), f"{ETC}/99.conf": lines("eth0=99")}, {"eth0": "99"}),
+        {f"{USR}/10.conf": lines("eth0=10"), f"{ETC}/99.conf": lines("eth0=99")},
+        {"eth0": "99"},
+    ),
     "dots in a name need slashes": (
         {"10": "net.ipv4.conf.eth0/100.rp_filter=1\nnet.ipv4.conf.eth0.200.rp_filter=1\n"},
-        {"eth0.100": "1", "eth0.200": None}),
+        {"eth0.100": "1", "eth0.200": None},
+    ),
     "slashes first, dots stay": ({"10": "net/ipv4/conf/eth0.100/rp_filter=1\n"}, {"eth0.100": "1"}),
     "mixed separators make no such key": ({"10": "net.ipv4/conf/lxcabc/rp_filter=1\n"}, {"lxcabc": None}),
     "a leading slash is taken off": (
-        {"10": "/net/ipv4/conf/eth0/rp_filter=1\n", "20": lines("*=2")}, {"eth0": "1", "eth1": "2"}),
-    "doubled slashes are one": (
-        {"10": "net//ipv4/./conf/eth0/rp_filter/=1\n", "20": lines("*=2")}, {"eth0": "1"}),
+        {"10": "/net/ipv4/conf/eth0/rp_filter=1\n", "20": lines("*=2")},
+        {"eth0": "1", "eth1": "2"},
+    ),
+    "doubled slashes are one": ({"10": "net//ipv4/./conf/eth0/rp_filter/=1\n", "20": lines("*=2")}, {"eth0": "1"}),
     "split at the first equals sign": ({"10": "net.ipv4.conf.eth0.rp_filter=1 = 2\n"}, {"eth0": "1 = 2"}),
     "a trailing comment is part of the value": ({"10": lines("eth0=1 # x")}, {"eth0": "1 # x"}),
     "comments": ({"10": "# x\n  #net.ipv4.conf.eth0.rp_filter=1\n\n"}, {"eth0": None}),
@@ -130,18 +146,26 @@ SYSTEMD = {
     "no newline at the end": ({"10": "net.ipv4.conf.eth0.rp_filter=1"}, {"eth0": "1"}),
     "an old Mac's lines": ({"10": "#\rnet.ipv4.conf.eth0.rp_filter=1\rx=1\r"}, {"eth0": "1"}),
     "NUL ends a line": ({"10": b"x=1\0net.ipv4.conf.eth0.rp_filter=1\0"}, {"eth0": "1"}),
-    "a line without assignment is left out": ({"10": lines("eth0=1") + "net.ipv4.conf.eth0.rp_filter\n"},
-                                              {"eth0": "1"}),
+    "a line without assignment is left out": (
+        {"10": lines("eth0=1") + "net.ipv4.conf.eth0.rp_filter\n"},
+        {"eth0": "1"},
+    ),
     "a refused value still keeps globs off": (short(f10="*=2", f20='eth0="1"'), {"eth0": None, "eth1": "2"}),
     "a refused value replaces": (short(f10="eth0=1", f20="eth0=one"), {"eth0": None}),
     "a refused glob leaves the one before": (short(f10="*=2", f20="lxc*='0'"), {"lxcabc": "2"}),
     "a value is refused by the key, not by the glob": (
-        {"10": "net.ipv4.conf.eth?.rp_filter=1\n", "20": "net.ipv?.*.eth*.rp_filter=one\n"}, {"eth0": "1"}),
+        {"10": "net.ipv4.conf.eth?.rp_filter=1\n", "20": "net.ipv?.*.eth*.rp_filter=one\n"},
+        {"eth0": "1"},
+    ),
     "an empty value is refused": (short(f10="*=2", f20="lxc*="), {"lxcabc": "2"}),
     "same name, whole file replaced": (
-        {f"{USR}/50.conf": lines("eth0=1", "eth1=1"), f"{ETC}/50.conf": lines("eth0=2")}, {"eth0": "2", "eth1": None}),
-    "a link to /dev/null masks": ({f"{USR}/50.conf": lines("eth0=1"), f"{ETC}/50.conf": Link("/dev/null")},
-                                  {"eth0": None}),
+        {f"{USR}/50.conf": lines("eth0=1", "eth1=1"), f"{ETC}/50.conf": lines("eth0=2")},
+        {"eth0": "2", "eth1": None},
+    ),
+    "a link to /dev/null masks": (
+        {f"{USR}/50.conf": lines("eth0=1"), f"{ETC}/50.conf": Link("/dev/null")},
+        {"eth0": None},
+    ),
     "an empty file masks": ({f"{USR}/50.conf": lines("eth0=1"), f"{RUN}/50.conf": ""}, {"eth0": None}),
     "a dangling link masks": ({f"{USR}/50.conf": lines("eth0=1"), f"{ETC}/50.conf": Link("nowhere")}, {"eth0": None}),
     "a folder masks": ({f"{USR}/50-x.conf": lines("eth0=1"), f"{ETC}/50-x.conf": FOLDER}, {"eth0": None}),
@@ -150,24 +174,46 @@ SYSTEMD = {
     "/etc/sysctl.conf is not read": ({"/etc/sysctl.conf": lines("eth0=1")}, {"eth0": None}),
     "unless linked": ({"/etc/sysctl.conf": lines("eth0=1"), "99-sysctl": Link("../sysctl.conf")}, {"eth0": "1"}),
     "linked absolutely, inside the root": (
-        {"/etc/sysctl.conf": lines("eth0=1"), "99-sysctl": Link("/etc/sysctl.conf")}, {"eth0": "1"}),
+        {"/etc/sysctl.conf": lines("eth0=1"), "99-sysctl": Link("/etc/sysctl.conf")},
+        {"eth0": "1"},
+    ),
     "a wide folder": (
-        {"10": "net.ipv4.*.lxc*.rp_filter=7\nnet.*.conf.eth?.rp_*=8\n"}, {"lxcabc": "7", "eth0": "8", "eth10": None}),
+        {"10": "net.ipv4.*.lxc*.rp_filter=7\nnet.*.conf.eth?.rp_*=8\n"},
+        {"lxcabc": "7", "eth0": "8", "eth10": None},
+    ),
     "case counts": (short(f10="lxc*=1"), {"LXCabc": None, "lxcABC": "1"}),
     "a star does not cross slashes": ({"10": "net.ipv4.*.rp_filter=7\nnet.*.rp_filter=7\n"}, {"lxcabc": None}),
-    "hidden devices need a dot": ({"10": lines("*=7") + "net/ipv4/conf/.e*/rp_filter=8\n"},
-                                  {".x": None, ".eth": "8", "x": "7"}),
+    "hidden devices need a dot": (
+        {"10": lines("*=7") + "net/ipv4/conf/.e*/rp_filter=8\n"},
+        {".x": None, ".eth": "8", "x": "7"},
+    ),
     "ranges and classes": (
         short(f10="eth[0-3]=1 eth[!0-7]=2 eth[^0-8]=3 v[[:digit:]]=4 w[]a-]=5 x[z-a]=6 y[a=7 z[[:nope:]]=8"),
-        {"eth1": "1", "eth5": None, "eth8": "2", "eth9": "3", "v1": "4", "va": None, "w]": "5", "w-": "5", "wb": None,
-         "xm": None, "y[a": None, "z1": None}),
+        {
+            "eth1": "1",
+            "eth5": None,
+            "eth8": "2",
+            "eth9": "3",
+            "v1": "4",
+            "va": None,
+            "w]": "5",
+            "w-": "5",
+            "wb": None,
+            "xm": None,
+            "y[a": None,
+            "z1": None,
+        },
+    ),
     "an open bracket is a bracket": ({"10": lines("y[a*=7")}, {"y[ab": "7", "ya": None}),
     "backslashes": ({"10": lines(r"a\*b*=7", r"[\]x]y=8")}, {"a*bc": "7", "axbc": None, "]y": "8", "xy": "8"}),
     "a slash that a glob escapes is a slash": (
         {"10": "net/ipv4/conf/lxc*\\/rp_filter=2\nnet/ipv4/conf/eth0*\\\\/rp_filter=1"},
-        {"lxcabc": "2", "eth0": None, "eth0\\": "1"}),
-    "braces in a glob": (short(f10="{lxc,cilium_}*=0", f20="{a,b}=1"),
-                         {"lxcabc": "0", "cilium_net": "0", "a": None, "b": None}),
+        {"lxcabc": "2", "eth0": None, "eth0\\": "1"},
+    ),
+    "braces in a glob": (
+        short(f10="{lxc,cilium_}*=0", f20="{a,b}=1"),
+        {"lxcabc": "0", "cilium_net": "0", "a": None, "b": None},
+    ),
     "nested braces": (short(f10="{a{b,c},d}?=1"), {"abx": "1", "acx": "1", "dx": "1", "ax": None}),
     "an open brace is a brace": (short(f10="{a*=1"), {"{ab": "1", "ab": None}),
     "a device that looks like a glob": (short(f10="lxc*=1"), {"lxc*": None, "lxca": "1"}),
@@ -194,42 +240,59 @@ PROCPS = {
     "later glob wins": (short(f40="lxc*=0", f50="*=2"), {"lxcabc": "2"}),
     "an identical repeat is applied again": (short(f40="lxc*=0", f50="*=2", f99="-lxc*=0"), {"lxcabc": "0"}),
     "/etc/sysctl.conf is last, always": (
-        {"/etc/sysctl.conf": lines("eth0=1", "*=2"), "zz": lines("eth0=3", "lxc*=4")}, {"eth0": "1", "lxcabc": "2"}),
+        {"/etc/sysctl.conf": lines("eth0=1", "*=2"), "zz": lines("eth0=3", "lxc*=4")},
+        {"eth0": "1", "lxcabc": "2"},
+    ),
     "also when it is linked": (
         {"/etc/sysctl.conf": lines("eth0=1"), "99-sysctl": Link("../sysctl.conf"), "zz": lines("eth0=3")},
-        {"eth0": "1"}),
+        {"eth0": "1"},
+    ),
     "/etc/sysctl.conf as a folder is nothing": ({"/etc/sysctl.conf": FOLDER, "zz": lines("eth0=3")}, {"eth0": "3"}),
     "no braces": (short(f10="{lxc,cilium_}*=0"), {"lxcabc": None, "{lxc,cilium_}x": "0"}),
     "a refused value leaves the one before": (short(f10="eth0=1", f20='eth0="2"'), {"eth0": "1"}),
     "hidden files count": ({f"{ETC}/.10.conf": lines("eth0=1")}, {"eth0": "1"}),
     "a semicolon is a comment": ({"10": ";" + lines("eth0=1")}, {"eth0": None}),
-    "NUL ends the line's text": ({"10": b"net.ipv4.conf.eth0.rp_filter=1\0 2\nx=1\0net.ipv4.conf.eth1.rp_filter=1\n"},
-                                 {"eth0": "1", "eth1": None}),
+    "NUL ends the line's text": (
+        {"10": b"net.ipv4.conf.eth0.rp_filter=1\0 2\nx=1\0net.ipv4.conf.eth1.rp_filter=1\n"},
+        {"eth0": "1", "eth1": None},
+    ),
     "no space behind the dash": ({"10": "- net.ipv4.conf.eth0.rp_filter=1\n"}, {"eth0": None}),
     "two dashes are one": ({"10": "-" + lines("-eth0=1")}, {"eth0": "1"}),
     "a slash that a glob escapes is a slash": (
         {"10": "net/ipv4/conf/lxc*\\/rp_filter=2\nnet/ipv4/conf/eth0*\\\\/rp_filter=1"},
-        {"lxcabc": "2", "eth0": None, "eth0\\": "1"}),
+        {"lxcabc": "2", "eth0": None, "eth0\\": "1"},
+    ),
     "a leading slash hides the key from globs": (
-        {"10": "/net/ipv4/conf/eth0/rp_filter=1\n", "20": lines("*=2")}, {"eth0": "2"}),
-    "the later of the two wins": (
-        {"10": lines("*=2"), "20": "/net/ipv4/conf/eth0/rp_filter=1\n"}, {"eth0": "1"}),
+        {"10": "/net/ipv4/conf/eth0/rp_filter=1\n", "20": lines("*=2")},
+        {"eth0": "2"},
+    ),
+    "the later of the two wins": ({"10": lines("*=2"), "20": "/net/ipv4/conf/eth0/rp_filter=1\n"}, {"eth0": "1"}),
     "from globs without one": (
-        {"10": "/net/ipv4/conf/eth0/rp_filter=1\n", "20": "/net/ipv4/conf/*/rp_filter=2\n"}, {"eth0": "1"}),
+        {"10": "/net/ipv4/conf/eth0/rp_filter=1\n", "20": "/net/ipv4/conf/*/rp_filter=2\n"},
+        {"eth0": "1"},
+    ),
     "a key that ends in a slash is none, unless a glob stands before its last name": (
         {"10": "net/ipv4/conf/eth0/rp_filter/=1\nnet/ipv?/conf/eth1/rp_filter/=1\nnet/ipv4/conf/eth2/rp_f*/=1\n"},
-        {"eth0": None, "eth1": "1", "eth2": None}),
+        {"eth0": None, "eth1": "1", "eth2": None},
+    ),
     "a file's name is a glob": (
         {"10-[a]": lines("eth0=1", "eth2=1"), "10-a": lines("eth0=2", "eth1=2"), "20": lines("eth1=3")},
-        {"eth0": "2", "eth1": "3", "eth2": None}),
+        {"eth0": "2", "eth1": "3", "eth2": None},
+    ),
     "up to one that cannot be opened": (
-        {"10-*": Link("nowhere"), "10-\\a": lines("eth0=1"), "10-a": lines("eth1=1")}, {"eth0": None, "eth1": "1"}),
+        {"10-*": Link("nowhere"), "10-\\a": lines("eth0=1"), "10-a": lines("eth1=1")},
+        {"eth0": None, "eth1": "1"},
+    ),
     "or itself": ({"99-[b]": lines("eth0=1"), "10-a": lines("eth0=2")}, {"eth0": "1"}),
-    "a link to /dev/null masks": ({f"{USR}/50.conf": lines("eth0=1"), f"{ETC}/50.conf": Link("/dev/null")},
-                                  {"eth0": None}),
+    "a link to /dev/null masks": (
+        {f"{USR}/50.conf": lines("eth0=1"), f"{ETC}/50.conf": Link("/dev/null")},
+        {"eth0": None},
+    ),
     "a folder masks": ({f"{USR}/50.conf": lines("eth0=1"), f"{ETC}/50.conf": FOLDER}, {"eth0": None}),
     "names sort over all folders": (
-        {f"{LIB}/99.conf": lines("eth0=99"), f"{ETC}/10.conf": lines("eth0=10")}, {"eth0": "99"}),
+        {f"{LIB}/99.conf": lines("eth0=99"), f"{ETC}/10.conf": lines("eth0=10")},
+        {"eth0": "99"},
+    ),
 }
 
 
@@ -243,8 +306,15 @@ def test_procps(case, tmp_path):
 
 # ---- what differs between versions ---------------------------------------------------------------------------------
 
-@pytest.mark.parametrize("make", [lambda tree: SystemdSysctl(tree, 239), lambda tree: SystemdSysctl(tree, 244),
-                                  lambda tree: Procps(tree, (3, 3, 17))])
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda tree: SystemdSysctl(tree, 239),
+        lambda tree: SystemdSysctl(tree, 244),
+        lambda tree: Procps(tree, (3, 3, 17)),
+    ],
+)
 def test_loaders_without_globs(make, tmp_path):
     tree = plant(tmp_path, short(f10="*=2 lxc*=0 eth0=1"))
     assert values(make(tree), ("all", "lxcabc", "eth0")) == {"all": None, "lxcabc": None, "eth0": "1"}
@@ -252,8 +322,13 @@ def test_loaders_without_globs(make, tmp_path):
 
 
 def test_old_procps_and_carriage_returns(tmp_path):
-    tree = plant(tmp_path, {"10": b"net.ipv4.conf.eth0.rp_filter=1\r\n\rnet.ipv4.conf.eth0.rp_filter=2\r\n"
-                                  b"==net.ipv4.conf.eth1.rp_filter=\r3\r4\r\nnet.ipv4.conf.eth1.rp_filter=\r\n"})
+    tree = plant(
+        tmp_path,
+        {
+            "10": b"net.ipv4.conf.eth0.rp_filter=1\r\n\rnet.ipv4.conf.eth0.rp_filter=2\r\n"
+            b"==net.ipv4.conf.eth1.rp_filter=\r3\r4\r\nnet.ipv4.conf.eth1.rp_filter=\r\n"
+        },
+    )
     assert values(Procps(tree, (3, 3, 17)), ("eth0", "eth1")) == {"eth0": "1", "eth1": "3"}
     assert values(Procps(tree, (4, 0, 4)), ("eth0", "eth1")) == {"eth0": "2", "eth1": None}
 
@@ -276,7 +351,8 @@ def test_semicolon_by_version(tmp_path):
     tree = plant(tmp_path, {"10": ";net.ipv4.conf.eth0.rp_filter=1\n"})
     assert SystemdSysctl(tree, 257).assignments() == []
     assert [assignment.key for assignment in SystemdSysctl(tree, 262).assignments()] == [
-        ";net.ipv4.conf.eth0.rp_filter"]
+        ";net.ipv4.conf.eth0.rp_filter"
+    ]
 
 
 def test_unmerged_lib_by_version(tmp_path):
@@ -296,14 +372,21 @@ def test_merged_lib_is_usr_lib(tmp_path):
 
 def test_folders_by_precedence(tmp_path):
     for number, folder in enumerate(sysctl_d.FOLDERS):
-        tree = plant(tmp_path, {f"{folder}/{name}.conf": lines(f"eth{name}={number}")
-                                for name in range(len(sysctl_d.FOLDERS) - number)})
+        tree = plant(
+            tmp_path,
+            {f"{folder}/{name}.conf": lines(f"eth{name}={number}") for name in range(len(sysctl_d.FOLDERS) - number)},
+        )
     expected = {f"eth{name}": "0" for name in range(len(sysctl_d.FOLDERS))}
     assert values(SystemdSysctl(tree, 247), expected) == expected
     assert values(Procps(tree, (3, 3, 17)), expected) == expected
     # /run went first, where it has the file.
-    assert values(Procps(tree, (3, 3, 16)), expected) == {**expected, "eth0": "1", "eth1": "1", "eth2": "1",
-                                                          "eth3": "1"}
+    assert values(Procps(tree, (3, 3, 16)), expected) == {
+        **expected,
+        "eth0": "1",
+        "eth1": "1",
+        "eth2": "1",
+        "eth3": "1",
+    }
 
 
 def test_globs_that_exclude_by_version(tmp_path):
@@ -322,7 +405,11 @@ def test_prefix_run(version, braces, hidden, tmp_path):
     assert value(loader, ".x") is None
     assert value(loader, ".x", prefix_run=True) == hidden
     assert values(loader, ("eth0", "all", "default", "lo"), prefix_run=True) == {
-        "eth0": "5", "all": None, "default": None, "lo": None}
+        "eth0": "5",
+        "all": None,
+        "default": None,
+        "lo": None,
+    }
     assert values(loader, ("eth0", "all", "default")) == {"eth0": "5", "all": "7", "default": "1"}
 
 
@@ -339,9 +426,12 @@ def test_prefix_run_matches_its_components_by_fnmatch(tmp_path):
 
 # ---- records -------------------------------------------------------------------------------------------------------
 
+
 def test_winner_says_where(tmp_path):
-    tree = plant(tmp_path, {"/etc/sysctl.conf": "# x\n\n-net.ipv4.conf.lxc*.rp_filter = 1\n",
-                            "99-sysctl": Link("../sysctl.conf")})
+    tree = plant(
+        tmp_path,
+        {"/etc/sysctl.conf": "# x\n\n-net.ipv4.conf.lxc*.rp_filter = 1\n", "99-sysctl": Link("../sysctl.conf")},
+    )
     expected = Assignment("net.ipv4.conf.lxc*.rp_filter", "1", "/etc/sysctl.d/99-sysctl.conf", 3)
     assert SystemdSysctl(tree).winner(conf_key("lxcabc")) == expected
     assert Procps(tree).winner(conf_key("lxcabc")) == expected._replace(path="/etc/sysctl.conf")
@@ -364,8 +454,11 @@ def test_lines_are_an_editors_lines(tmp_path):
 def test_assignments_in_order_of_application(tmp_path):
     tree = plant(tmp_path, short(f10="lxc*=1 eth0=1 all=1", f20="*=2 -all", f30="lxc*=0 eth0=1 eth1="))
     written = [(spell(key), value) for key, value, _path, _line in SystemdSysctl(tree).assignments()]
-    assert written == [("net.ipv4.conf.eth0.rp_filter", "1"), ("net.ipv4.conf.*.rp_filter", "2"),
-                       ("net.ipv4.conf.lxc*.rp_filter", "0")]
+    assert written == [
+        ("net.ipv4.conf.eth0.rp_filter", "1"),
+        ("net.ipv4.conf.*.rp_filter", "2"),
+        ("net.ipv4.conf.lxc*.rp_filter", "0"),
+    ]
     assert [assignment.value for assignment in Procps(tree).assignments()] == ["1", "1", "1", "2", "0", "1"]
 
 
@@ -374,10 +467,11 @@ def test_lines_that_count_for_nothing_and_globs_that_may_fail_the_unit(tmp_path)
     loader = SystemdSysctl(tree)
     ((line, first),) = loader.repeated
     assert (line.key, line.value) == ("net.ipv4.conf.lxc*.rp_filter", "0")
-    assert (line.path, first.path) == tuple("/etc/sysctl.d/%s.conf" % number for number in ("30", "10"))
+    assert (line.path, first.path) == tuple(f"/etc/sysctl.d/{number}.conf" for number in ("30", "10"))
     assert [(glob.key, glob.path) for glob in loader.globs_without_dash()] == [
         ("net.ipv4.conf.lxc*.rp_filter", "/etc/sysctl.d/10.conf"),
-        ("net.ipv4.conf.*.rp_filter", "/etc/sysctl.d/20.conf")]
+        ("net.ipv4.conf.*.rp_filter", "/etc/sysctl.d/20.conf"),
+    ]
     assert SystemdSysctl(tree, 239).globs_without_dash() == []
 
 
@@ -394,9 +488,14 @@ def test_other_keys(tmp_path):
 
 # ---- an overlay ----------------------------------------------------------------------------------------------------
 
+
 def test_overlay(tmp_path):
-    base = {"/etc/sysctl.conf": lines("eth0=1"), "99-sysctl": Link("../sysctl.conf"), "10": lines("eth1=1"),
-            f"{USR}/10.conf": lines("eth1=9")}
+    base = {
+        "/etc/sysctl.conf": lines("eth0=1"),
+        "99-sysctl": Link("../sysctl.conf"),
+        "10": lines("eth1=1"),
+        f"{USR}/10.conf": lines("eth1=9"),
+    }
     tree = plant(tmp_path, base)
 
     def seen(overlay):
@@ -430,14 +529,26 @@ def test_overlay_in_a_merged_folder_and_on_a_bare_root(tmp_path):
 
 # ---- bad input: reported, never a traceback, never a hang ----------------------------------------------------------
 
+
 def problems(tree):
     return {problem["path"]: problem["problem"] for problem in tree.problems}
 
 
 def test_what_is_no_file_is_reported(tmp_path):
-    tree = plant(tmp_path, {"10": FIFO, "20": FOLDER, "30": Link("30.conf"), "31": Link("32.conf"),
-                            "32": Link("31.conf"), "40": Link("/dev/null"), "50": Link("nowhere"),
-                            "60": Link("../../../../../etc/passwd"), "90": lines("eth0=1")})
+    tree = plant(
+        tmp_path,
+        {
+            "10": FIFO,
+            "20": FOLDER,
+            "30": Link("30.conf"),
+            "31": Link("32.conf"),
+            "32": Link("31.conf"),
+            "40": Link("/dev/null"),
+            "50": Link("nowhere"),
+            "60": Link("../../../../../etc/passwd"),
+            "90": lines("eth0=1"),
+        },
+    )
     found = problems(tree)
     assert set(found) == {f"{ETC}/{name}.conf" for name in ("10", "20", "30", "31", "32")}
     assert "FIFO" in found[f"{ETC}/10.conf"]
@@ -448,8 +559,10 @@ def test_what_is_no_file_is_reported(tmp_path):
 
 
 def test_masks_are_no_problem(tmp_path):
-    tree = plant(tmp_path, {"/dev/null": FIFO, "40": Link("/dev/null"), "50": Link("nowhere"), "60": "",
-                            "/etc/sysctl.conf": FOLDER})
+    tree = plant(
+        tmp_path,
+        {"/dev/null": FIFO, "40": Link("/dev/null"), "50": Link("nowhere"), "60": "", "/etc/sysctl.conf": FOLDER},
+    )
     assert tree.problems == []
     assert tree.paths() == [f"{ETC}/{name}.conf" for name in ("40", "50", "60")]
 
@@ -505,9 +618,21 @@ def test_one_endless_line(tmp_path):
     assert list(problems(tree)) == [f"{ETC}/10.conf"]
 
 
-@pytest.mark.parametrize("garbage", [os.urandom(100_000), bytes(range(256)) * 40, b"\xff\xfe=\x80\n" * 100, b"\0" * 999,
-                                     b"[" * 5000 + b"=1\n", b"{" * 5000 + b"*=1\n", b"*" * 5000 + b"=1\n",
-                                     b"{a,b}" * 5000 + b"*=1\n", b"\\*=1\n=\n-\n-=\n--\n.*=\n/*/=1\n", b"\n" * 9999])
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        os.urandom(100_000),
+        bytes(range(256)) * 40,
+        b"\xff\xfe=\x80\n" * 100,
+        b"\0" * 999,
+        b"[" * 5000 + b"=1\n",
+        b"{" * 5000 + b"*=1\n",
+        b"*" * 5000 + b"=1\n",
+        b"{a,b}" * 5000 + b"*=1\n",
+        b"\\*=1\n=\n-\n-=\n--\n.*=\n/*/=1\n",
+        b"\n" * 9999,
+    ],
+)
 def test_garbage(garbage, tmp_path):
     started = time.process_time()
     tree = plant(tmp_path, {"10": garbage, "99": lines("eth0=1")})
@@ -529,10 +654,21 @@ def test_undecodable_names_survive(tmp_path):
 
 
 def test_problems_of_lines(tmp_path):
-    tree = plant(tmp_path, {"/etc/sysctl.conf": "nonsense\n", "99-sysctl": Link("../sysctl.conf"), "10": (
-        "# fine\nnet.ipv4.conf.eth0.100.rp_filter = 1\nnet.ipv4.conf.eth0.rp_filter = \"1\"\nkernel.x = \"1\"\n")})
+    tree = plant(
+        tmp_path,
+        {
+            "/etc/sysctl.conf": "nonsense\n",
+            "99-sysctl": Link("../sysctl.conf"),
+            "10": (
+                '# fine\nnet.ipv4.conf.eth0.100.rp_filter = 1\nnet.ipv4.conf.eth0.rp_filter = "1"\nkernel.x = "1"\n'
+            ),
+        },
+    )
     assert [(problem["path"], problem["line"]) for problem in tree.problems] == [
-        (f"{ETC}/10.conf", 2), (f"{ETC}/10.conf", 3), (f"{ETC}/99-sysctl.conf", 1)]
+        (f"{ETC}/10.conf", 2),
+        (f"{ETC}/10.conf", 3),
+        (f"{ETC}/99-sysctl.conf", 1),
+    ]
     assert "eth0.100" in tree.problems[0]["problem"]
     assert "number" in tree.problems[1]["problem"]
 
@@ -540,8 +676,11 @@ def test_problems_of_lines(tmp_path):
 def test_many_devices_are_cheap(tmp_path):
     files = {}
     for number in range(50):
-        files[f"{number:02}-x"] = "# a comment\n" * 20 + lines(*(
-            f"{name}{number}={number}" for name in ("eth", "veth*", "[a-f]?*", "br-*"))) + lines("*=2", "lxc*=0")
+        files[f"{number:02}-x"] = (
+            "# a comment\n" * 20
+            + lines(*(f"{name}{number}={number}" for name in ("eth", "veth*", "[a-f]?*", "br-*")))
+            + lines("*=2", "lxc*=0")
+        )
     started = time.process_time()
     tree = plant(tmp_path, files)
     systemd, procps = SystemdSysctl(tree), Procps(tree)
@@ -555,6 +694,7 @@ def test_many_devices_are_cheap(tmp_path):
 
 # ---- small things --------------------------------------------------------------------------------------------------
 
+
 def test_spelling():
     assert conf_key("eth0.100") == "net/ipv4/conf/eth0.100/rp_filter"
     assert spell(conf_key("eth0.100")) == "net/ipv4/conf/eth0.100/rp_filter"
@@ -563,17 +703,47 @@ def test_spelling():
         assert sysctl_d.normalise(spell(conf_key(device))) == conf_key(device)
 
 
-@pytest.mark.parametrize("pattern, folded", [
-    ("[l]xc*", "lxc*"), ("l[x]c[*]", "lxc[*]"), ("[.]x", "[.]x"), ("[ab]", "[ab]"), ("[!]", "[!]"),
-    ("eth[0][1]", "eth01")])
+@pytest.mark.parametrize(
+    "pattern, folded",
+    [
+        ("[l]xc*", "lxc*"),
+        ("l[x]c[*]", "lxc[*]"),
+        ("[.]x", "[.]x"),
+        ("[ab]", "[ab]"),
+        ("[!]", "[!]"),
+        ("eth[0][1]", "eth01"),
+    ],
+)
 def test_canonical_glob(pattern, folded):
     assert canonical_glob(pattern) == folded
 
 
-@pytest.mark.parametrize("text, number", [
-    ("0", 0), ("1 # x", 1), ("00", 0), ("010", 8), ("0x10", 16), ("-1", -1), ("2147483647", 2147483647), (" 3\t4", 3),
-    ("2147483648", None), ("-2147483648", -2147483648), ("08", None), ("0x", None), ("+1", None), ('"1"', None),
-    ("", None), ("1,2", None), ("1;", None), ("one", None), ("- 1", None), ("0" * 21, None), ("1\r", None)])
+@pytest.mark.parametrize(
+    "text, number",
+    [
+        ("0", 0),
+        ("1 # x", 1),
+        ("00", 0),
+        ("010", 8),
+        ("0x10", 16),
+        ("-1", -1),
+        ("2147483647", 2147483647),
+        (" 3\t4", 3),
+        ("2147483648", None),
+        ("-2147483648", -2147483648),
+        ("08", None),
+        ("0x", None),
+        ("+1", None),
+        ('"1"', None),
+        ("", None),
+        ("1,2", None),
+        ("1;", None),
+        ("one", None),
+        ("- 1", None),
+        ("0" * 21, None),
+        ("1\r", None),
+    ],
+)
 def test_kernel_integer(text, number):
     assert kernel_integer(text) == number
 
@@ -581,5 +751,8 @@ def test_kernel_integer(text, number):
 def test_parse():
     records, found = parse("-a.b = 1\n-c\nd\n; e\nf=\n", "/x")
     assert [(record.kind, record.key, record.value, record.line, record.ignore_failure) for record in records] == [
-        ("set", "a.b", "1", 1, True), ("exclude", "c", None, 2, True), ("set", "f", "", 5, False)]
+        ("set", "a.b", "1", 1, True),
+        ("exclude", "c", None, 2, True),
+        ("set", "f", "", 5, False),
+    ]
     assert [(problem["path"], problem["line"]) for problem in found] == [("/x", 3)]

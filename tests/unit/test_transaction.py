@@ -296,7 +296,7 @@ def model(tmp_path, monkeypatch):
     node.device("cilium_host", 2, address="10.0.0.253")
     node.device("cilium_net", 2)
     for number in (1, 2, 3):
-        node.device("lxc%d" % number, 2, endpoint="10.0.0.%d" % number)
+        node.device(f"lxc{number}", 2, endpoint=f"10.0.0.{number}")
     node.device("veth9", 2)
     node.file(VENDOR, GLOBS)
     return node
@@ -386,7 +386,7 @@ def test_the_diff_shows_the_file_and_the_running_values(model):
     assert (dropin["before"], dropin["before_header"], dropin["after_header"]) == ("", "/dev/null", PATH)
     assert dropin["after"] == model.text(PATH).decode()
     names = ["cilium_host", "cilium_net", "lxc1", "lxc2", "lxc3"]
-    assert running["before"] == "".join("net.ipv4.conf.%s.rp_filter = 2\n" % name for name in names)
+    assert running["before"] == "".join(f"net.ipv4.conf.{name}.rp_filter = 2\n" for name in names)
     assert running["after"] == running["before"].replace("= 2", "= 0")
 
 
@@ -458,7 +458,7 @@ def test_what_udev_makes_of_a_newcomer_is_decided_by_the_file_that_stands_by_the
 def test_newcomers_without_end_get_three_rounds_and_a_warning(model):
     def come(name, _value):
         if name == "lxc3" or name.startswith("lxcnew"):
-            model.device("lxcnew%d" % len(model.links), 2)
+            model.device(f"lxcnew{len(model.links)}", 2)
 
     model.after_write.append(come)
     result = model.run()
@@ -472,7 +472,7 @@ def test_newcomers_without_end_get_three_rounds_and_a_warning(model):
 def test_a_newcomer_at_last_seen_well_needs_no_warning(model):
     def come(name, _value):
         if name == "lxc3" or (name.startswith("lxcnew") and len(model.links) < 10):
-            model.device("lxcnew%d" % len(model.links), 2)
+            model.device(f"lxcnew{len(model.links)}", 2)
 
     model.after_write.append(come)
     assert model.run()["warnings"] == []
@@ -559,7 +559,7 @@ def test_a_file_that_cannot_be_written_undoes_those_before_it_and_no_value_is_wr
             raise OSError(errno.EROFS, "Read-only file system")
 
     model.on_install.append(fail)
-    refused(model, "writing '%s' failed: Read-only" % PATH, undone=True, conflicts="disable", udev="always")
+    refused(model, f"writing '{PATH}' failed: Read-only", undone=True, conflicts="disable", udev="always")
     assert model.writes() == []
     assert [entry[1] for entry in model.log if entry[2] is None or conflicts.MARK not in entry[2]][-3:] == [
         transaction.UDEV_RULE,
@@ -685,7 +685,7 @@ class Untouchable:
     """Stands for ip and the kernel where neither may be asked."""
 
     def __getattr__(self, name):
-        raise AssertionError("%s was used" % name)
+        raise AssertionError(f"{name} was used")
 
 
 @pytest.mark.parametrize("state", ["present", "absent"])
@@ -1201,7 +1201,7 @@ def test_a_script_of_the_dispatcher_is_a_conflict_and_not_what_networkmanager_lo
     (writer,) = found_writers(tmp_path, {}, ["NetworkManager.service"])
     assert (writer["by"], writer["certain"]) == ("networkmanager-dispatcher", False)
     model.writers = [writer]
-    refused(model, "/%s:1" % path)
+    refused(model, f"/{path}:1")
     model.writers = [dict(writer, active=False)]
     assert any("30-rpfilter:1" in warning for warning in model.run()["warnings"])
 
@@ -1319,7 +1319,7 @@ def test_drift_names_the_pin(model):
     model.values["eth0"] = 0
     (warning,) = [text for text in model.run()["warnings"] if "eth0" in text]
     line = model.text(PATH).decode().split("\n").index("-net.ipv4.conf.eth0.rp_filter = 2") + 1
-    assert "%s:%d" % (PATH, line) in warning
+    assert f"{PATH}:{line}" in warning
 
 
 def test_what_a_line_that_this_run_disables_gave_through_all_is_kept(model):
@@ -1438,7 +1438,7 @@ def test_paths_that_are_refused(folder, name, words):
     with pytest.raises(transaction.TransactionError) as error:
         transaction.check_path(path)
     assert words in str(error.value)
-    assert "path: '%s'" % path in str(error.value)
+    assert f"path: '{path}'" in str(error.value)
 
 
 @pytest.mark.parametrize("path", ["x.conf", "/tmp/x.conf", "/etc/sysctl.conf", "/etc/sysctl.d", "/proc/sys/x.conf"])
@@ -1548,12 +1548,12 @@ def test_the_connection_from_the_environment(words, expected):
 BARE = 'env -u SSH_CONNECTION "$0" -c "$1"; exit $?'
 
 
-@pytest.mark.parametrize("command", [BARE, 'env -u SSH_CONNECTION sh -c \'%s\' "$0" "$1"; exit $?' % BARE])
+@pytest.mark.parametrize("command", [BARE, f'env -u SSH_CONNECTION sh -c \'{BARE}\' "$0" "$1"; exit $?'])
 def test_the_connection_from_a_parent_s_environment(command):
     program = (
-        "import sys; sys.path[:0] = %r; "
+        f"import sys; sys.path[:0] = {[path for path in sys.path if path]!r}; "
         "from ansible_collections.nodeward.cilium.plugins.module_utils import lockout; "
-        "print(lockout.ssh_connection({}))" % [path for path in sys.path if path]
+        "print(lockout.ssh_connection({}))"
     )
     answer = subprocess.run(
         ["sh", "-c", command, sys.executable, program],

@@ -363,7 +363,7 @@ def test_a_transient_service_counts_only_if_a_timer_starts_it(tmp_path):
     ("PartOf=systemd-sysctl.service\nBefore=systemd-sysctl.service", "RemainAfterExit=yes", ["boot"]),
 ])  # fmt: skip
 def test_a_service_that_restarts_with_the_loader(unit, kind, when, tmp_path):
-    text = "[Unit]\n%s\n[Service]\nType=oneshot\n%s\nExecStart=%s\n" % (unit, kind, WRITES)
+    text = f"[Unit]\n{unit}\n[Service]\nType=oneshot\n{kind}\nExecStart={WRITES}\n"
     (writer,) = plant(tmp_path, {ETC + "bound.service": text}).writers()
     assert writer["when"] == when
 

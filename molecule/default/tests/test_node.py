@@ -18,7 +18,7 @@ def test_nothing_is_left_beside_the_drop_in(host):
 
 @pytest.mark.parametrize("key", ["all", "cilium_host", "cilium_net", "cilium_vxlan"])
 def test_the_filter_is_off_where_cilium_needs_it(host, key):
-    assert host.sysctl("net.ipv4.conf.%s.rp_filter" % key) == 0
+    assert host.sysctl(f"net.ipv4.conf.{key}.rp_filter") == 0
 
 
 def test_the_uplink_keeps_its_filter(host):

@@ -11,4 +11,4 @@ sys.path[:0] = [os.environ["ANSIBLE_COLLECTIONS_PATH"], str(ROOT / "tests/suppor
 def pytest_terminal_summary(terminalreporter):
     import hints
 
-    terminalreporter.write_line("hints: %s" % hints.counted())
+    terminalreporter.write_line(f"hints: {hints.counted()}")

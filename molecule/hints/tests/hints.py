@@ -22,9 +22,7 @@ from ansible_collections.nodeward.cilium.plugins.filter.findings import findings
 from ansible_collections.nodeward.cilium.plugins.filter.story import story
 from ansible_collections.nodeward.cilium.plugins.plugin_utils import commands, source_marks
 
-STATES = {
-    state["id"]: state for state in yaml.safe_load(Path(__file__).with_name("states.yml").read_text())["states"]
-}
+STATES = {state["id"]: state for state in yaml.safe_load(Path(__file__).with_name("states.yml").read_text())["states"]}
 NAME = "node1"
 DROPIN = "/etc/sysctl.d/99-override_cilium_rp_filter.conf"
 POD = ["pod", "first", "10.0.0.113", "lxc3c160d6c7aa0"]
@@ -46,10 +44,9 @@ _of_all_states = set()
 
 
 def counted():
-    return "%d executed, %d of them on the node's shell; %d for a cluster checked without one" % (
-        executed["playbook"] + executed["shell"],
-        executed["shell"],
-        executed["cluster"],
+    return (
+        f"{executed['playbook'] + executed['shell']} executed, {executed['shell']} of them on the node's shell; "
+        f"{executed['cluster']} for a cluster checked without one"
     )
 
 
@@ -86,7 +83,7 @@ def gathered(node, state):
     # A busy machine must not make facts incomplete.
     modules = [["module", name, {"timeout": 120}] for name in ("rp_filter_facts", "route_facts")]
     if state.get("as_nobody"):
-        asked = "echo %s | runuser --user nobody -- python3 /tmp/horizon_node.py" % shlex.quote(json.dumps(modules))
+        asked = f"echo {shlex.quote(json.dumps(modules))} | runuser --user nobody -- python3 /tmp/horizon_node.py"
         _copied, results = node.run(["shell", "cp /lab/horizon_node.py /tmp"], ["shell", asked])
         results = json.loads(results)
     else:
@@ -180,7 +177,7 @@ class Examination:
             seen = look(node, state)
             found = {finding["id"] for finding in seen.findings}
             self.rules = found & set(state.get("findings", []))
-            self._expect(found >= self.rules == set(state.get("findings", [])), "found are %s" % sorted(found))
+            self._expect(found >= self.rules == set(state.get("findings", [])), f"found are {sorted(found)}")
             changing = []
             for command, mends in printed(seen).items():
                 way = self._way(command)
@@ -199,7 +196,7 @@ class Examination:
 
     def _expect(self, holds, problem, out=""):
         if not holds:
-            self.problems.append(problem + (": …%s" % out[-1500:] if out else ""))
+            self.problems.append(problem + (f": …{out[-1500:]}" if out else ""))
 
     @contextmanager
     def _again(self):
@@ -238,7 +235,7 @@ class Examination:
         self.hints.append(command)
         named = r"[a-z0-9][-a-z0-9.]*|NAMESPACE|NAME"
         whole = r"kubectl --namespace (%s) (delete pod (%s)|rollout restart deployment/(%s))" % ((named,) * 3)
-        self._expect(re.fullmatch(whole, command), "incomplete: %s" % command)
+        self._expect(re.fullmatch(whole, command), f"incomplete: {command}")
 
     def _of_a_cluster(self, node, seen, command, _mends):
         """No cluster: the variables must fit, and the playbook must end where it reaches for the cluster."""
@@ -247,56 +244,56 @@ class Examination:
         code, out, _document = self._run(node, command, "cluster")
         self._expect(
             code and "Read Cilium's configuration" in out and "API client" in out,
-            "%s ended with %d" % (command, code),
+            f"{command} ended with {code}",
             out,
         )
         self._expect_unchanged(node, seen, command)
 
     def _of_check_mode(self, node, seen, command, _mends):
         code, out, _document = self._run(node, command)
-        self._expect(code == 0, "%s ended with %d" % (command, code), out)
+        self._expect(code == 0, f"{command} ended with {code}", out)
         self._expect_unchanged(node, seen, command)
 
     def _expect_unchanged(self, node, seen, command):
         now = look(node, self.state)
-        self._expect((now.values, now.files) == (seen.values, seen.files), "%s changed the node" % command)
+        self._expect((now.values, now.files) == (seen.values, seen.files), f"{command} changed the node")
 
     def _of_harden(self, node, _seen, command, mends):
         """Whatever printed it is gone, as root sees it; after a way out of a diagnosis, the node is healthy."""
         code, out, _document = self._run(node, command)
         right = self.state.get("harden_ends", 0)
-        self._expect(code == right, "%s (of %s) ended with %d" % (command, _ids(mends), code), out)
+        self._expect(code == right, f"{command} (of {_ids(mends)}) ended with {code}", out)
         if code != right:
             return
         now = look(node, {**self.state, "as_nobody": False})
         wanted = {(finding["id"], finding["subject"]) for finding in mends}
         left = sorted(wanted & {(finding["id"], finding["subject"]) for finding in now.findings})
-        self._expect(not left, "%s leaves %s" % (command, left), out)
+        self._expect(not left, f"{command} leaves {left}", out)
         if not mends:
-            self._expect(now.diagnosis["state"] == "healthy", "%s: %s" % (command, now.diagnosis["summary"]), out)
+            self._expect(now.diagnosis["state"] == "healthy", f"{command}: {now.diagnosis['summary']}", out)
 
     def _of_diagnose(self, node, _seen, command, mends):
         """It names the place that the finding has; with root, it sees what could not be seen."""
         code, out, _document = self._run(node, command)
-        self._expect(code == 0, "%s ended with %d" % (command, code), out)
+        self._expect(code == 0, f"{command} ended with {code}", out)
         if "nodeward_become=true" in command:
-            self._expect("Not seen:" not in out, "%s: something could not be seen" % command, out)
+            self._expect("Not seen:" not in out, f"{command}: something could not be seen", out)
             return
         if "diagnose_watch" in command:
-            self._expect(re.search(r"In \d+ s ", out), "%s does not say what it counted" % command, out)
+            self._expect(re.search(r"In \d+ s ", out), f"{command} does not say what it counted", out)
         for finding in mends:
             if finding["evidence"]["line"]:
                 place = "%(path)s:%(line)s" % finding["evidence"]
-                self._expect(place in out, "%s (of %s) does not name %s" % (command, finding["id"], place), out)
+                self._expect(place in out, f"{command} (of {finding['id']}) does not name {place}", out)
 
     def _of_audit(self, node, _seen, command, mends):
         """It gathers anew, and the finding is gone."""
         _code, out, document = self._run(node, command)
         if document is None:
-            self._expect(False, "%s wrote no document" % command, out)
+            self._expect(False, f"{command} wrote no document", out)
             return
         found = {(finding["id"], finding["subject"]) for finding in document["nodes"][0]["findings"]}
-        self._expect(not found & {(each["id"], each["subject"]) for each in mends}, "%s finds it again" % command)
+        self._expect(not found & {(each["id"], each["subject"]) for each in mends}, f"{command} finds it again")
 
     def _of_shell(self, node, seen, command, mends):
         """A command for the node itself. What looks at a fault shows it; what mends one ends it."""
@@ -308,14 +305,14 @@ class Examination:
             try:
                 (out,) = node.run(["shell", (command.replace("DEVICE", name) if name else command) + " 2>&1"])
             except RuntimeError as error:
-                self._expect(False, "%s failed: %s" % (command, error))
+                self._expect(False, f"{command} failed: {error}")
         shows = next((word for start, word in _SHOWS.items() if command.startswith(start)), None)
         if shows:
-            self._expect(re.search(shows, out), "%s does not show %r" % (command, shows), out)
+            self._expect(re.search(shows, out), f"{command} does not show {shows!r}", out)
             return
         now = look(node, self.state)
         left = {(each["id"], each["subject"]) for each in now.findings} & {(e["id"], e["subject"]) for e in mends}
-        self._expect(not left, "%s leaves %s" % (command, left), out)
+        self._expect(not left, f"{command} leaves {left}", out)
 
     def _of_a_refusal(self, command, hints):
         """The hints of a message of a playbook: each lifts the refusal, or ends the warning, and has its effect."""
@@ -324,28 +321,28 @@ class Examination:
         warned = self.state.get("hints_of_warnings", False)
         with self._again() as node:
             code, out, _document = self._run(node, shlex.join(words))
-        self._expect(bool(code) != warned, "%s ended with %d" % (command, code), out)
+        self._expect(bool(code) != warned, f"{command} ended with {code}", out)
         found = hints_in(out)
-        self._expect(found == set(hints), "%s: found the hints %s" % (command, sorted(found)), out)
+        self._expect(found == set(hints), f"{command}: found the hints {sorted(found)}", out)
         for hint, promise in hints.items():
             self.options.add(hint)
             name, _equals, value = hint.partition("=")
             setting = json.dumps({name: {"eth0": value}}) if name == "rp_filter_uplinks" else hint
             with self._again() as node:
                 code, out, _document = self._run(node, shlex.join([*words, "--extra-vars", setting]))
-                self._expect(code == 0, "%s with %s ended with %d" % (command, hint, code), out)
-                self._expect(hint not in hints_in(out), "%s with %s asks for it again" % (command, hint), out)
-                self._expect_effect("%s with %s" % (command, hint), look(node, self.state), promise)
+                self._expect(code == 0, f"{command} with {hint} ended with {code}", out)
+                self._expect(hint not in hints_in(out), f"{command} with {hint} asks for it again", out)
+                self._expect_effect(f"{command} with {hint}", look(node, self.state), promise)
 
     def _expect_effect(self, what, now, promise):
         found = {finding["id"] for finding in now.findings}
-        self._expect(not found & set(promise.get("gone", [])), "%s: found are %s" % (what, sorted(found)))
+        self._expect(not found & set(promise.get("gone", [])), f"{what}: found are {sorted(found)}")
         stands = {name: horizon_lab.effective(now.values, name) for name in promise.get("values", {})}
-        self._expect(stands == promise.get("values", {}), "%s: %s stands" % (what, stands))
+        self._expect(stands == promise.get("values", {}), f"{what}: {stands} stands")
         state = now.diagnosis["state"]
-        self._expect(state == promise.get("state", state), "%s: %s" % (what, now.diagnosis["summary"]))
+        self._expect(state == promise.get("state", state), f"{what}: {now.diagnosis['summary']}")
         stands = DROPIN in now.files
-        self._expect(stands == promise.get("stands", stands), "%s: the drop-in stands: %s" % (what, stands))
+        self._expect(stands == promise.get("stands", stands), f"{what}: the drop-in stands: {stands}")
 
 
 #: Commands that show and do not mend, and what is to be seen in what they print.

@@ -3,10 +3,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Cilium on this node: its agent, after how long the reconciler resets what it keeps at 0, and all signs of it."""
 
-from __future__ import absolute_import, division, print_function
-
-__metaclass__ = type
-
 import re
 
 from ansible_collections.nodeward.cilium.plugins.module_utils import cilium_agent
@@ -61,7 +57,7 @@ def reconciles_after(version):
 
 def _has_cni(reader):
     return any(
-        _CNI_PLUGIN in (reader.text("%s/%s" % (CNI_FOLDER, name)) or "")
+        _CNI_PLUGIN in (reader.text(f"{CNI_FOLDER}/{name}") or "")
         for name in reader.names(CNI_FOLDER)
         if _CNI_FILE.match(name)
     )
@@ -72,9 +68,7 @@ def signs(reader, interfaces):
 
     :arg interfaces: the names of those that are Cilium's.
     """
-    found = ["interface %s" % printable(name) for name in sorted(interfaces)[:3]]
+    found = [f"interface {printable(name)}" for name in sorted(interfaces)[:3]]
     found += [path for path in RUN_FOLDERS if reader.exists(path)][:1]
     found += [CNI_PROGRAM] if reader.exists(CNI_PROGRAM) else []
-    return found + [
-        "%s/%s" % (CNI_FOLDER, printable(name)) for name in reader.names(CNI_FOLDER) if "cilium" in name.lower()
-    ]
+    return found + [f"{CNI_FOLDER}/{printable(name)}" for name in reader.names(CNI_FOLDER) if "cilium" in name.lower()]

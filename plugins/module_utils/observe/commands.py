@@ -8,10 +8,6 @@ anything else (a condition, a loop, a function, a substitution, a program that m
 that may write is one write that is not certain.
 """
 
-from __future__ import absolute_import, division, print_function
-
-__metaclass__ = type
-
 import os
 import re
 import shlex
@@ -45,10 +41,10 @@ _ABOUT = re.compile(
 )
 
 #: A list of the filter's files, of which a loop may write each.
-_LISTED = re.compile(r"\b(?:for[ \t]+%s[ \t]+in|find|ls|read|select)\b[^;\n]*rp_filter" % NAME)
+_LISTED = re.compile(rf"\b(?:for[ \t]+{NAME}[ \t]+in|find|ls|read|select)\b[^;\n]*rp_filter")
 _LITERAL = re.compile(r"(?:[A-Za-z0-9_./:,@%+=-]+|\x01)\Z")
 _SHELL = r"(?:sh|bash|dash|ash|ksh)"
-_SHEBANG = re.compile(r"#![ \t]*(?:/\S*/|/usr/bin/env[ \t]+)%s(?:[ \t]+(-[euvx]+))?[ \t]*\Z" % _SHELL)
+_SHEBANG = re.compile(rf"#![ \t]*(?:/\S*/|/usr/bin/env[ \t]+){_SHELL}(?:[ \t]+(-[euvx]+))?[ \t]*\Z")
 #: Commands that do not write what they name.
 _READERS = (
     "cat", "grep", "egrep", "fgrep", "head", "tail", "less", "more", "ls", "stat", "logger", "wc", "diff", "cmp", "cut",
@@ -109,7 +105,7 @@ def _times_set(name, text):
     """How often a script may give a variable a value: where its name stands without a dollar sign."""
     if name.isdigit():
         return len(re.findall(r"\([ \t]*\)|\b(?:function|shift|eval)\b|\bset[ \t]+(?:--|(?![-+]))", text))
-    return len(re.findall(r"(?<![$\w])(?<!\$\{)%s(?!\w)" % re.escape(name), text))
+    return len(re.findall(rf"(?<![$\w])(?<!\$\{{){re.escape(name)}(?!\w)", text))
 
 
 def _replaced(text, interface):
@@ -123,7 +119,7 @@ def _replaced(text, interface):
     return re.sub(expression, lambda match: HERE if match.group(1) else literal.get(match.group(), UNKNOWN), text)
 
 
-class _Reading(object):
+class _Reading:
     """What is found in one text; ``certain``: whether the next command is run whenever the text is."""
 
     def __init__(self, variables, depth=0, strict=False):
@@ -216,9 +212,9 @@ class _Reading(object):
         row = re.sub(r"\$\(|`", "\x02(", row)
         for command in re.split(r";|&&|\|\||[()]|(?<![^\s;])[{}](?![^\s;])|(?<![>&])&(?![>&0-9])", row):
             piece = re.sub(r"\A\s*(?:(?:if|then|elif|else|do|while|until|!|time)\s+)+", "", command).strip()
-            loop = re.match(r"for\s+(%s)\s+in\s+(.*)" % NAME, piece)
+            loop = re.match(rf"for\s+({NAME})\s+in\s+(.*)", piece)
             if loop and all(re.match(r"[A-Za-z0-9_./*?:@-]+\Z", word) for word in loop.group(2).split()):
-                variable = re.compile(r"\$(?:%s(?!\w)|\{%s\})" % (loop.group(1), loop.group(1)))
+                variable = re.compile(rf"\$(?:{loop.group(1)}(?!\w)|\{{{loop.group(1)}\}})")
                 self.loop = (variable, loop.group(2).split()[:MAX_WORDS])
             elif self.loop and self.loop[0].search(piece):
                 for word in self.loop[1]:
@@ -294,7 +290,7 @@ class _Reading(object):
         wrapped = assigned > first  # a variable for this command alone
         while words and os.path.basename(words[0].text) in _WRAPPERS:
             words, wrapped = words[1:], True
-            while words and re.match(r"-|[0-9.]+[smhd]?\Z|%s=" % NAME, words[0].text):
+            while words and re.match(rf"-|[0-9.]+[smhd]?\Z|{NAME}=", words[0].text):
                 words = words[1:]
         unknown = any(UNKNOWN in word.text for word in words + [target for _operator, target in redirects])
         certain = certain and not wrapped and not unknown

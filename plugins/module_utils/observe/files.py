@@ -3,10 +3,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Small text files and folders under one root, read safely: bounded, and never anything but a regular file."""
 
-from __future__ import absolute_import, division, print_function
-
-__metaclass__ = type
-
 import errno
 import os
 import stat
@@ -19,7 +15,7 @@ def root_helps(error):
     return error.errno in (errno.EACCES, errno.EPERM) and os.geteuid() != 0
 
 
-class Reader(object):
+class Reader:
     """Reads each file once. What exists and cannot be read is noted in ``unread``.
 
     Links are followed inside the root: an absolute link begins again at the root, as in a chroot.
@@ -34,7 +30,7 @@ class Reader(object):
         """The names in a folder, sorted bytewise; none if there is no such folder."""
         try:
             return sorted(os.listdir(self.root + self.target(folder)), key=os.fsencode)
-        except (OSError, IOError) as error:
+        except OSError as error:
             self._note(folder, error)
             return []
 
@@ -47,14 +43,14 @@ class Reader(object):
             return True
         try:
             info = os.stat(self.root + self.target(path))
-        except (OSError, IOError):
+        except OSError:
             return False
         return stat.S_ISREG(info.st_mode) and not info.st_size
 
     def is_executable(self, path):
         try:
             return bool(os.stat(self.root + self.target(path)).st_mode & 0o111)
-        except (OSError, IOError):
+        except OSError:
             return False
 
     def target(self, path):
@@ -91,7 +87,7 @@ class Reader(object):
                 if not stat.S_ISREG(os.fstat(handle).st_mode):
                     return None
                 return stream.read(MAX_BYTES).decode("utf-8", "surrogateescape")
-        except (OSError, IOError) as error:
+        except OSError as error:
             self._note(path, error)
             return None
 

@@ -3,10 +3,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What sets rp_filter at boot or from time to time: ufw, tuned, tmpfiles.d, init scripts, rc.local, cron and others."""
 
-from __future__ import absolute_import, division, print_function
-
-__metaclass__ = type
-
 import fnmatch
 import os
 import re
@@ -63,7 +59,7 @@ def tmpfiles(node):
     for folder in TMPFILES_FOLDERS:
         for name in node.reader.names(folder):
             if name.endswith(".conf"):
-                chosen.setdefault(name, "%s/%s" % (folder, name))
+                chosen.setdefault(name, f"{folder}/{name}")
     found = []
     for name in sorted(chosen):
         for number, line in node.reader.lines(chosen[name]):
@@ -81,7 +77,7 @@ def wireguard(node):
     found = []
     for name in node.reader.names("/etc/wireguard"):
         interface, dot, ending = name.rpartition(".")
-        unit = "wg-quick@%s.service" % interface
+        unit = f"wg-quick@{interface}.service"
         for number, line in node.reader.lines("/etc/wireguard/" + name) if dot and ending == "conf" else ():
             run = re.match(r"\s*(?:PreUp|PostUp)\s*=\s*(\S.*)", line, re.IGNORECASE)
             if run:
@@ -95,7 +91,7 @@ def cloud_init(node):
     """cloud-init runs these scripts at each boot, late."""
     found = []
     for name in node.reader.names(CLOUD_INIT_FOLDER):
-        path = "%s/%s" % (CLOUD_INIT_FOLDER, name)
+        path = f"{CLOUD_INIT_FOLDER}/{name}"
         active = node.active("cloud-final.service") if node.reader.is_executable(path) else False
         found += node.file("cloud-init", path, unit="cloud-final.service", when=["boot"], active=active)
     return found
@@ -186,7 +182,7 @@ def _load_profile(node, name, folders, profiles, seen):
         return
     seen.append(name)
     path = next(
-        (each for each in ("%s/%s/tuned.conf" % (folder, name) for folder in folders) if node.reader.lines(each)), None
+        (each for each in (f"{folder}/{name}/tuned.conf" for folder in folders) if node.reader.lines(each)), None
     )
     if path is None:
         return
@@ -247,14 +243,14 @@ def _generated(node, generator, unit):
 def init_d(node):
     """systemd-sysv-generator(8): scripts with a start link in a runlevel, if no unit of systemd has their name."""
     started = set()
-    for folder in ["%s/rc%s.d" % (parent, level) for parent in ("/etc", "/etc/rc.d") for level in "S2345"]:
+    for folder in [f"{parent}/rc{level}.d" for parent in ("/etc", "/etc/rc.d") for level in "S2345"]:
         for name in node.reader.names(folder):
             if re.match(r"S\d\d", name):
-                started.add(os.path.basename(node.reader.target("%s/%s" % (folder, name))))
+                started.add(os.path.basename(node.reader.target(f"{folder}/{name}")))
     found, seen = [], set()
     for folder in ("/etc/init.d", "/etc/rc.d/init.d"):
         for name in node.reader.names(folder):
-            path = "%s/%s" % (folder, name)
+            path = f"{folder}/{name}"
             if node.reader.target(path) in seen or name == "rc.local":
                 continue
             seen.add(node.reader.target(path))
@@ -277,10 +273,10 @@ def cron(node):
         found += _crontab(node, "/etc/cron.d/" + name, _taken(node, name, active), user_field=True)
     for folder in CRON_SPOOLS:
         for name in node.reader.names(folder):
-            found += _crontab(node, "%s/%s" % (folder, name), active, user=name)
+            found += _crontab(node, f"{folder}/{name}", active, user=name)
     for folder in CRON_FOLDERS:
         for name in node.reader.names(folder):
-            path = "%s/%s" % (folder, name)
+            path = f"{folder}/{name}"
             runs = _taken(node, name, active) if node.reader.is_executable(path) else False
             found += node.file("cron", path, when=["periodic"], active=runs)
     return found

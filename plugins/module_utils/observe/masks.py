@@ -3,10 +3,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What files below /run hide: they are gone at the next boot, unless whoever wrote them writes them again."""
 
-from __future__ import absolute_import, division, print_function
-
-__metaclass__ = type
-
 from ansible_collections.nodeward.cilium.plugins.module_utils import devices, sysctl_d
 from ansible_collections.nodeward.cilium.plugins.module_utils.observe import scripts, udev
 
@@ -20,9 +16,9 @@ def hidden_by(reader, folders):
         if folder.startswith("/run/"):
             weaker = folders[position + 1 :]
             found += [
-                "%s/%s" % (folder, name)
+                f"{folder}/{name}"
                 for name in reader.names(folder)
-                if any(reader.exists("%s/%s" % (each, name)) for each in weaker)
+                if any(reader.exists(f"{each}/{name}") for each in weaker)
             ]
     return found
 
@@ -66,7 +62,7 @@ def _by_lines(reader, tree, version, patterns, uplinks):
 
 
 def _writer(by, path, line, names, sets, runs):
-    text = "%s = %s" % (sysctl_d.spell(line.key), line.value) if line else "hides a file of the same name"
+    text = f"{sysctl_d.spell(line.key)} = {line.value}" if line else "hides a file of the same name"
     known = {"value": line.value, "sets": sets} if line else {}
     known.update(names=names, certain=False, runs=runs, when=["boot"], active=True, before_loader=True)
     return scripts.writer(by, path, line.line if line else 1, text, **known)

@@ -3,10 +3,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What sets rp_filter when an interface is configured: networkd, NetworkManager, ifupdown, wicked, and their hooks."""
 
-from __future__ import absolute_import, division, print_function
-
-__metaclass__ = type
-
 import fnmatch
 import re
 from collections import namedtuple
@@ -53,7 +49,7 @@ DISPATCHER_FOLDERS = (
 DISPATCHER_UNITS = ("NetworkManager.service",)
 #: networkd-dispatcher(8): the folders of the states that an interface passes through when it comes up.
 NETWORKD_DISPATCHER_FOLDERS = tuple(
-    "%s/networkd-dispatcher/%s.d" % (parent, state)
+    f"{parent}/networkd-dispatcher/{state}.d"
     for parent in ("/etc", "/usr/lib")
     for state in ("configuring", "no-carrier", "carrier", "degraded", "configured", "routable")
 )
@@ -88,7 +84,7 @@ def networkd(node, systemd_version=None, altnames=None):
     reader = node.reader
     for folder in NETWORKD_FOLDERS:
         for name in reader.names(folder):
-            path = "%s/%s" % (folder, name)
+            path = f"{folder}/{name}"
             # The same name in a weaker folder is masked.
             if name.endswith(".network"):
                 units.setdefault(name, path)
@@ -96,7 +92,7 @@ def networkd(node, systemd_version=None, altnames=None):
                 parts = dropins.setdefault(name[: -len(".d")], {})
                 for part in reader.names(path):
                     if part.endswith(".conf"):
-                        parts.setdefault(part, "%s/%s" % (path, part))
+                        parts.setdefault(part, f"{path}/{part}")
     active = node.active("systemd-networkd.service")
     for name, unit in sorted(units.items()):
         if not reader.lines(unit):
@@ -213,7 +209,7 @@ def _connectivity_checks(node):
     """With these on it makes a strict interface loose (NetworkManager, nm-device.c: rp_filter)."""
     paths = ["/etc/NetworkManager/NetworkManager.conf"]
     for folder in NETWORK_MANAGER_FOLDERS:
-        paths += ["%s/%s" % (folder, name) for name in node.reader.names(folder) if name.endswith(".conf")]
+        paths += [f"{folder}/{name}" for name in node.reader.names(folder) if name.endswith(".conf")]
     known = {"unit": "NetworkManager.service", "when": _ALWAYS, "sets": 2, "certain": False}
     known["active"] = node.active("NetworkManager.service")
     return [
@@ -228,7 +224,7 @@ def _connections(node):
     """A profile has no key for rp_filter (nm-settings-keyfile(5)); a mention may be one of a version to come."""
     known = {"unit": "NetworkManager.service", "when": _ALWAYS, "not_on": list(devices.RESERVED), "certain": False}
     known["active"] = node.active("NetworkManager.service")
-    paths = ["%s/%s" % (folder, name) for folder in CONNECTION_FOLDERS for name in node.reader.names(folder)
+    paths = [f"{folder}/{name}" for folder in CONNECTION_FOLDERS for name in node.reader.names(folder)
              if name.endswith(".nmconnection") or folder == _CONNECTIONS_OF_ETC]  # fmt: skip
     found = []
     for path in paths:
@@ -251,13 +247,13 @@ def dispatchers(node):
         chosen = {}
         for folder in (own, vendor):
             for name in node.reader.names(folder):
-                chosen.setdefault(name, "%s/%s" % (folder, name))
+                chosen.setdefault(name, f"{folder}/{name}")
         event = scripts.Event(("$1", "$DEVICE_IFACE", "$DEVICE_IP_IFACE"))
         found += _hooks(node, "networkmanager-dispatcher", [chosen[name] for name in sorted(chosen)], event, active,
                         unit="NetworkManager-dispatcher.service")  # fmt: skip
     active = node.active("networkd-dispatcher.service")
     for folder in NETWORKD_DISPATCHER_FOLDERS:
-        paths = ["%s/%s" % (folder, name) for name in node.reader.names(folder)]
+        paths = [f"{folder}/{name}" for name in node.reader.names(folder)]
         event = scripts.Event(("$IFACE",))
         found += _hooks(node, "networkd-dispatcher", paths, event, active, unit="networkd-dispatcher.service")
     return found
@@ -296,7 +292,7 @@ def ifupdown(node):
     named, filtered = _stanzas(node, rows)
     for folder in IFUPDOWN_HOOKS:
         for name in node.reader.names(folder):
-            path = "%s/%s" % (folder, name)
+            path = f"{folder}/{name}"
             of_option = _OF_OPTION in (node.script(path) or "") if _RUN_PARTS.match(name) else False
             if not _RUN_PARTS.match(name) or of_option and not filtered:
                 continue
@@ -337,7 +333,7 @@ def _interfaces_file(node, path, rows, sourced):
                 folder = pattern.rstrip("/")
                 named = [(folder, name) for name in node.reader.names(folder) if _RUN_PARTS.match(name)]
             for parent, name in named:
-                _interfaces_file(node, "%s/%s" % (parent, name), rows, sourced)
+                _interfaces_file(node, f"{parent}/{name}", rows, sourced)
 
 
 def _logical_lines(rows):
@@ -358,12 +354,12 @@ def hooks_of_clients(node):
     found = []
     paths = [path for path in DHCLIENT_FILES if node.reader.exists(path)]
     for folder in DHCLIENT_HOOKS:
-        paths += ["%s/%s" % (folder, name) for name in node.reader.names(folder) if _RUN_PARTS.match(name)]
+        paths += [f"{folder}/{name}" for name in node.reader.names(folder) if _RUN_PARTS.match(name)]
     event = scripts.Event(("$interface",))
     found += _hooks(node, "dhclient", paths, event, _installed(node, "dhclient"), needs_mode=False)
     paths = [path for path in PPP_FILES if node.reader.exists(path)]
     for folder in PPP_HOOKS:
-        paths += ["%s/%s" % (folder, name) for name in node.reader.names(folder) if _RUN_PARTS.match(name)]
+        paths += [f"{folder}/{name}" for name in node.reader.names(folder) if _RUN_PARTS.match(name)]
     event = scripts.Event(("$1", "$PPP_IFACE", "$IFNAME"))
     return found + _hooks(node, "ppp", paths, event, _installed(node, "pppd"))
 
@@ -382,7 +378,7 @@ def wicked(node):
         if base != "ifsysctl" and not base.startswith("ifsysctl-"):
             continue
         own = base[len("ifsysctl-") :] or None
-        path = "%s/%s" % (WICKED_FOLDER, base)
+        path = f"{WICKED_FOLDER}/{base}"
         for number, line in node.reader.lines(path):
             key, equals, value = [part.strip() for part in line.partition("=")]
             if not equals or key.startswith(("#", ";")):
@@ -405,7 +401,7 @@ def netplan(node):
     return [
         scripts.writer("netplan", path, number, line, when=_ALWAYS, certain=False, active=None if installed else False)
         for folder in ("/usr/lib/netplan", "/etc/netplan", "/run/netplan")
-        for path in ["%s/%s" % (folder, name) for name in node.reader.names(folder) if name.endswith(".yaml")]
+        for path in [f"{folder}/{name}" for name in node.reader.names(folder) if name.endswith(".yaml")]
         for number, line in node.reader.lines(path)
         if re.match(r"[^#]*(?:\brp_filter\b|IPv4ReversePathFilter)", line)
     ]

@@ -3,10 +3,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Writers in the shape of the fact ``other_writers``, and those that a command or a script of this node makes."""
 
-from __future__ import absolute_import, division, print_function
-
-__metaclass__ = type
-
 import os
 import re
 import stat
@@ -68,7 +64,7 @@ def sections(reader, path):
             yield here, number, line
 
 
-class Event(object):
+class Event:
     """What a text is run for: how it spells the interface of the event, and which interfaces these can be."""
 
     def __init__(self, spellings=(), names=None, certain=False):
@@ -83,7 +79,7 @@ class Event(object):
 NO_EVENT = Event()
 
 
-class Node(object):
+class Node:
     """The files of a node, its units, and the units that run now."""
 
     def __init__(self, reader, units=None, running=frozenset()):
@@ -113,12 +109,10 @@ class Node(object):
         if size is None or self._is_binary(path):
             return None
         if size > MAX_FILE_BYTES:
-            return self.left_out(
-                path, "is larger than %d KiB and was not searched for rp_filter" % (MAX_FILE_BYTES >> 10)
-            )
+            return self.left_out(path, f"is larger than {MAX_FILE_BYTES >> 10} KiB and was not searched for rp_filter")
         if len(self._read) >= MAX_FILES or self._bytes + size > MAX_BYTES:
-            return self.left_out("scripts", "more than %d files or %d MiB: not all were searched for rp_filter"
-                                 % (MAX_FILES, MAX_BYTES >> 20))  # fmt: skip
+            limits = f"{MAX_FILES} files or {MAX_BYTES >> 20} MiB"
+            return self.left_out("scripts", f"more than {limits}: not all were searched for rp_filter")
         self._bytes += size
         return self.reader.text(path)
 
@@ -130,7 +124,7 @@ class Node(object):
     def _size(self, path):
         try:
             state = os.stat(self.reader.root + self.reader.target(path))
-        except (OSError, IOError, ValueError):
+        except (OSError, ValueError):
             return None
         return state.st_size if stat.S_ISREG(state.st_mode) else None
 
@@ -138,7 +132,7 @@ class Node(object):
         """By its first bytes: a program of some MiB is not read as a whole."""
         try:
             handle = os.open(self.reader.root + self.reader.target(path), os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
-        except (OSError, IOError):
+        except OSError:
             return False  # then reading it notes the error
         with os.fdopen(handle, "rb") as stream:
             return b"\0" in stream.read(4096)

@@ -3,10 +3,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The words of a line of a shell script that has no other syntax than commands, their redirections and lists. Pure."""
 
-from __future__ import absolute_import, division, print_function
-
-__metaclass__ = type
-
 import re
 from collections import namedtuple
 
@@ -17,20 +13,19 @@ Token = namedtuple("Token", "kind text line raw glob")
 #: Stands in a text for what is not known.
 UNKNOWN = "\x02"
 NAME = r"[A-Za-z_][A-Za-z0-9_]*"
-VARIABLE = re.compile(r"\$(?:\{(?P<braced>%s|[0-9])\}|(?P<bare>%s|[0-9@*#?$!-]))" % (NAME, NAME))
+VARIABLE = re.compile(rf"\$(?:\{{(?P<braced>{NAME}|[0-9])\}}|(?P<bare>{NAME}|[0-9@*#?$!-]))")
 
 _VARIABLE = VARIABLE.pattern.replace("?P<braced>", "?:").replace("(?P<bare>", "(?:")
 _END = r"(?=[ \t\n;|&>]|\Z)"
 _TOKEN = re.compile(
-    r"(?P<space>(?:[ \t]|\\\n)+|\#[^\n]*)|(?P<newline>\n)|(?P<copy>[0-9]*>&[0-9]%s)"
-    r"|(?P<redirect>[0-9]*(?:>>|>\||>(?![>|&(])))|(?P<operator>&&|\|\||;|\|(?!&))" % _END
+    rf"(?P<space>(?:[ \t]|\\\n)+|\#[^\n]*)|(?P<newline>\n)|(?P<copy>[0-9]*>&[0-9]{_END})"
+    r"|(?P<redirect>[0-9]*(?:>>|>\||>(?![>|&(])))|(?P<operator>&&|\|\||;|\|(?!&))"
 )
 _PART = re.compile(
     r"(?P<plain>[^ \t\n'\"\\$`;&|<>(){}*?\[\]]+)|(?P<glob>[*?\[\]]+)|'(?P<single>[^']*)'"
-    r"|\"(?P<double>(?:[^\"\\`]|\\(?:.|\n))*)\"|\\(?:(?P<escaped>[^\n])|\n)|(?P<variable>%s)|(?P<dollar>\$%s)"
-    % (_VARIABLE, _END)
+    rf"|\"(?P<double>(?:[^\"\\`]|\\(?:.|\n))*)\"|\\(?:(?P<escaped>[^\n])|\n)|(?P<variable>{_VARIABLE})|(?P<dollar>\${_END})"
 )
-_QUOTED = re.compile(r"\\(?:([\\\"$`])|\n)|(%s)|(\$[({\[A-Za-z_])" % _VARIABLE)
+_QUOTED = re.compile(rf"\\(?:([\\\"$`])|\n)|({_VARIABLE})|(\$[({{\[A-Za-z_])")
 _KEYWORDS = (
     "if", "then", "elif", "else", "fi", "for", "while", "until", "do", "done", "case", "esac", "function", "select",
     "time", "coproc", "!", "[[",

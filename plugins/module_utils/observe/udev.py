@@ -3,10 +3,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What udev's rules write to rp_filter when an interface is added. Nothing is run."""
 
-from __future__ import absolute_import, division, print_function
-
-__metaclass__ = type
-
 import os
 import re
 
@@ -44,7 +40,7 @@ _ACTING = ("SYSCTL", "RUN", "PROGRAM", "IMPORT")
 _SHELLS = ("sh", "bash", "dash", "ash", "ksh", "zsh")
 
 
-class Rules(object):
+class Rules:
     """The rules of a node.
 
     :arg overlay: path → text of rules files as they will be, None for one that will be gone.
@@ -170,9 +166,9 @@ class Rules(object):
         program = re.match(r"[ \t]*([^ \t]*)", command)
         if not program.group(1) or program.group(1)[0] in "/\"'":
             return command
-        own = [folder for folder in PROGRAM_FOLDERS if self._reader.exists("%s/%s" % (folder, _OWN_RULES))]
+        own = [folder for folder in PROGRAM_FOLDERS if self._reader.exists(f"{folder}/{_OWN_RULES}")]
         for folder in own or PROGRAM_FOLDERS:
-            if self._reader.exists("%s/%s" % (folder, program.group(1))):
+            if self._reader.exists(f"{folder}/{program.group(1)}"):
                 return "%s/%s" % (folder, command.lstrip(" \t"))
         return None
 
@@ -209,11 +205,9 @@ class Rules(object):
         template, instance = re.match(r"([^@]*@)(.*)(\.\w+)\Z", unit), ""
         if template:
             instance, unit = template.group(2), template.group(1) + template.group(3)
-        paths = [path for path in ("%s/%s" % (folder, unit) for folder in UNIT_FOLDERS) if self._reader.exists(path)][
-            :1
-        ]
+        paths = [path for path in (f"{folder}/{unit}" for folder in UNIT_FOLDERS) if self._reader.exists(path)][:1]
         for folder in UNIT_FOLDERS:
-            paths += ["%s/%s.d/%s" % (folder, unit, each) for each in self._reader.names("%s/%s.d" % (folder, unit))]
+            paths += [f"{folder}/{unit}.d/{each}" for each in self._reader.names(f"{folder}/{unit}.d")]
         steps = []
         for path in paths:
             for number, row in self._reader.lines(path):

@@ -8,10 +8,6 @@ rule, programs and builtins alike. RUN= and RUN:= clear the list, and after RUN:
 whatever type (measured: udev 247, 252 and 257).
 """
 
-from __future__ import absolute_import, division, print_function
-
-__metaclass__ = type
-
 import re
 from collections import namedtuple
 
@@ -25,9 +21,7 @@ _ACTIONS = ("ENV", "SYSCTL", "RUN")
 #: In udev's format strings; longer names first, as one may begin with another.
 _LONG = ("devpath", "devnode", "tempnode", "kernel", "number", "driver", "result", "parent", "major", "minor", "links")
 _LONG += ("attr", "name", "root", "env", "sys", "id")
-_FORMAT = re.compile(
-    r"(?:\$(?P<long>%s)|%%(?P<short>[a-zA-Z]))(?:\{(?P<attribute>[^}]*)\})?|\$\$|%%%%" % "|".join(_LONG)
-)
+_FORMAT = re.compile(rf"(?:\$(?P<long>{'|'.join(_LONG)})|%(?P<short>[a-zA-Z]))(?:\{{(?P<attribute>[^}}]*)\}})?|\$\$|%%")
 _SHORT = {"k": "kernel", "n": "number", "b": "id", "E": "env", "s": "attr", "p": "devpath", "M": "major", "m": "minor"}
 _SHORT.update({"c": "result", "P": "parent", "D": "name", "L": "links", "N": "devnode", "r": "root", "S": "sys"})
 _SHORT["d"] = "driver"
@@ -38,7 +32,7 @@ UNKNOWN = "$UDEV_UNKNOWN"
 Action = namedtuple("Action", "token path certain key value")
 
 
-class Event(object):
+class Event:
     """One evaluation of all rules for ACTION=add, SUBSYSTEM=net. Three truths: True, False, None if not known."""
 
     def __init__(self, name, link_kind):
@@ -196,7 +190,7 @@ class Event(object):
             kind, attribute = match.group("long") or _SHORT.get(match.group("short")), match.group("attribute")
             if kind is None:
                 return match.group()
-            rest = "{%s}" % attribute if attribute is not None and kind not in ("env", "attr", "result") else ""
+            rest = f"{{{attribute}}}" if attribute is not None and kind not in ("env", "attr", "result") else ""
             if kind in ("kernel", "name"):
                 value = self.name
             elif kind == "number":

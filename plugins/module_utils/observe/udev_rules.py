@@ -6,10 +6,6 @@
 Source: systemd, src/udev/udev-rules.c; all that is said here of versions was measured with 247, 252 and 257.
 """
 
-from __future__ import absolute_import, division, print_function
-
-__metaclass__ = type
-
 import re
 from collections import namedtuple
 
@@ -69,7 +65,7 @@ def read(reader, folders, overlay):
         for name in set(reader.names(folder)) | set(names):
             # The same name in a weaker folder is masked, also by a link to /dev/null and by an empty file.
             if name.endswith(".rules") and not name.startswith(".") and name not in gone:
-                found.setdefault(name, "%s/%s" % (folder, name))
+                found.setdefault(name, f"{folder}/{name}")
     files = []
     for name in sorted(found, key=_bytes):
         path = found[name]

@@ -3,10 +3,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """systemd's unit files under one root: which file and which drop-ins make a unit, and what pulls it in at boot."""
 
-from __future__ import absolute_import, division, print_function
-
-__metaclass__ = type
-
 import os
 from collections import namedtuple
 
@@ -39,7 +35,7 @@ MAX_TEXT = 200  # characters of a line as it is reported
 Setting = namedtuple("Setting", "section key value path line text")
 
 
-class Unit(object):
+class Unit:
     """A unit with its drop-ins; ``settings`` in the order in which systemd reads them."""
 
     def __init__(self, name, path, masked, settings):
@@ -68,7 +64,7 @@ class Unit(object):
         return [word for setting in self.all(section, *keys) for word in setting.value.split()]
 
 
-class UnitFiles(object):
+class UnitFiles:
     """Finds and parses the unit files of a Reader. Each is read once."""
 
     def __init__(self, reader):
@@ -88,11 +84,11 @@ class UnitFiles(object):
         for folder in FOLDERS:
             names = self._found[folder] = self.reader.names(folder)
             for name in names:
-                path = "%s/%s" % (folder, name)
+                path = f"{folder}/{name}"
                 if name.endswith(PULLING_FOLDERS):
                     for link in self.reader.names(path):
                         # The same name in a weaker folder is masked.
-                        pulling.setdefault((name, link), "%s/%s" % (path, link))
+                        pulling.setdefault((name, link), f"{path}/{link}")
                 elif "." in name and not name.endswith((".d", ".conf")):
                     self.paths.setdefault(name, path)
         for name, path in self.paths.items():
@@ -144,10 +140,10 @@ class UnitFiles(object):
         files = {}
         for folder, each in folders:
             if each in self._found[folder]:
-                path = "%s/%s" % (folder, each)
+                path = f"{folder}/{each}"
                 for part in self.reader.names(path):
                     if part.endswith(".conf"):
-                        files.setdefault(part, "%s/%s" % (path, part))
+                        files.setdefault(part, f"{path}/{part}")
         return [files[part] for part in sorted(files, key=os.fsencode) if not self.reader.is_masked(files[part])]
 
     def _parse(self, path):

@@ -3,10 +3,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What systemd's units write to rp_filter: systemd-sysctl.service with its drop-ins, and every other service."""
 
-from __future__ import absolute_import, division, print_function
-
-__metaclass__ = type
-
 import os
 import re
 
@@ -98,7 +94,7 @@ _SPECIFIER = re.compile(r"%(.)")
 _PIECE = re.compile(r"\"(?:\\.|[^\"\\])*\"|'(?:\\.|[^'\\])*'|(?P<end>\s;(?=\s|\Z))|.", re.DOTALL)
 
 
-class Units(object):
+class Units:
     """The units under the root of a Reader. ``release``: of the running kernel, for the specifier %v."""
 
     def __init__(self, reader, release=None):
@@ -229,7 +225,7 @@ class Units(object):
         if path.startswith("/"):
             return self._credential_file(path, encrypted)
         for folder in CREDENTIAL_FOLDERS:
-            found = self._credential_file("%s/%s" % (folder, path), encrypted)
+            found = self._credential_file(f"{folder}/{path}", encrypted)
             if found:
                 return found
         return self._encrypted(path) if encrypted else None
@@ -249,14 +245,14 @@ class Units(object):
             if ":" in setting.value or not sysctl_d.glob_matches(pattern, CREDENTIAL):
                 continue
             for folder in CREDENTIAL_FOLDERS:
-                found = self._credential_file("%s/%s" % (folder, CREDENTIAL))
+                found = self._credential_file(f"{folder}/{CREDENTIAL}")
                 if found:
                     return found
             return self._encrypted(CREDENTIAL)
         return None
 
     def _encrypted(self, name):
-        paths = ["%s/%s" % (folder, name) for folder in ENCRYPTED_FOLDERS]
+        paths = [f"{folder}/{name}" for folder in ENCRYPTED_FOLDERS]
         return next((_credential(path, None, None) for path in paths if self.reader.exists(path)), None)
 
     def _credential_file(self, path, encrypted=False):
@@ -329,7 +325,7 @@ class Units(object):
         for line in sysctl_d.parse(entry.text, entry.path)[0]:
             name = values.name_of(line.key)
             if name is not None and line.kind == "set":
-                text = "%s = %s" % (line.key, line.value)
+                text = f"{line.key} = {line.value}"
                 place = {"path": line.path, "line": line.line, "text": text[:200]}
                 sets = sysctl_d.kernel_integer(line.value)
                 yield dict(place, names=[name], value=line.value, sets=sets)

@@ -3,10 +3,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Every writer of rp_filter other than the two loaders of sysctl.d, in the order in which they write at boot."""
 
-from __future__ import absolute_import, division, print_function
-
-__metaclass__ = type
-
 import os
 import re
 import stat
@@ -91,14 +87,14 @@ def _suspects(node, known):
 
 def _files_below(node, folder, depth):
     for name in node.reader.names(folder):
-        path = "%s/%s" % (folder, name)
+        path = f"{folder}/{name}"
         try:
             mode = os.lstat(node.reader.root + path).st_mode
-        except (OSError, IOError):
+        except OSError:
             continue
         if stat.S_ISDIR(mode):
             if depth >= MAX_DEPTH:
-                node.left_out(path, "is deeper than %d folders and was not searched for rp_filter" % MAX_DEPTH)
+                node.left_out(path, f"is deeper than {MAX_DEPTH} folders and was not searched for rp_filter")
                 continue
             yield from _files_below(node, path, depth + 1)
         else:
