@@ -10,7 +10,7 @@ import tempfile
 
 from ansible.errors import AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
-from ansible_collections.nodeward.cilium.plugins.plugin_utils import audit_run
+from ansible_collections.nodeward.cilium.plugins.plugin_utils.audit import run as audit_run
 
 #: The facts modules, the one fact that each may give, and the options that it takes of ours.
 #: Nothing else that a node returns is taken: Ansible makes variables of facts, which would beat those of the inventory.

@@ -14,11 +14,12 @@ from ansible import constants
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible.plugins.loader import cache_loader
-from ansible_collections.nodeward.cilium.plugins.plugin_utils import audit_document, audit_run
-from ansible_collections.nodeward.cilium.plugins.plugin_utils.audit_document import AuditError
-from ansible_collections.nodeward.cilium.plugins.plugin_utils.audit_formats import FORMATS
-from ansible_collections.nodeward.cilium.plugins.plugin_utils.audit_page import page
-from ansible_collections.nodeward.cilium.plugins.plugin_utils.audit_summary import outline, summary
+from ansible_collections.nodeward.cilium.plugins.plugin_utils.audit import document as audit_document
+from ansible_collections.nodeward.cilium.plugins.plugin_utils.audit import run as audit_run
+from ansible_collections.nodeward.cilium.plugins.plugin_utils.audit.document import AuditError
+from ansible_collections.nodeward.cilium.plugins.plugin_utils.audit.formats import FORMATS
+from ansible_collections.nodeward.cilium.plugins.plugin_utils.audit.page import page
+from ansible_collections.nodeward.cilium.plugins.plugin_utils.audit.summary import outline, summary
 
 ALL_FORMATS = dict(FORMATS, html=("audit.html", lambda document: [page(document)]))
 SPEC = {

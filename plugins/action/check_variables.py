@@ -11,8 +11,9 @@ from ansible.errors import AnsibleActionFail, AnsibleUndefinedVariable
 from ansible.inventory.manager import InventoryManager, split_host_pattern
 from ansible.plugins.action import ActionBase
 from ansible.utils.vars import load_extra_vars
-from ansible_collections.nodeward.cilium.plugins.plugin_utils import endpoint_routes_options, variables
-from ansible_collections.nodeward.cilium.plugins.plugin_utils.endpoint_routes_settings import plain
+from ansible_collections.nodeward.cilium.plugins.plugin_utils import variables
+from ansible_collections.nodeward.cilium.plugins.plugin_utils.cluster import options as endpoint_routes_options
+from ansible_collections.nodeward.cilium.plugins.plugin_utils.plain import plain
 
 COLLECTION = os.path.realpath(os.path.join(os.path.dirname(__file__), "..", ".."))
 ROUTES = "endpoint_routes"

@@ -31,8 +31,8 @@ _value:
   type: dict
 """
 
-from ansible_collections.nodeward.cilium.plugins.plugin_utils.endpoint_routes_caveats import hardening
-from ansible_collections.nodeward.cilium.plugins.plugin_utils.endpoint_routes_settings import on_plain
+from ansible_collections.nodeward.cilium.plugins.plugin_utils.cluster.caveats import hardening
+from ansible_collections.nodeward.cilium.plugins.plugin_utils.plain import on_plain
 
 
 class FilterModule:

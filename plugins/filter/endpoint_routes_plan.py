@@ -47,8 +47,8 @@ _value:
   type: dict
 """
 
-from ansible_collections.nodeward.cilium.plugins.plugin_utils.endpoint_routes import plan
-from ansible_collections.nodeward.cilium.plugins.plugin_utils.endpoint_routes_settings import on_plain
+from ansible_collections.nodeward.cilium.plugins.plugin_utils.cluster.plan import plan
+from ansible_collections.nodeward.cilium.plugins.plugin_utils.plain import on_plain
 
 
 class FilterModule:

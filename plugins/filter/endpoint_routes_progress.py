@@ -43,8 +43,8 @@ _value:
   type: dict
 """
 
-from ansible_collections.nodeward.cilium.plugins.plugin_utils.endpoint_routes_agents import progress
-from ansible_collections.nodeward.cilium.plugins.plugin_utils.endpoint_routes_settings import on_plain
+from ansible_collections.nodeward.cilium.plugins.plugin_utils.cluster.agents import progress
+from ansible_collections.nodeward.cilium.plugins.plugin_utils.plain import on_plain
 
 
 class FilterModule:

@@ -35,8 +35,8 @@ _value:
   elements: str
 """
 
-from ansible_collections.nodeward.cilium.plugins.plugin_utils.endpoint_routes_options import problems
-from ansible_collections.nodeward.cilium.plugins.plugin_utils.endpoint_routes_settings import on_plain
+from ansible_collections.nodeward.cilium.plugins.plugin_utils.cluster.options import problems
+from ansible_collections.nodeward.cilium.plugins.plugin_utils.plain import on_plain
 
 
 class FilterModule:

@@ -54,8 +54,8 @@ _value:
   type: dict
 """
 
-from ansible_collections.nodeward.cilium.plugins.plugin_utils.endpoint_routes_report import report
-from ansible_collections.nodeward.cilium.plugins.plugin_utils.endpoint_routes_settings import on_plain
+from ansible_collections.nodeward.cilium.plugins.plugin_utils.cluster.report import report
+from ansible_collections.nodeward.cilium.plugins.plugin_utils.plain import on_plain
 
 
 class FilterModule:

@@ -42,8 +42,8 @@ _value:
   elements: str
 """
 
-from ansible_collections.nodeward.cilium.plugins.plugin_utils.endpoint_routes_report import story
-from ansible_collections.nodeward.cilium.plugins.plugin_utils.endpoint_routes_settings import on_plain
+from ansible_collections.nodeward.cilium.plugins.plugin_utils.cluster.report import story
+from ansible_collections.nodeward.cilium.plugins.plugin_utils.plain import on_plain
 
 
 class FilterModule:

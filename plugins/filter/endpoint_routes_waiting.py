@@ -43,8 +43,8 @@ _value:
   elements: dict
 """
 
-from ansible_collections.nodeward.cilium.plugins.plugin_utils.endpoint_routes_agents import waiting_for
-from ansible_collections.nodeward.cilium.plugins.plugin_utils.endpoint_routes_settings import on_plain
+from ansible_collections.nodeward.cilium.plugins.plugin_utils.cluster.agents import waiting_for
+from ansible_collections.nodeward.cilium.plugins.plugin_utils.plain import on_plain
 
 
 class FilterModule:

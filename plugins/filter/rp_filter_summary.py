@@ -94,8 +94,8 @@ _value:
       elements: str
 """
 
-from ansible_collections.nodeward.cilium.plugins.plugin_utils.endpoint_routes_settings import on_plain
-from ansible_collections.nodeward.cilium.plugins.plugin_utils.rp_filter_summary import summary
+from ansible_collections.nodeward.cilium.plugins.plugin_utils.plain import on_plain
+from ansible_collections.nodeward.cilium.plugins.plugin_utils.render.rp_filter_summary import summary
 
 
 def rp_filter_summary(result, node, state="present", conflicts="fail", check_mode=False):

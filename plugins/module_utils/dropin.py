@@ -11,7 +11,7 @@ import re
 from collections import namedtuple
 
 from ansible_collections.nodeward.cilium.plugins.module_utils import devices, sysctl_d, values
-from ansible_collections.nodeward.cilium.plugins.module_utils.iproute import printable
+from ansible_collections.nodeward.cilium.plugins.module_utils.text import printable
 
 #: Where it is written, unless an option says otherwise.
 PATH = "/etc/sysctl.d/99-override_cilium_rp_filter.conf"

@@ -23,6 +23,8 @@ import re
 import stat
 from collections import OrderedDict, namedtuple
 
+from ansible_collections.nodeward.cilium.plugins.module_utils.text import visible
+
 # procps 3.3.17 NEWS: "Match systemd directory order"; before, /run went first (procps 3.3.12 to 3.3.16, measured).
 FOLDERS = ("/etc/sysctl.d", "/run/sysctl.d", "/usr/local/lib/sysctl.d", "/usr/lib/sysctl.d", "/lib/sysctl.d")
 FOLDERS_RUN_FIRST = ("/run/sysctl.d", "/etc/sysctl.d") + FOLDERS[2:]
@@ -387,7 +389,7 @@ def _problem(path, number, text):
 def _excerpt(text):
     text = text.strip()
     text = text if len(text) <= 60 else text[:60] + "..."
-    return "".join(char if char.isprintable() else "?" for char in text)
+    return visible(text)
 
 
 # ---- the tree ------------------------------------------------------------------------------------------------------

@@ -399,14 +399,13 @@ import ipaddress
 import os
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.nodeward.cilium.plugins.module_utils import cilium_agent, netns, observe_filter, observe_routes
-from ansible_collections.nodeward.cilium.plugins.module_utils.iproute import (
-    IpRoute,
-    IpRouteError,
-    bounded_runner,
-    printable_tree,
-    timeout_error,
-)
+from ansible_collections.nodeward.cilium.plugins.module_utils.observe import agent_api as cilium_agent
+from ansible_collections.nodeward.cilium.plugins.module_utils.observe import filter as observe_filter
+from ansible_collections.nodeward.cilium.plugins.module_utils.observe import netns
+from ansible_collections.nodeward.cilium.plugins.module_utils.observe import routes as observe_routes
+from ansible_collections.nodeward.cilium.plugins.module_utils.observe.iproute import IpRoute
+from ansible_collections.nodeward.cilium.plugins.module_utils.runner import CommandError, bounded_runner, timeout_error
+from ansible_collections.nodeward.cilium.plugins.module_utils.text import printable_tree
 
 
 def main():
@@ -454,7 +453,7 @@ def main():
             timeout=options["timeout"],
             outside=options["outside"],
         )
-    except IpRouteError as error:
+    except CommandError as error:
         module.fail_json(msg=str(error))
     module.exit_json(ansible_facts={"cilium_routes": printable_tree(facts)})
 

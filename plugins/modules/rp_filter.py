@@ -357,23 +357,12 @@ would_break:
 import os
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.nodeward.cilium.plugins.module_utils import (
-    devices,
-    dropin,
-    lockout,
-    observe_filter,
-    option_names,
-    outcome,
-    plan,
-    transaction,
-)
-from ansible_collections.nodeward.cilium.plugins.module_utils.iproute import (
-    IpRoute,
-    IpRouteError,
-    bounded_runner,
-    timeout_error,
-)
+from ansible_collections.nodeward.cilium.plugins.module_utils import devices, dropin, option_names
 from ansible_collections.nodeward.cilium.plugins.module_utils.observe import agent
+from ansible_collections.nodeward.cilium.plugins.module_utils.observe import filter as observe_filter
+from ansible_collections.nodeward.cilium.plugins.module_utils.observe.iproute import IpRoute
+from ansible_collections.nodeward.cilium.plugins.module_utils.runner import CommandError, bounded_runner, timeout_error
+from ansible_collections.nodeward.cilium.plugins.module_utils.write import lockout, outcome, plan, transaction
 
 
 def main():
@@ -424,7 +413,7 @@ def main():
         result = run.run(module.check_mode)
     except transaction.TransactionError as error:
         failure, result = str(error), error.details
-    except (dropin.DropinError, IpRouteError) as error:
+    except (dropin.DropinError, CommandError) as error:
         failure = f"{str(error).rstrip('.')}. Nothing was changed."
     except OSError as error:
         failure = f"{error}. Nothing was changed."
@@ -449,7 +438,7 @@ def _outcome(run, items):
             options = run.request.options
             seen = observe_filter.see_devices(run.iproute, options.exempt, options.uplink_devices)
             running, kinds = seen.running, seen.kinds
-        except IpRouteError as error:
+        except CommandError as error:
             run.warnings.append(f"the interfaces cannot be read after the run: {error}")
     found = outcome.outcome(running, kinds, {item["name"]: item["to"] for item in items if item["to"] is not None})
     interfaces = [name for name, kind in kinds.items() if kind == devices.CILIUM]

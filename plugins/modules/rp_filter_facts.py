@@ -567,12 +567,11 @@ ansible_facts:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.nodeward.cilium.plugins.module_utils import cilium_agent, devices, dropin, observe_filter
-from ansible_collections.nodeward.cilium.plugins.module_utils.iproute import (
-    IpRoute,
-    bounded_runner,
-    timeout_error,
-)
+from ansible_collections.nodeward.cilium.plugins.module_utils import devices, dropin
+from ansible_collections.nodeward.cilium.plugins.module_utils.observe import agent_api as cilium_agent
+from ansible_collections.nodeward.cilium.plugins.module_utils.observe import filter as observe_filter
+from ansible_collections.nodeward.cilium.plugins.module_utils.observe.iproute import IpRoute
+from ansible_collections.nodeward.cilium.plugins.module_utils.runner import bounded_runner, timeout_error
 
 
 def main():

@@ -8,7 +8,7 @@ import os
 import re
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
-from ansible_collections.nodeward.cilium.plugins.plugin_utils.endpoint_routes_settings import visible
+from ansible_collections.nodeward.cilium.plugins.module_utils.text import one_line
 
 PREFIX = "nodeward_"
 HOSTS, SERIAL, FAILURES, BECOME = (PREFIX + name for name in ("hosts", "serial", "max_fail_percentage", "become"))
@@ -76,7 +76,7 @@ def _similar(name, known, prefix):
 
 def _unread(name, meant):
     return (
-        f"{visible(name)}: found a variable that no role or playbook of this run reads; expected "
+        f"{one_line(name)}: found a variable that no role or playbook of this run reads; expected "
         f"{' or '.join(meant)}. Rename it, or remove it"
     )
 
@@ -88,7 +88,7 @@ def wrong_values(specs, values):
     """
     known = {name: value for name, value in values.items() if name in specs}
     result = ArgumentSpecValidator({name: _plain(specs[name]) for name in known}).validate(known)
-    return [visible(message) for message in result.error_messages], result.validated_parameters
+    return [one_line(message) for message in result.error_messages], result.validated_parameters
 
 
 def _plain(spec):
@@ -115,7 +115,7 @@ def wrong_play_values(values):
 
 
 def _shown(value):
-    return f"'{visible(str(value))[:80]}'"
+    return f"'{one_line(str(value))[:80]}'"
 
 
 def words(pattern):
@@ -148,7 +148,7 @@ def _groups(groups):
         return "The inventory has no hosts; name it with -i"
     if not names:
         return "The inventory has no groups"
-    shown = ["%s%s" % (visible(name), "" if groups[name] else " (empty)") for name in names[:_SHOWN]]
+    shown = ["%s%s" % (one_line(name), "" if groups[name] else " (empty)") for name in names[:_SHOWN]]
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return f"Groups of the inventory: {', '.join(shown)}{more}"
 

@@ -5,7 +5,7 @@ import contextlib
 import json
 import shutil
 
-from ansible_collections.nodeward.cilium.plugins.plugin_utils.audit_page import page as render
+from ansible_collections.nodeward.cilium.plugins.plugin_utils.audit.page import page as render
 from conftest import REPOSITORY
 from playwright.sync_api import sync_playwright
 

@@ -3,7 +3,7 @@
 import hashlib
 import json
 
-from ansible_collections.nodeward.cilium.plugins.plugin_utils import audit_document as audit
+from ansible_collections.nodeward.cilium.plugins.plugin_utils.audit import document as audit
 from conftest import FIXTURES
 
 SAMPLE = FIXTURES / "audit" / "sample.json"

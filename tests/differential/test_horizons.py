@@ -20,7 +20,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
 
 import horizon_lab  # noqa: E402
 import pytest  # noqa: E402
-from ansible_collections.nodeward.cilium.plugins.module_utils import devices, transaction  # noqa: E402
+from ansible_collections.nodeward.cilium.plugins.module_utils import devices
+from ansible_collections.nodeward.cilium.plugins.module_utils.write import transaction  # noqa: E402
 
 COMBINATIONS = int(os.environ.get("HORIZONS", "100"))
 #: The short run makes the same combinations each time.

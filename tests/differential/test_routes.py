@@ -25,8 +25,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "unit"))
 
 import pytest  # noqa: E402
-from ansible_collections.nodeward.cilium.plugins.module_utils import observe_routes  # noqa: E402
-from ansible_collections.nodeward.cilium.plugins.module_utils.iproute import IpRoute, bounded_runner  # noqa: E402
+from ansible_collections.nodeward.cilium.plugins.module_utils.observe import routes as observe_routes  # noqa: E402
+from ansible_collections.nodeward.cilium.plugins.module_utils.observe.iproute import IpRoute
+from ansible_collections.nodeward.cilium.plugins.module_utils.runner import bounded_runner  # noqa: E402
 from scratch_node import CLONE_NEWNET, needs_root, on_scratch_node, sysctl  # noqa: E402
 
 TOPOLOGIES = int(os.environ.get("TOPOLOGIES", "100"))

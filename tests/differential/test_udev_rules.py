@@ -11,8 +11,9 @@ import time
 from pathlib import Path
 
 import pytest
-from ansible_collections.nodeward.cilium.plugins.module_utils import devices, transaction
+from ansible_collections.nodeward.cilium.plugins.module_utils import devices
 from ansible_collections.nodeward.cilium.plugins.module_utils.observe import files, udev
+from ansible_collections.nodeward.cilium.plugins.module_utils.write import transaction
 
 IMAGE = Path(__file__).resolve().parents[2] / "molecule/lab/node-image"
 SETS = int(os.environ.get("RULE_SETS", "20"))  # generated, on each node

@@ -3,7 +3,7 @@
 import copy
 import json
 
-from ansible_collections.nodeward.cilium.plugins.plugin_utils import audit_document as audit
+from ansible_collections.nodeward.cilium.plugins.plugin_utils.audit import document as audit
 from conftest import FIXTURES
 
 SCHEMA = json.loads((FIXTURES.parents[1] / "roles/audit/files/audit.schema.json").read_text(encoding="utf-8"))

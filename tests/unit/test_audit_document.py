@@ -7,10 +7,10 @@ import json
 
 import jsonschema
 import pytest
-from ansible_collections.nodeward.cilium.plugins.plugin_utils import audit_document as audit
-from ansible_collections.nodeward.cilium.plugins.plugin_utils import audit_summary
-from ansible_collections.nodeward.cilium.plugins.plugin_utils.audit_formats import FORMATS
-from ansible_collections.nodeward.cilium.plugins.plugin_utils.audit_page import page
+from ansible_collections.nodeward.cilium.plugins.plugin_utils.audit import document as audit
+from ansible_collections.nodeward.cilium.plugins.plugin_utils.audit import summary as audit_summary
+from ansible_collections.nodeward.cilium.plugins.plugin_utils.audit.formats import FORMATS
+from ansible_collections.nodeward.cilium.plugins.plugin_utils.audit.page import page
 from audit_nodes import FACTS, MOMENT, SCHEMA, TODAY, document, facts, node, three
 from hypothesis import example, given, settings
 from hypothesis import strategies as st

@@ -9,8 +9,8 @@ import json
 import jsonschema
 import junitparser
 import pytest
-from ansible_collections.nodeward.cilium.plugins.plugin_utils import audit_document as audit
-from ansible_collections.nodeward.cilium.plugins.plugin_utils.audit_formats import COLUMNS, FORMATS, NOT_JUDGED
+from ansible_collections.nodeward.cilium.plugins.plugin_utils.audit import document as audit
+from ansible_collections.nodeward.cilium.plugins.plugin_utils.audit.formats import COLUMNS, FORMATS, NOT_JUDGED
 from audit_nodes import document, node, three
 from hypothesis import example, given, settings
 from hypothesis import strategies as st

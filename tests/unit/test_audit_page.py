@@ -9,7 +9,8 @@ import unicodedata
 from html.parser import HTMLParser
 
 import pytest
-from ansible_collections.nodeward.cilium.plugins.plugin_utils import audit_page
+from ansible_collections.nodeward.cilium.plugins.module_utils.text import visible
+from ansible_collections.nodeward.cilium.plugins.plugin_utils.audit import page as audit_page
 from conftest import FIXTURES
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -113,7 +114,7 @@ def test_nothing_closes_what_is_embedded(text):
 @given(ANY_TEXT)
 @settings(deadline=None)
 def test_what_cannot_be_seen_is_spelled_out(text):
-    told = audit_page.visible(text)
+    told = visible(text)
     assert all(char in "\n\t " or unicodedata.category(char)[0] not in "CZ" for char in told)
     told.encode("utf-8")
     if text.isalnum() and text.isascii():
@@ -121,7 +122,7 @@ def test_what_cannot_be_seen_is_spelled_out(text):
 
 
 def test_spelled_out_as_its_number():
-    assert audit_page.visible("a\u202eb\u200b\x00\ud800\u3164") == "a⟨U+202E⟩b⟨U+200B⟩⟨U+0000⟩⟨U+D800⟩⟨U+3164⟩"
+    assert visible("a\u202eb\u200b\x00\ud800\u3164") == "a⟨U+202E⟩b⟨U+200B⟩⟨U+0000⟩⟨U+D800⟩⟨U+3164⟩"
 
 
 BENIGN = Elements(audit_page.page(with_name("node1")))
@@ -143,7 +144,7 @@ def test_no_name_makes_an_element_or_an_attribute(text):
     assert [each[:2] for each in page.attributes] == [each[:2] for each in BENIGN.attributes]
     assert embedded_in(made)["nodes"][0]["name"] == text
     if text.strip():
-        assert audit_page.visible(text) in "".join(page.words)
+        assert visible(text) in "".join(page.words)
 
 
 # --- the same again ---

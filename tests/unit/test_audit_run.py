@@ -5,9 +5,9 @@ import os
 import stat
 
 import pytest
-from ansible_collections.nodeward.cilium.plugins.plugin_utils import audit_document as audit
-from ansible_collections.nodeward.cilium.plugins.plugin_utils import audit_run
-from ansible_collections.nodeward.cilium.plugins.plugin_utils.audit_summary import outline, summary
+from ansible_collections.nodeward.cilium.plugins.plugin_utils.audit import document as audit
+from ansible_collections.nodeward.cilium.plugins.plugin_utils.audit import run as audit_run
+from ansible_collections.nodeward.cilium.plugins.plugin_utils.audit.summary import outline, summary
 from audit_nodes import document, node, three
 
 # --- the terminal ---

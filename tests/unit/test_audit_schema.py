@@ -6,8 +6,8 @@ import json
 
 import jsonschema
 import pytest
-from ansible_collections.nodeward.cilium.plugins.plugin_utils import audit_document as audit
-from ansible_collections.nodeward.cilium.plugins.plugin_utils import audit_schema
+from ansible_collections.nodeward.cilium.plugins.plugin_utils.audit import document as audit
+from ansible_collections.nodeward.cilium.plugins.plugin_utils.audit import schema as audit_schema
 from audit_nodes import SCHEMA, document, node, three
 from hypothesis import given, settings
 from hypothesis import strategies as st

@@ -7,7 +7,8 @@ import shlex
 
 import pytest
 import yaml
-from ansible_collections.nodeward.cilium.plugins.plugin_utils import catalogue, variables
+from ansible_collections.nodeward.cilium.plugins.plugin_utils import variables
+from ansible_collections.nodeward.cilium.plugins.plugin_utils.judge import catalogue
 from conftest import REPOSITORY as ROOT
 
 OPTIONS = {

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from agent_server import agent, answering, hanging, saying
-from ansible_collections.nodeward.cilium.plugins.module_utils.cilium_agent import (
+from ansible_collections.nodeward.cilium.plugins.module_utils.observe.agent_api import (
     BPF,
     LEGACY,
     UNKNOWN_OPTIONS,

@@ -5,7 +5,7 @@ import shlex
 import pytest
 from ansible.inventory.manager import InventoryManager
 from ansible.parsing.dataloader import DataLoader
-from ansible_collections.nodeward.cilium.plugins.plugin_utils import commands
+from ansible_collections.nodeward.cilium.plugins.plugin_utils.judge import commands
 from audit_nodes import node
 from hypothesis import example, given
 from hypothesis import strategies as st

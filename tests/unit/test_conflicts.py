@@ -1,7 +1,8 @@
 """What overrides the drop-in: lines on real folders of sysctl.d files, and the other writers."""
 
 import pytest
-from ansible_collections.nodeward.cilium.plugins.module_utils import conflicts, dropin, plan, sysctl_d
+from ansible_collections.nodeward.cilium.plugins.module_utils import dropin, sysctl_d
+from ansible_collections.nodeward.cilium.plugins.module_utils.write import conflicts, plan
 
 DROPIN = "/etc/sysctl.d/99-override_cilium_rp_filter.conf"
 CILIUM = "/etc/sysctl.d/99-zzz-override_cilium.conf"

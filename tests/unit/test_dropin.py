@@ -1,7 +1,8 @@
 """The drop-in's format: who wrote it and in which version, what its lines say to a loader, and what was edited."""
 
 import pytest
-from ansible_collections.nodeward.cilium.plugins.module_utils import dropin, plan, sysctl_d
+from ansible_collections.nodeward.cilium.plugins.module_utils import dropin, sysctl_d
+from ansible_collections.nodeward.cilium.plugins.module_utils.write import plan
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

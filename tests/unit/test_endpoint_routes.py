@@ -7,13 +7,11 @@ import pytest
 import yaml
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar
-from ansible_collections.nodeward.cilium.plugins.plugin_utils import endpoint_routes as logic
-from ansible_collections.nodeward.cilium.plugins.plugin_utils import endpoint_routes_agents as agents
-from ansible_collections.nodeward.cilium.plugins.plugin_utils import endpoint_routes_caveats as caveats
-from ansible_collections.nodeward.cilium.plugins.plugin_utils import endpoint_routes_options as options_module
-from ansible_collections.nodeward.cilium.plugins.plugin_utils import endpoint_routes_report as reports
-from ansible_collections.nodeward.cilium.plugins.plugin_utils import endpoint_routes_rights as rights
-from ansible_collections.nodeward.cilium.plugins.plugin_utils import endpoint_routes_settings as settings
+from ansible_collections.nodeward.cilium.plugins.plugin_utils.cluster import agents, caveats, rights, settings
+from ansible_collections.nodeward.cilium.plugins.plugin_utils.cluster import options as options_module
+from ansible_collections.nodeward.cilium.plugins.plugin_utils.cluster import plan as logic
+from ansible_collections.nodeward.cilium.plugins.plugin_utils.cluster import report as reports
+from ansible_collections.nodeward.cilium.plugins.plugin_utils.plain import on_plain, plain
 
 KEY = settings.KEY
 NOW = "2026-11-24T10:00:00Z"
@@ -1911,7 +1909,7 @@ def test_a_filter_is_given_what_only_looks_like_python_s_own():
 
     namespace = Text("kube-system")
     given = seen(reviews=granted(but={("pods", "list")}))
-    told = settings.on_plain(logic.plan)(Mapping(given), Mapping(OPTIONS, namespace=namespace))["problems"][0]
+    told = on_plain(logic.plan)(Mapping(given), Mapping(OPTIONS, namespace=namespace))["problems"][0]
     assert rights_of(told[told.index("---") :]) == {("Role", "", "pods", "list")}
-    assert type(settings.plain([Mapping({Text("a"): (True, 1, 1.5, None, namespace)})])[0]) is dict
-    assert settings.plain((Text("a"), True, 1, None)) == ["a", True, 1, None]
+    assert type(plain([Mapping({Text("a"): (True, 1, 1.5, None, namespace)})])[0]) is dict
+    assert plain((Text("a"), True, 1, None)) == ["a", True, 1, None]

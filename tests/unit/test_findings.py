@@ -14,19 +14,12 @@ from pathlib import Path
 import pytest
 import yaml
 from ansible.errors import AnsibleFilterError
-from ansible_collections.nodeward.cilium.plugins.filter import findings
-from ansible_collections.nodeward.cilium.plugins.filter.diagnosis import diagnosis
-from ansible_collections.nodeward.cilium.plugins.module_utils import (
-    devices,
-    dropin,
-    facts_version,
-    observe_filter,
-    plan,
-    sysctl_d,
-    values,
-)
-from ansible_collections.nodeward.cilium.plugins.module_utils.iproute import IpRoute
-from ansible_collections.nodeward.cilium.plugins.plugin_utils import catalogue
+from ansible_collections.nodeward.cilium.plugins.module_utils import devices, dropin, facts_version, sysctl_d, values
+from ansible_collections.nodeward.cilium.plugins.module_utils.observe import filter as observe_filter
+from ansible_collections.nodeward.cilium.plugins.module_utils.observe.iproute import IpRoute
+from ansible_collections.nodeward.cilium.plugins.module_utils.write import plan
+from ansible_collections.nodeward.cilium.plugins.plugin_utils.judge import catalogue, findings
+from ansible_collections.nodeward.cilium.plugins.plugin_utils.judge.diagnosis import diagnosis
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_observe_routes import Replay, agent, agent_documents, observe
@@ -1375,7 +1368,7 @@ def test_the_page_is_up_to_date():
     ("--help", 0, False), ("--chekc", 2, False), ("--check", 1, False), (None, 0, True),
 ])  # fmt: skip
 def test_the_page_is_written_where_nothing_else_is_asked(tmp_path, argument, code, is_written):
-    for name in ("tests/setup/document-findings", "plugins/plugin_utils/catalogue.py"):
+    for name in ("tests/setup/document-findings", "plugins/plugin_utils/judge/catalogue.py"):
         (tmp_path / name).parent.mkdir(parents=True)
         shutil.copy(REPOSITORY / name, tmp_path / name)
     command = [tmp_path / "tests/setup/document-findings"] + [argument] * bool(argument)

@@ -6,13 +6,9 @@ import time
 from pathlib import Path
 
 import pytest
-from ansible_collections.nodeward.cilium.plugins.module_utils import iproute
-from ansible_collections.nodeward.cilium.plugins.module_utils.iproute import (
-    Answer,
-    IpRoute,
-    IpRouteError,
-    bounded_runner,
-)
+from ansible_collections.nodeward.cilium.plugins.module_utils.observe.iproute import Answer, IpRoute
+from ansible_collections.nodeward.cilium.plugins.module_utils.runner import CommandError, bounded_runner
+from ansible_collections.nodeward.cilium.plugins.module_utils.text import printable, printable_tree
 from scratch_node import cilium_host, ip, needs_root, on_scratch_node, pod, rp_filter
 
 CAPTURES = Path(__file__).parent.parent / "fixtures" / "captures"
@@ -113,7 +109,7 @@ def test_apostrophes_of_older_releases():
     ],
 )
 def test_failures_are_sentences(rc, stdout, stderr, expected):
-    with pytest.raises(IpRouteError, match=expected):
+    with pytest.raises(CommandError, match=expected):
         said(["ip", "-4", "-j", "route", "show", "table", "all"], stdout, stderr, rc).routes()
 
 
@@ -157,7 +153,7 @@ def test_batch_answers_go_to_their_questions():
     ],
 )
 def test_a_batch_that_lost_count_is_an_error(rc, stdout, stderr):
-    with pytest.raises(IpRouteError, match="of 2 questions"):
+    with pytest.raises(CommandError, match="of 2 questions"):
         IpRoute(lambda argv, data=None: (rc, stdout, stderr)).verdicts([("10.9.0.5",), ("10.9.0.6",)])
 
 
@@ -168,25 +164,25 @@ def test_no_question_runs_nothing():
 @pytest.mark.parametrize("address", ["10.0.0.1 dev eth0", "10.0.0.1\nlink del eth0", "default", "", "-h", "10.0.0.1/8"])
 def test_only_addresses_reach_a_batch(address):
     for question in ((address, None, None), ("10.0.0.1", address, "eth0")):
-        with pytest.raises(IpRouteError, match="no IP address"):
+        with pytest.raises(CommandError, match="no IP address"):
             IpRoute(None).verdicts([question])
 
 
 def test_printable():
-    assert iproute.printable("lxc3c160d6c7aa0-ü") == "lxc3c160d6c7aa0-ü"
+    assert printable("lxc3c160d6c7aa0-ü") == "lxc3c160d6c7aa0-ü"
     tree = {"a\udcff": [os.fsdecode(b"\xfe"), 1, None, {"b": "c"}]}
-    assert iproute.printable_tree(tree) == {"a\\xff": ["\\xfe", 1, None, {"b": "c"}]}
-    json.dumps(iproute.printable_tree(tree), ensure_ascii=False).encode("utf-8")
+    assert printable_tree(tree) == {"a\\xff": ["\\xfe", 1, None, {"b": "c"}]}
+    json.dumps(printable_tree(tree), ensure_ascii=False).encode("utf-8")
 
 
 class TestRunner:
     def test_program_missing(self):
-        with pytest.raises(IpRouteError, match="cannot run 'no-such-ip'.*[Ii]nstall iproute2"):
+        with pytest.raises(CommandError, match="cannot run 'no-such-ip'.*[Ii]nstall iproute2"):
             bounded_runner(5)(["no-such-ip", "link"])
 
     def test_program_that_hangs(self):
         started = time.monotonic()
-        with pytest.raises(IpRouteError, match=r"'sleep 60' did not finish within 0.2 s"):
+        with pytest.raises(CommandError, match=r"'sleep 60' did not finish within 0.2 s"):
             bounded_runner(0.2)(["sleep", "60"])
         assert time.monotonic() - started < 5
 

@@ -1,7 +1,9 @@
 """The lock-out guard against the real kernel: policy rules, several next hops, and what it says of them."""
 
 import pytest
-from ansible_collections.nodeward.cilium.plugins.module_utils import iproute, lockout
+from ansible_collections.nodeward.cilium.plugins.module_utils.observe import iproute
+from ansible_collections.nodeward.cilium.plugins.module_utils.runner import bounded_runner
+from ansible_collections.nodeward.cilium.plugins.module_utils.write import lockout
 from scratch_node import ip, needs_root, on_scratch_node, rp_filter
 
 
@@ -20,7 +22,7 @@ def _uplinks(*commands):
 def _checked(becoming_strict, *commands):
     """What the guard says, and whether the kernel itself drops an outside packet on eth0 once it is strict."""
     _uplinks(*commands)
-    kernel = iproute.IpRoute(iproute.bounded_runner(20))
+    kernel = iproute.IpRoute(bounded_runner(20))
     guard = lockout.Guard(kernel, kernel.addresses(), {"eth0": "uplink", "tun0": "uplink"})
     try:
         guard.check(set(becoming_strict), None)

@@ -1,7 +1,7 @@
 import json
 
 import pytest
-from ansible_collections.nodeward.cilium.plugins.module_utils import netfilter
+from ansible_collections.nodeward.cilium.plugins.module_utils.observe import netfilter
 
 NFT = """{"nftables": [{"metainfo": {"version": "1.1.3"}},
 {"rule": {"family": "ip", "table": "t", "chain": "c", "handle": 2, "expr": [{"match": {"op": "==", "left":

@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 
 import pytest
-from ansible_collections.nodeward.cilium.plugins.module_utils import netns
+from ansible_collections.nodeward.cilium.plugins.module_utils.observe import netns
 from scratch_node import cilium_host, ip, needs_root, on_scratch_node, pod
 
 FOLDER = Path("/run/netns")

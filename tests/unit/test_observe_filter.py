@@ -6,14 +6,10 @@ import types
 from pathlib import Path
 
 import pytest
-from ansible_collections.nodeward.cilium.plugins.module_utils import (
-    dropin,
-    facts_version,
-    observe_filter,
-    plan,
-    sysctl_d,
-)
-from ansible_collections.nodeward.cilium.plugins.module_utils.iproute import IpRoute
+from ansible_collections.nodeward.cilium.plugins.module_utils import dropin, facts_version, sysctl_d
+from ansible_collections.nodeward.cilium.plugins.module_utils.observe import filter as observe_filter
+from ansible_collections.nodeward.cilium.plugins.module_utils.observe.iproute import IpRoute
+from ansible_collections.nodeward.cilium.plugins.module_utils.write import plan
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 from agent_server import agent, answering, hanging
-from ansible_collections.nodeward.cilium.plugins.module_utils import netns, observe_routes
-from ansible_collections.nodeward.cilium.plugins.module_utils.iproute import IpRoute, IpRouteError, bounded_runner
+from ansible_collections.nodeward.cilium.plugins.module_utils.observe import netns
+from ansible_collections.nodeward.cilium.plugins.module_utils.observe import routes as observe_routes
+from ansible_collections.nodeward.cilium.plugins.module_utils.observe.iproute import IpRoute
+from ansible_collections.nodeward.cilium.plugins.module_utils.runner import CommandError, bounded_runner
 from scratch_node import cilium_host, ip, needs_root, on_scratch_node, pod, rp_filter, sysctl
 
 CAPTURES = Path(__file__).parent.parent / "fixtures" / "captures"
@@ -550,7 +552,7 @@ def test_a_batch_that_fails_is_named_and_the_rest_returned(tmp_path):
 
     def failing(argv, data=None):
         if "-batch" in argv:
-            raise IpRouteError("it did not finish")
+            raise CommandError("it did not finish")
         return replay(argv, data)
 
     with agent(tmp_path / "cilium.sock", agent_documents("broken")) as path:
@@ -564,7 +566,7 @@ def test_a_batch_that_fails_is_named_and_the_rest_returned(tmp_path):
 
 
 def test_without_ip_there_are_no_facts(tmp_path):
-    with pytest.raises(IpRouteError, match="cannot run 'no-ip'"):
+    with pytest.raises(CommandError, match="cannot run 'no-ip'"):
         observe_routes.observe(IpRoute(bounded_runner(5), ip="no-ip"))
 
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from ansible_collections.nodeward.cilium.plugins.module_utils import option_names, outcome
+from ansible_collections.nodeward.cilium.plugins.module_utils import option_names
 from ansible_collections.nodeward.cilium.plugins.module_utils.observe import agent, files
+from ansible_collections.nodeward.cilium.plugins.module_utils.write import outcome
 
 ROOT = Path(__file__).parents[2]
 NAMES = yaml.safe_load((ROOT / "roles/rp_filter/vars/main.yml").read_text())["__rp_filter_option_names"]

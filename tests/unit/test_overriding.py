@@ -3,8 +3,8 @@
 import shlex
 
 import pytest
-from ansible_collections.nodeward.cilium.plugins.plugin_utils import overriding, remediation
-from ansible_collections.nodeward.cilium.plugins.plugin_utils.catalogue import DIAGNOSE, HARDEN
+from ansible_collections.nodeward.cilium.plugins.plugin_utils.judge import overriding, remediation
+from ansible_collections.nodeward.cilium.plugins.plugin_utils.judge.catalogue import DIAGNOSE, HARDEN
 from test_findings import BY_FILTER, DROPIN, HEALTHY, LATER, WRITER, both, changed, judge, ours
 
 ALL_LATER = {("all", "configured"): both({**LATER, "key": "net.ipv4.conf.all.rp_filter"})}

@@ -1,7 +1,8 @@
 """The plan against a model of the kernel: what is written, in which order, and that no step weakens a device."""
 
 import pytest
-from ansible_collections.nodeward.cilium.plugins.module_utils import dropin, plan, values
+from ansible_collections.nodeward.cilium.plugins.module_utils import dropin, values
+from ansible_collections.nodeward.cilium.plugins.module_utils.write import plan
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

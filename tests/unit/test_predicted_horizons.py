@@ -4,7 +4,7 @@ import copy
 
 import pytest
 from ansible_collections.nodeward.cilium.plugins.module_utils import devices, horizons
-from ansible_collections.nodeward.cilium.plugins.plugin_utils import horizons as judged
+from ansible_collections.nodeward.cilium.plugins.plugin_utils.judge import horizons as judged
 
 CIS = {"value": 1, "path": "/etc/sysctl.d/90-cis.conf", "line": 2, "key": "net.ipv4.conf.all.rp_filter"}
 GLOB = {"value": 2, "path": "/usr/lib/sysctl.d/50-default.conf", "line": 26, "key": "net.ipv4.conf.*.rp_filter"}

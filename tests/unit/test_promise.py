@@ -12,14 +12,9 @@ import shutil
 from types import SimpleNamespace
 
 import pytest
-from ansible_collections.nodeward.cilium.plugins.module_utils import (
-    conflicts,
-    dropin,
-    observe_routes,
-    plan,
-    sysctl_d,
-    transaction,
-)
+from ansible_collections.nodeward.cilium.plugins.module_utils import dropin, sysctl_d
+from ansible_collections.nodeward.cilium.plugins.module_utils.observe import routes as observe_routes
+from ansible_collections.nodeward.cilium.plugins.module_utils.write import conflicts, plan, transaction
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 from test_transaction import ALL_STRICT, BASELINE, LATER, PATH, VENDOR, Model, model, refused, strict  # noqa: F401

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 import yaml
 from ansible.module_utils.testing import patch_module_args
-from ansible_collections.nodeward.cilium.plugins.module_utils import observe_filter, observe_routes
-from ansible_collections.nodeward.cilium.plugins.module_utils.iproute import Answer, IpRoute
+from ansible_collections.nodeward.cilium.plugins.module_utils.observe import filter as observe_filter
+from ansible_collections.nodeward.cilium.plugins.module_utils.observe import routes as observe_routes
+from ansible_collections.nodeward.cilium.plugins.module_utils.observe.iproute import Answer, IpRoute
 from ansible_collections.nodeward.cilium.plugins.modules import route_facts
 from scratch_node import cilium_host, ip, needs_root, on_scratch_node, pod
 

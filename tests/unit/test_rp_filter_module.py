@@ -4,8 +4,10 @@ import json
 
 import pytest
 from ansible.module_utils.testing import patch_module_args
-from ansible_collections.nodeward.cilium.plugins.module_utils import dropin, observe_filter, transaction
+from ansible_collections.nodeward.cilium.plugins.module_utils import dropin
+from ansible_collections.nodeward.cilium.plugins.module_utils.observe import filter as observe_filter
 from ansible_collections.nodeward.cilium.plugins.module_utils.observe.files import Reader
+from ansible_collections.nodeward.cilium.plugins.module_utils.write import transaction
 from ansible_collections.nodeward.cilium.plugins.modules import rp_filter, rp_filter_facts
 
 

@@ -1,6 +1,6 @@
 """What harden says of a node: one or two lines, always, and the same as data."""
 
-from ansible_collections.nodeward.cilium.plugins.plugin_utils.rp_filter_summary import summary
+from ansible_collections.nodeward.cilium.plugins.plugin_utils.render.rp_filter_summary import summary
 
 POD = {"pod": "shop/cart", "address": "10.0.0.7", "device": "lxc1", "verdict": "accepted", "reason": None}
 NAMELESS = {"pod": None, "address": "10.0.0.8", "device": "lxc2", "verdict": "dropped", "reason": "filtered"}

@@ -9,22 +9,14 @@ import sys
 from types import SimpleNamespace
 
 import pytest
-from ansible_collections.nodeward.cilium.plugins.module_utils import (
-    conflicts,
-    dropin,
-    iproute,
-    lockout,
-    observe_filter,
-    observe_routes,
-    plan,
-    sysctl_d,
-    transaction,
-    values,
-    verdict,
-)
-from ansible_collections.nodeward.cilium.plugins.module_utils.observe import writers
+from ansible_collections.nodeward.cilium.plugins.module_utils import dropin, sysctl_d, values
+from ansible_collections.nodeward.cilium.plugins.module_utils.observe import filter as observe_filter
+from ansible_collections.nodeward.cilium.plugins.module_utils.observe import iproute, verdict, writers
+from ansible_collections.nodeward.cilium.plugins.module_utils.observe import routes as observe_routes
 from ansible_collections.nodeward.cilium.plugins.module_utils.observe.files import Reader
 from ansible_collections.nodeward.cilium.plugins.module_utils.observe.units import Units
+from ansible_collections.nodeward.cilium.plugins.module_utils.runner import CommandError
+from ansible_collections.nodeward.cilium.plugins.module_utils.write import conflicts, lockout, plan, transaction
 
 PATH = "/etc/sysctl.d/99-override_cilium_rp_filter.conf"
 CILIUM = "/etc/sysctl.d/99-zzz-override_cilium.conf"
@@ -584,7 +576,7 @@ def test_files_of_a_removal_come_back_where_a_value_cannot_be_written(strict):
 def test_ip_that_fails_half_way_undoes_and_never_says_that_nothing_was_changed(model, number):
     def fail(observation):
         if observation == number:
-            raise iproute.IpRouteError("'ip' did not finish within 30 s")
+            raise CommandError("'ip' did not finish within 30 s")
 
     model.on_observe.append(fail)
     assert "Nothing was changed" not in str(refused(model, "did not finish", undone=True))
@@ -592,7 +584,7 @@ def test_ip_that_fails_half_way_undoes_and_never_says_that_nothing_was_changed(m
 
 def test_udevadm_that_fails_undoes(model, monkeypatch):
     def fail(argv, data=None):
-        raise iproute.IpRouteError("cannot run 'udevadm'")
+        raise CommandError("cannot run 'udevadm'")
 
     monkeypatch.setattr(model, "run_command", fail)
     before = model.everything()

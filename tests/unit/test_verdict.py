@@ -1,8 +1,8 @@
 """The kernel's table as a function, and the same table asked of the real kernel."""
 
 import pytest
-from ansible_collections.nodeward.cilium.plugins.module_utils.iproute import IpRoute, bounded_runner
-from ansible_collections.nodeward.cilium.plugins.module_utils.verdict import (
+from ansible_collections.nodeward.cilium.plugins.module_utils.observe.iproute import IpRoute
+from ansible_collections.nodeward.cilium.plugins.module_utils.observe.verdict import (
     ACCEPTED,
     DROPPED,
     UNKNOWN,
@@ -12,6 +12,7 @@ from ansible_collections.nodeward.cilium.plugins.module_utils.verdict import (
     leaving,
     predict,
 )
+from ansible_collections.nodeward.cilium.plugins.module_utils.runner import bounded_runner
 from scratch_node import ip, needs_root, on_scratch_node, rp_filter, sysctl
 
 # route back: accepted at off, strict, loose with an address on the device, loose without one

@@ -12,9 +12,9 @@ from types import SimpleNamespace
 import horizon_lab
 import pytest
 import yaml
-from ansible_collections.nodeward.cilium.plugins.filter.diagnosis import diagnosis
-from ansible_collections.nodeward.cilium.plugins.filter.findings import findings
-from ansible_collections.nodeward.cilium.plugins.filter.story import story
+from ansible_collections.nodeward.cilium.plugins.plugin_utils.judge.diagnosis import diagnosis
+from ansible_collections.nodeward.cilium.plugins.plugin_utils.judge.findings import findings
+from ansible_collections.nodeward.cilium.plugins.plugin_utils.render.story import story
 
 CASES = yaml.safe_load((Path(__file__).with_name("cases.yml")).read_text())["cases"]
 LAID = {case["id"]: case for case in CASES if "not_laid" not in case}

@@ -17,10 +17,10 @@ from types import SimpleNamespace
 
 import horizon_lab
 import yaml
-from ansible_collections.nodeward.cilium.plugins.filter.diagnosis import diagnosis
-from ansible_collections.nodeward.cilium.plugins.filter.findings import findings
-from ansible_collections.nodeward.cilium.plugins.filter.story import story
-from ansible_collections.nodeward.cilium.plugins.plugin_utils import commands, source_marks
+from ansible_collections.nodeward.cilium.plugins.plugin_utils.judge import commands, source_marks
+from ansible_collections.nodeward.cilium.plugins.plugin_utils.judge.diagnosis import diagnosis
+from ansible_collections.nodeward.cilium.plugins.plugin_utils.judge.findings import findings
+from ansible_collections.nodeward.cilium.plugins.plugin_utils.render.story import story
 
 STATES = {state["id"]: state for state in yaml.safe_load(Path(__file__).with_name("states.yml").read_text())["states"]}
 NAME = "node1"

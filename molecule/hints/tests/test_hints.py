@@ -9,7 +9,7 @@ from pathlib import Path
 import hints
 import horizon_lab
 import pytest
-from ansible_collections.nodeward.cilium.plugins.plugin_utils.catalogue import CATALOGUE
+from ansible_collections.nodeward.cilium.plugins.plugin_utils.judge.catalogue import CATALOGUE
 
 PLUGINS = Path(os.environ["ANSIBLE_COLLECTIONS_PATH"], "ansible_collections/nodeward/cilium/plugins")
 NODES_AT_ONCE = 3

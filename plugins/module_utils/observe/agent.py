@@ -5,8 +5,8 @@
 
 import re
 
-from ansible_collections.nodeward.cilium.plugins.module_utils import cilium_agent
-from ansible_collections.nodeward.cilium.plugins.module_utils.iproute import printable
+from ansible_collections.nodeward.cilium.plugins.module_utils.observe import agent_api as cilium_agent
+from ansible_collections.nodeward.cilium.plugins.module_utils.text import printable
 
 #: The agent's run-time folder, which it makes when it starts.
 RUN_FOLDERS = ("/run/cilium", "/var/run/cilium")

@@ -8,8 +8,8 @@ import re
 import stat
 
 from ansible_collections.nodeward.cilium.plugins.module_utils import sysctl_d, values
-from ansible_collections.nodeward.cilium.plugins.module_utils.iproute import printable
 from ansible_collections.nodeward.cilium.plugins.module_utils.observe import commands
+from ansible_collections.nodeward.cilium.plugins.module_utils.text import printable
 
 MAX_FILES = 2000
 MAX_FILE_BYTES = 256 << 10

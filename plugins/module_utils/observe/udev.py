@@ -7,8 +7,8 @@ import os
 import re
 
 from ansible_collections.nodeward.cilium.plugins.module_utils import devices, sysctl_d
-from ansible_collections.nodeward.cilium.plugins.module_utils.iproute import printable
 from ansible_collections.nodeward.cilium.plugins.module_utils.observe import commands, scripts, udev_event, udev_rules
+from ansible_collections.nodeward.cilium.plugins.module_utils.text import printable
 
 # udev(7): the folders of rules, strongest first; /lib is the same as /usr/lib where they are merged.
 UDEV_FOLDERS = (

@@ -7,8 +7,8 @@ import os
 import re
 import stat
 
-from ansible_collections.nodeward.cilium.plugins.module_utils.iproute import printable
 from ansible_collections.nodeward.cilium.plugins.module_utils.observe import jobs, network, scripts, udev
+from ansible_collections.nodeward.cilium.plugins.module_utils.text import printable
 
 #: Folders of programs and scripts that nothing runs by itself, and of commands for events that are not known here.
 SUSPECT_FOLDERS = ("/usr/local/bin", "/usr/local/sbin", "/opt")
