@@ -70,10 +70,10 @@ def asked_for():
     of_module = re.compile(
         r"(?:set|or|say|Set|\(|\A)\s*\(?(?:rp_filter_)?([a-z_]+=(?:true|disable|report|restore|adopt|always|never|auto|fail))\b"
     )
-    for path in sorted((PLUGINS / "module_utils").glob("*.py")):
+    for path in sorted((PLUGINS / "module_utils").rglob("*.py")):
         for text in texts(path):
             yield from (ROLE + option for option in of_module.findall(text))
-    for path in sorted((PLUGINS / "plugin_utils").glob("*.py")):
+    for path in sorted((PLUGINS / "plugin_utils").rglob("*.py")):
         for text in texts(path):
             yield from re.findall(r"\b((?:rp_filter|endpoint_routes)_[a-z_]+=[a-z]+)", text)
     for path in sorted((PLUGINS.parent / "roles").glob("*/tasks/*.yml")):

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from ansible_collections.nodeward.cilium.plugins.module_utils.text import visible
 
-PARTS = Path(__file__).resolve().parents[2] / "roles" / "audit" / "files" / "page"
+PARTS = Path(__file__).resolve().parents[3] / "roles" / "audit" / "files" / "page"
 
 # What the page leaves out of a document, all of it stated where it is shown. Of one rule on one node:
 IN_FULL = 20  # findings with all that is known of them: those that count first, new ones before old ones;

@@ -12,7 +12,7 @@ import json
 import re
 from pathlib import Path
 
-PATH = Path(__file__).resolve().parents[2] / "roles" / "audit" / "files" / "audit.schema.json"
+PATH = Path(__file__).resolve().parents[3] / "roles" / "audit" / "files" / "audit.schema.json"
 #: Words that say nothing of a value.
 _TOLD = {"$schema", "$id", "$defs", "title", "description"}
 #: Words that are read with another one: `if`.
