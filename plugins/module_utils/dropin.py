@@ -1,7 +1,7 @@
 # Copyright (c) 2026, nodeward.cilium contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The format of the drop-in: its header, its lines, how it is composed, parsed and checked. Pure.
+"""The format of the drop-in: its header, its lines, how it is composed and parsed. Pure.
 
 The lines are read by the parser of ``sysctl_d``, so that what counts here is what counts for systemd-sysctl.
 """
@@ -11,7 +11,7 @@ import re
 from collections import namedtuple
 
 from ansible_collections.nodeward.cilium.plugins.module_utils import devices, sysctl_d, values
-from ansible_collections.nodeward.cilium.plugins.module_utils.text import printable
+from ansible_collections.nodeward.cilium.plugins.module_utils.text import one_line, printable
 
 #: Where it is written, unless an option says otherwise.
 PATH = "/etc/sysctl.d/99-override_cilium_rp_filter.conf"
@@ -26,6 +26,9 @@ RECORD = "# before: "
 DIGEST = "# digest of the lines: sha256:"
 #: What the lines say, as ``name=value``: it names the lines that were edited, and restores them.
 WRITTEN = "# written: "
+_OWN_ROWS = (RECORD, DIGEST, WRITTEN)
+#: What stands above the header unless an option says otherwise.
+COMMENTS = "#\n# Ansible managed\n#"
 
 #: Groups of assignments, in the order of the file.
 DEFAULT, EXEMPT, PIN, ALL = "default", "exempt", "pin", "all"
@@ -209,9 +212,19 @@ def header(plan):
     ] + [f"{RECORD}{values.key(name)}={value}" for name, value in sorted(plan.records.items())]
 
 
-def compose(plan):
+def check_comments(comments):
+    """Refuse comments for the top of the drop-in that would be read as anything else."""
+    for number, row in enumerate(_ENDS.split(comments), 1):
+        if row.strip() and not row.startswith("#") or format_of(row) is not None or row.startswith(_OWN_ROWS):
+            raise DropinError(
+                f"header: line {number}: found '{one_line(row[:60])}'; expected a comment, which begins with # and is "
+                "not one that this collection writes itself"
+            )
+
+
+def compose(plan, comments=COMMENTS):
     """The complete text of the drop-in."""
-    text = ["#", "# Ansible managed", "#"] + header(plan)
+    text = comments.rstrip("\n").split("\n") + header(plan)
     text.append("# The reverse-path filter is off for the devices of Cilium, and stays on where it protects.")
     for part in (DEFAULT, EXEMPT, PIN, ALL):
         items = [item for item in plan.items if item.line and item.part == part]
@@ -220,71 +233,3 @@ def compose(plan):
             text += [""] + ["# " + comment.format(plain=plain) for comment in GROUP_COMMENTS[part]]
             text += [line(item) for item in items]
     return "\n".join(text) + "\n"
-
-
-def check_content(text, plan):
-    """Refuse a text for the drop-in that lacks or contradicts a planned assignment, naming the line."""
-    planned = {sysctl_d.canonical_glob(item.name): item for item in plan.items if item.line}
-    rows = text.split("\n")
-    lines, problems = sysctl_d.parse(text, "content")
-    for problem in problems:
-        raise DropinError(f"content: line {problem['line']}: {problem['problem']}")
-    found = {}
-    for entry in lines:
-        name = values.name_of(entry.key)
-        if name is None and not set(entry.key) & set("*?["):
-            continue
-        where = f"content: line {entry.line}, '{rows[entry.line - 1].strip()}',"
-        if name is None:
-            raise DropinError(f"{where} is a pattern over other keys, which may be a planned one; take it out")
-        name = sysctl_d.canonical_glob(name)
-        value = _assigned(entry)[1]
-        item = planned.get(name)
-        if item is None:
-            hit = [other for other in sorted(set(planned) - set(devices.RESERVED)) if devices.matches(name, [other])]
-            if not hit:
-                raise DropinError(f"{where} is not in the plan; take it out, or name it in uplinks or exempt")
-            if planned[hit[0]].to != value:
-                raise DropinError(f"{where} contradicts the planned '{line(planned[hit[0]])}'; take it out")
-        elif value != item.to:
-            raise DropinError(f"{where} contradicts the planned '{line(item)}'; write that")
-        elif name in found:
-            # The loaders do not agree which of two identical lines counts.
-            raise DropinError(f"{where} stands in line {found[name]} already; take one of them out")
-        else:
-            found[name] = entry.line
-    for name, item in planned.items():
-        if name not in found:
-            raise DropinError(
-                f"content: the planned '{line(item)}' is missing, after line {len(rows)}; render the whole plan"
-            )
-    first_exempt = min(
-        [found[sysctl_d.canonical_glob(item.name)] for item in plan.items if item.line and item.part == EXEMPT]
-    )
-    if found["default"] > first_exempt:
-        raise DropinError(
-            f"content: line {found['default']}, '{rows[found['default'] - 1].strip()}', stands after the exempt globs "
-            "and would undo them; write default first"
-        )
-    _check_header(text, rows, plan)
-
-
-def _check_header(text, rows, plan):
-    _header, _digest, right_written = header(plan)[:3]
-    if format_of(text) != FORMAT:
-        raise DropinError(f"content: the line '{HEADER}' is missing; without it the drop-in is not known as ours")
-    for record in header(plan)[3:]:
-        if record not in rows:
-            raise DropinError(f"content: the line '{record}' is missing; rollback needs it")
-    right_digest = DIGEST + digest(assignment_rows(text))
-    for number, row in enumerate(rows, 1):
-        if row.startswith(DIGEST) and row.strip() != right_digest:
-            raise DropinError(
-                f"content: line {number}, '{row.strip()}', is not the digest of the lines; write '{right_digest}', or "
-                "leave it out"
-            )
-        if row.startswith(WRITTEN) and row.strip() != right_written:
-            raise DropinError(
-                f"content: line {number}, '{row.strip()}', is not what the lines say; write '{right_written}', or "
-                "leave it out"
-            )

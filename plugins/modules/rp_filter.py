@@ -105,12 +105,12 @@ options:
     type: str
     choices: [auto, always, never]
     default: auto
-  content:
+  header:
     description:
-      - The complete text of the drop-in. Without it the module composes the text itself.
-      - A text that lacks or contradicts a planned assignment, repeats one, or sets the filter of a device that is not
-        in the plan is refused, naming the line. Other keys may stand in it.
+      - Comments for the top of the drop-in, such as C(ansible_managed). Each line begins with C(#) or is empty; any
+        other line is refused.
     type: str
+    default: "#\n# Ansible managed\n#"
   absent_breaks_pods:
     description:
       - Consent to O(state=absent) although replies of pods, or with endpoint routes packets of other nodes' pods, would
@@ -376,7 +376,7 @@ def main():
             "allow_absent_uplinks": {"type": "bool", "default": False},
             "edited": {"type": "str", "choices": ["fail", "restore", "adopt"], "default": "fail"},
             "apply": {"type": "str", "choices": ["auto", "always", "never"], "default": "auto"},
-            "content": {"type": "str"},
+            "header": {"type": "str", "default": dropin.COMMENTS},
             "absent_breaks_pods": {"type": "bool", "default": False},
             "allow_lockout": {"type": "bool", "default": False},
             "conflicts": {"type": "str", "choices": ["fail", "disable", "report"], "default": "fail"},
@@ -399,7 +399,7 @@ def main():
             params["exempt"], params["uplinks"], params["uplink_devices"] or None, params["allow_absent_uplinks"]
         ),
         apply=params["apply"],
-        content=params["content"],
+        header=params["header"],
         breaks_pods=params["absent_breaks_pods"],
         allow_lockout=params["allow_lockout"],
         ssh_connection=lockout.ssh_connection(os.environ),

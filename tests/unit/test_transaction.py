@@ -218,7 +218,7 @@ class Model:
             "path": PATH,
             "options": plan.Options(["lxc*", "cilium_*"], given.pop("uplinks", "keep"), given.pop("listed", None)),
             "apply": "always",
-            "content": None,
+            "header": dropin.COMMENTS,
             "breaks_pods": False,
             "allow_lockout": False,
             "ssh_connection": None,
@@ -694,7 +694,7 @@ def test_with_apply_never_nothing_is_read_of_the_running_kernel(strict, state, c
         PATH,
         plan.Options(["lxc*", "cilium_*"], "keep", None),
         "never",
-        None,
+        dropin.COMMENTS,
         False,
         False,
         ("203.0.113.9", "192.0.2.1"),
@@ -1168,7 +1168,9 @@ def test_writers_are_sought_with_the_units_that_run(model):
         netconf=model.netconf, links=model.ip_links, addresses=model.ip_addresses, routes=list, verdicts=model.verdicts
     )
     options = plan.Options(["lxc*", "cilium_*"], "keep", None)
-    request = transaction.Request("present", PATH, options, "always", None, False, False, None, "fail", "auto")
+    request = transaction.Request(
+        "present", PATH, options, "always", dropin.COMMENTS, False, False, None, "fail", "auto"
+    )
     transaction.Transaction(request, ip, model.run_command, model, find_writers).run(True)
     assert asked == [(257, {"ufw.service"})]
 
@@ -1366,11 +1368,10 @@ def test_cilium_s_mode_that_loosens_uplinks_is_left_alone(model):
     assert any("egress gateway" in warning for warning in result["warnings"])
 
 
-def test_the_role_s_text_is_checked_and_written_as_it_is(model):
-    text = "# ours\n" + model.run(check_mode=True)["dropin"]["after"]
-    assert model.run(content=text)["dropin"]["after"] == text
-    assert model.text(PATH).decode() == text
-    refused(model, "content: line", "contradicts", content=text.replace("eth0.rp_filter = 2", "eth0.rp_filter = 0"))
+def test_the_header_is_checked_and_stands_on_top(model):
+    refused(model, "header: line 1", "x = 1", header="x = 1")
+    model.run(header="# ours")
+    assert model.text(PATH).decode().startswith("# ours\n" + dropin.HEADER)
 
 
 def test_names_that_are_no_utf_8_come_back_printable(model):

@@ -36,7 +36,7 @@ ROUNDS = 3
 #: What is asked for. ``breaks_pods`` and ``allow_lockout`` are the consents; ``apply`` is auto, always or never;
 #: ``conflicts`` fail, disable or report; ``udev`` auto, always or never; ``edited`` fail, restore or adopt.
 Request = namedtuple(
-    "Request", "state path options apply content breaks_pods allow_lockout ssh_connection conflicts udev edited"
+    "Request", "state path options apply header breaks_pods allow_lockout ssh_connection conflicts udev edited"
 )
 Request.__new__.__defaults__ = (plan.EDITED_FAIL,)
 #: A file of the transaction: its text before and after, None where there is none.
@@ -93,6 +93,7 @@ class Transaction:
         request = self.request
         plan.check_options(request.options)
         check_path(request.path)
+        dropin.check_comments(request.header)
         self._look_at_loaders()
         self._look_at_units()
         not_applied = why_not_applied(request.apply)
@@ -124,11 +125,11 @@ class Transaction:
             self.warnings += planned.warnings
         else:
             if request.conflicts != "disable":  # no line goes away, so the plan is known before conflicts are judged
-                self._check(self._plan(seen), seen)
+                self._check_lockout(self._plan(seen), seen)
             planned, overriding, disabled = self._plan_past_conflicts(seen)
             if request.conflicts == "disable":
-                self._check(planned, seen)
-            text = request.content or dropin.compose(planned)
+                self._check_lockout(planned, seen)
+            text = dropin.compose(planned, request.header)
             changes = disabled + self._udev_files() + [Change(request.path, before_text, text)]
         changes = [change for change in changes if change.before != change.after]
         self.changed_values = plan.changes(planned, seen.running)
@@ -253,7 +254,7 @@ class Transaction:
         while True:
             planned = self._plan(seen)
             self.warnings = warned + planned.warnings
-            text = self.request.content or dropin.compose(planned)
+            text = dropin.compose(planned, self.request.header)
             overriding, changes = self._conflicts(planned, text, seen)
             lost = self._lost(changes, planned, seen)
             if lost == self.disabled_lines:
@@ -282,12 +283,6 @@ class Transaction:
             if name not in lost or values.is_stronger(line.value, lost[name].value):
                 lost[name] = line
         return lost
-
-    def _check(self, planned, seen):
-        """Refuse a text of the role that is not the plan's, and a plan that locks the controller out."""
-        if self.request.content is not None:
-            dropin.check_content(self.request.content, planned)
-        self._check_lockout(planned, seen)
 
     def _would_break(self, planned, seen, endpoints):
         """Endpoints whose reply would be dropped once the drop-in is gone. Refuses unless that was consented to."""
