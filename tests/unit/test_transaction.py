@@ -1545,7 +1545,7 @@ BARE = 'env -u SSH_CONNECTION "$0" -c "$1"; exit $?'
 def test_the_connection_from_a_parent_s_environment(command):
     program = (
         f"import sys; sys.path[:0] = {[path for path in sys.path if path]!r}; "
-        "from ansible_collections.nodeward.cilium.plugins.module_utils import lockout; "
+        "from ansible_collections.nodeward.cilium.plugins.module_utils.write import lockout; "
         "print(lockout.ssh_connection({}))"
     )
     answer = subprocess.run(
