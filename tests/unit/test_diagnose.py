@@ -445,7 +445,7 @@ def test_a_device_whose_name_begins_anothers():
 def test_names_do_not_write_to_the_terminal():
     _document, lines = told(filter_facts({"lxc\x1b[2J": 2}), route_facts(endpoint(1, "lxc\x1b[2J")))
     assert "\x1b" not in "".join(lines)
-    assert any("lxc\\x1b[2J" in line for line in lines)
+    assert any("lxc⟨U+001B⟩[2J" in line for line in lines)
     assert any("lxcé" in line for line in told(filter_facts({"lxcé": 2}), route_facts(endpoint(1, "lxcé")))[1])
 
 

@@ -14,11 +14,12 @@ from pathlib import Path
 import pytest
 import yaml
 from ansible.errors import AnsibleFilterError
+from ansible_collections.nodeward.cilium.plugins.filter import findings
 from ansible_collections.nodeward.cilium.plugins.module_utils import devices, dropin, facts_version, sysctl_d, values
 from ansible_collections.nodeward.cilium.plugins.module_utils.observe import filter as observe_filter
 from ansible_collections.nodeward.cilium.plugins.module_utils.observe.iproute import IpRoute
 from ansible_collections.nodeward.cilium.plugins.module_utils.write import plan
-from ansible_collections.nodeward.cilium.plugins.plugin_utils.judge import catalogue, findings
+from ansible_collections.nodeward.cilium.plugins.plugin_utils.judge import catalogue
 from ansible_collections.nodeward.cilium.plugins.plugin_utils.judge.diagnosis import diagnosis
 from hypothesis import given, settings
 from hypothesis import strategies as st
