@@ -81,7 +81,7 @@ lint-sanity: artifact
 	@$(activated) $(step) 'ansible-test sanity' tests/setup/outside-git '$(CURDIR)/tests/setup/sanity'
 
 unit: python
-	@$(activated) $(step) 'Unit tests' pytest tests/unit
+	@$(activated) $(step) 'Unit tests' pytest tests/unit tests/docs
 
 # What only some scenarios need, stands in their file 'requires': where it cannot be had, they are reported as not run.
 scenarios: machine python artifact nodes

@@ -13,6 +13,7 @@ from itertools import chain
 from ansible import constants
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
+from ansible.plugins.cache import BaseFileCacheModule
 from ansible.plugins.loader import cache_loader
 from ansible_collections.nodeward.cilium.plugins.plugin_utils.audit import document as audit_document
 from ansible_collections.nodeward.cilium.plugins.plugin_utils.audit import run as audit_run
@@ -217,8 +218,8 @@ def _check(options, check_mode):
     if options["source"] == "cache" and not _cache_outlives_a_run():
         raise AuditError(
             f"found no fact cache that outlives a run (ANSIBLE_CACHE_PLUGIN is {constants.CACHE_PLUGIN}); expected "
-            "one, such as jsonfile. Configure it and run nodeward.cilium.audit, or set audit_document to a saved "
-            "audit.json"
+            "one, such as ANSIBLE_CACHE_PLUGIN=jsonfile with ANSIBLE_CACHE_PLUGIN_CONNECTION=FOLDER. Set both and "
+            "run nodeward.cilium.audit, or set audit_document to a saved audit.json"
         )
 
 
@@ -243,7 +244,10 @@ def _check_directory(directory, check_mode):
 
 def _cache_outlives_a_run():
     plugin = cache_loader.get(constants.CACHE_PLUGIN, class_only=True)
-    return plugin is not None and getattr(plugin, "_persistent", True)
+    if plugin is None or not getattr(plugin, "_persistent", True):
+        return False
+    # Without a folder, a cache of files warns and keeps nothing. issubclass refuses the loader's stand-in of a class.
+    return bool(constants.CACHE_PLUGIN_CONNECTION) or BaseFileCacheModule not in plugin.__mro__
 
 
 def _outline(path):

@@ -154,7 +154,9 @@ def _own(facts, subject, horizon):
     if horizon == INTERFACE:
         if subject in facts["patterns"]:
             return _interface(facts, subject)
-        return _by_next_interface(_now(facts, subject), facts, subject)
+        standing = _by_next_interface(_now(facts, subject), facts, subject)
+        is_reserved = subject in devices.RESERVED
+        return _periodic(standing, facts, [subject], facts[subject]["configured"]) if is_reserved else standing
     if horizon == BOOT:
         return _lasting(_boot(facts, subject))
     start = _interface(facts, subject) if subject in facts["patterns"] else _now(facts, subject)
@@ -286,7 +288,8 @@ def _boot(facts, subject, until_agent=False):
         return _periodic(standing, facts, [subject], configured)
     if subject == "all" and has_agent(facts):
         # Without a reconciler, a unit that starts after the agent has the last word, and the order is unknown.
-        late = [] if facts["agent"].get("reconciles_after") else _writers(facts, ["all"], BOOT)
+        keeps = facts["agent"].get("reconciles_after")
+        late = [each for each in _writers(facts, ["all"], BOOT) if each.get("late") or not keeps]
         standing = _perhaps(_agent(standing), late, configured)
     standing = _by_next_interface(standing, facts, subject)  # pods come
     return _periodic(standing, facts, [subject], configured)
@@ -423,6 +426,8 @@ def _written(standing, writer, by, configured, name=None):
         return standing if after is standing else _maybe(standing, after.values, _place(by, writer))
     if writer.get("by") == "networkmanager" and loosens(writer):
         return _maybe(standing, (2,), _place(by, writer)) if 1 in standing.values else standing
+    if writer["sets"] is None and writer["value"] is not None and writer.get("certain"):
+        return standing  # the kernel, or whoever reads it, refuses a text that stands for no number
     values = ANY if writer["sets"] is None else (writer["sets"],)
     certain = writer.get("certain", True) and writer["sets"] is not None and not writer.get("narrowed")
     # udev's steps, which have no name here, are of this very interface.

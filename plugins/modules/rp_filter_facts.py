@@ -209,6 +209,8 @@ ansible_facts:
                 unit:
                   description:
                     - The assignment that a start of systemd-sysctl.service leaves, with the same fields; null if none.
+                      Of Cilium's interfaces and V(all) C(overrides) says whether it comes after the files of sysctl.d,
+                      so that no drop-in holds against it.
                   type: dict
                   returned: if that differs from a plain run of systemd-sysctl (drop-ins of the unit, a credential)
             on_add:
@@ -464,6 +466,10 @@ ansible_facts:
               description: Whether it writes before systemd-sysctl applies its files, so that a line of these decides.
               type: bool
               returned: for units, udev rules and files that a mask below C(/run) hides
+            late:
+              description: Whether a timer starts it after the boot, when the agent may run already.
+              type: bool
+              returned: for units that only a timer, a path or a socket starts
             path:
               description: The file.
               type: str

@@ -2,11 +2,16 @@
 
 import json
 import re
+import sys
+from types import SimpleNamespace
 
 import chromium
 import fleet
 import pytest
-from conftest import REPOSITORY
+from ansible_collections.nodeward.cilium.plugins.filter.diagnosis import diagnosis
+from ansible_collections.nodeward.cilium.plugins.filter.findings import findings
+from ansible_collections.nodeward.cilium.plugins.plugin_utils import audit_document
+from conftest import FIXTURES, REPOSITORY
 from jsonschema import Draft202012Validator
 from playwright.sync_api import expect
 
@@ -48,6 +53,17 @@ def opened(browser, tmp_path):
     yield open_one
     for one in watched:
         one.close()
+
+
+@pytest.fixture
+def scenario_hints(monkeypatch):
+    """The module that finds in the scenario hints what is printed for people to copy, and executes it."""
+    for folder in ("molecule/hints/tests", "tests/support"):
+        monkeypatch.syspath_prepend(str(REPOSITORY / folder))
+    import hints
+
+    yield hints
+    del sys.modules["hints"]
 
 
 @pytest.fixture(scope="session")
@@ -998,6 +1014,25 @@ def test_copies_commands_and_the_text_for_the_auditor(opened):
     assert "Copied command 1 of way 1" in page.locator("#said").inner_text()
     page.locator("section.attestation .copy").click()
     assert page.evaluate("navigator.clipboard.readText()") == fleet.sample()["nodes"][4]["attestation"]["text"]
+
+
+def test_prints_the_commands_that_the_scenario_hints_executes(opened, scenario_hints):
+    known = json.loads((FIXTURES / "audit/facts-broken.json").read_text(encoding="utf-8"))
+    rp_filter, routes = known["rp_filter"], known["cilium_routes"]
+    node = audit_document.judged(scenario_hints.NAME, rp_filter, routes, fleet.MOMENT, fleet.MOMENT)
+    page = opened(fleet.document([node], compared=False), "#node=" + scenario_hints.NAME)
+    shown = page.locator(".finding-group .copyable code, section.cures .copyable code").all_inner_texts()
+    diagnosed = diagnosis(rp_filter, routes, node=scenario_hints.NAME)
+    there = SimpleNamespace(findings=findings(rp_filter, routes), diagnosis=diagnosed)
+    assert len(set(shown)) > 3
+    assert set(shown) == set(scenario_hints.printed(there))
+
+
+def test_the_sections_that_findings_refer_to_are_there():
+    headings = re.findall(r"^#+ (.*)", (REPOSITORY / "docs/findings.md").read_text(encoding="utf-8"), re.MULTILINE)
+    anchors = {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    referred = {rule["section"] for rule in fleet.sample()["rules"].values()}
+    assert {"docs/findings.md#" + anchor for anchor in anchors} >= referred
 
 
 def test_copies_where_there_is_no_clipboard_for_pages(opened):

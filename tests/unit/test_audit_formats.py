@@ -5,6 +5,7 @@ import csv
 import importlib.resources
 import io
 import json
+import re
 
 import jsonschema
 import junitparser
@@ -116,6 +117,19 @@ def test_junit_fails_what_is_found_and_skips_what_is_waived():
     [error] = read["lost", "the node could be judged"].result
     assert error.message == "unreachable: no route to host"
     assert read["healthy", "the node could be judged"].result == []
+
+
+def test_junit_and_sarif_print_the_remedies_of_the_findings_and_not_of_their_rule():
+    known = document([node("node1", "broken")])
+    remedy = "ansible-playbook -i INVENTORY nodeward.cilium.harden --limit node1 -e rp_filter_conflicts=disable"
+    for finding in known["nodes"][0]["findings"]:
+        if finding["id"] == "RPF001":
+            finding["remedy"] = dict(finding["remedy"], command=remedy)
+    _suites, read = cases(known)
+    [failed] = read["node1", "RPF001 Cilium's interfaces are exempt"].result
+    assert re.findall("remedy: (.*)", failed.text) == [remedy]
+    messages = [each["message"]["text"] for each in results(known) if each["ruleId"] == "RPF001"]
+    assert messages and all(message.endswith(". Remedy: " + remedy) for message in messages)
 
 
 @pytest.mark.parametrize("fail_on", audit.FAIL_ON)

@@ -13,6 +13,7 @@ from ansible_collections.nodeward.cilium.plugins.module_utils.observe.iproute im
 from ansible_collections.nodeward.cilium.plugins.plugin_utils.audit.document import judged
 from ansible_collections.nodeward.cilium.plugins.plugin_utils.judge.diagnosis import diagnosis
 from ansible_collections.nodeward.cilium.plugins.plugin_utils.render.story import story
+from ansible_collections.nodeward.cilium.plugins.plugin_utils.judge.findings import findings
 from test_observe_routes import Replay, agent_documents, observe
 
 CAPTURES = Path(__file__).resolve().parents[1] / "fixtures" / "captures"
@@ -175,6 +176,20 @@ def test_with_endpoint_routes_the_filter_may_stay():
     symmetric = {"route_device": LXC, "symmetric": True, "dropped_at": [], "endpoint_route": True}
     document, lines = told(filter_facts(), route_facts(endpoint(verdict="accepted", **symmetric)))
     assert (document["state"], len(lines)) == ("healthy", 1)
+
+
+def test_pods_older_than_endpoint_routes_are_recreated_and_the_next_ones_are_accepted():
+    mixed = {"in_effect": None, "with_route": 0, "without_route": 1, "agent": True, "disagreement": None}
+    facts, routes = filter_facts(), route_facts(endpoint(), endpoint_routes=mixed)
+    document, lines = told(facts, routes)
+    assert document["state"] == "broken"
+    for known in (document["next"], document["stories"][0]["next"]):
+        dropped = {when: horizon["dropped"] for when, horizon in known.items()}
+        assert dropped == {"pod": False, "boot": False, "restart": True, "sysctl_system": True}
+    assert document["cures"][1]["commands"] == ["kubectl --namespace kube-system delete pod coredns-113"]
+    assert not any("endpoint_routes_state" in line for line in lines)
+    of_pods = {each["id"] for each in findings(facts, routes) if each["subject"] == "lxc*"}
+    assert "RPF034" in of_pods and not of_pods & {"RPF002", "RPF003"}
 
 
 UPLINK = {"kind": "uplink", "running": 2, "effective": 2, "configured": configured()}

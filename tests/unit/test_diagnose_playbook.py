@@ -51,15 +51,15 @@ def test_the_audits_output_for_machines_stays_json(fleet):
 @pytest.mark.parametrize("serial", [1, 100])
 def test_the_document_is_written_to_a_file(fleet, serial):
     path = fleet.folder / "diagnosis.json"
-    ran = fleet.run(PLAYBOOK, options={"diagnose_output": str(path), "nodeward_serial": serial})
+    ran = fleet.run(PLAYBOOK, options={"diagnose_output": path.name, "nodeward_serial": serial})
     assert ran.returncode == 0, ran.stdout
     found = [json.loads(line) for line in path.read_text().splitlines()]
     assert {each["node"]: each["state"] for each in found} == {"node1": "broken", "node2": "healthy"}
     path.unlink()
-    ran = fleet.run(PLAYBOOK, "--limit", "node2", options={"diagnose_output": str(path)})
+    ran = fleet.run(PLAYBOOK, "--limit", "node2", options={"diagnose_output": path.name})
     assert json.loads(path.read_text())["node"] == "node2"
     path.unlink()
-    ran = fleet.run(PLAYBOOK, "--check", options={"diagnose_output": str(path)})
+    ran = fleet.run(PLAYBOOK, "--check", options={"diagnose_output": path.name})
     assert ran.returncode == 0 and not path.exists()
 
 

@@ -149,7 +149,10 @@ def test_the_interface_of_the_event(text, expected):
     ("/sbin/sysctl -w net.ipv4.conf.$name.rp_filter=2", sure((HERE, 2))),
     (f"/bin/sh -c 'for i in a; do echo 1 > {PATH}; done'" % "$$i", [(["a"], 1, False)]),
     # Of one dollar sign within a word systemd makes nothing; the shell has its loop (257, measured).
-    (f"/bin/sh -c 'sleep 5; for i in {PATH}; do echo 2 > $i; done'" % "*", [(None, None, False)]),
+    (f"/bin/sh -c 'sleep 5; for i in {PATH}; do echo 2 > $i; done'" % "*", [(["*"], 2, False)]),
+    (f"/bin/bash -c 'for i in {PATH}; do echo 0 > $i; done'" % "lxc*", [(["lxc*"], 0, False)]),
+    (f"/bin/sh -c 'for i in {PATH}; do echo 0 > \"$i\"; done'" % "lxc*", [(["lxc*"], 0, False)]),
+    (f"/bin/sh -c 'for i in {PATH}; do echo 0 > $i ; done'" % "lxc*", [(None, None, False)]),
     (f"/bin/sh -c 'for i in {PATH}; do cat $i; done'" % "*", []),
     (f"/bin/sh -c 'sysctl -w {ALL}=1; sysctl -w {ALL}=2'", sure((["all"], 1), (["all"], 2))),
     # udev gives the rest as arguments, systemd runs it.

@@ -301,3 +301,17 @@ def test_lines_for_some_of_a_pattern_s_interfaces(tmp_path, text, lines):
     (tmp_path / "etc/sysctl.d/60-x.conf").write_text(text)
     systemd = sysctl_d.SystemdSysctl(sysctl_d.read_tree(str(tmp_path)), 257)
     assert [line["line"] for line in observe_filter.of_some(systemd, "lxc*")] == lines
+
+
+@pytest.mark.parametrize("order, overrides", [("ExecStartPre", False), ("ExecStartPost", True)])
+def test_whether_what_the_unit_sets_overrides_a_drop_in(tmp_path, order, overrides):
+    place = {"optional": False, "path": "/etc/x.conf", "line": 2, "text": f"{order}=sysctl"}
+    loader = dict(place, loader="systemd_sysctl", files=None, prefixes=[])
+    steps = [dict(place, names=["all"], value="1"), loader]
+    unit = {"state": "runs", "path": None, "line": None, "text": None, "credential": None}
+    unit["steps"] = steps[::-1] if overrides else steps
+    systemd = observe_filter.Loader("/usr/lib/systemd/systemd-sysctl", 257)
+    tree = sysctl_d.read_tree(str(tmp_path))
+    resolve = observe_filter.Resolver(tree, systemd, None, unit, None, PATH, ["lxc*"])
+    assert resolve("all")["unit"]["overrides"] is overrides
+    assert resolve("eth0")["unit"] is None

@@ -70,6 +70,26 @@ def test_scripts_that_cloud_init_runs_at_each_boot(tmp_path):
         assert (writer["by"], writer["names"], writer["active"]) == ("cloud-init", ["all"], active)
 
 
+@pytest.mark.parametrize("path", [
+    "/etc/cloud/cloud.cfg", "/etc/cloud/cloud.cfg.d/99-hardening.cfg", "/var/lib/cloud/instance/cloud-config.txt",
+])  # fmt: skip
+@pytest.mark.parametrize("command", [
+    "- sysctl -w net.ipv4.conf.all.rp_filter=1", "- [ sysctl, -w, net.ipv4.conf.all.rp_filter=1 ]",
+    '- ["sysctl", "-w", "net.ipv4.conf.all.rp_filter=1"]', "- |\n    echo 1 > /proc/sys/net/ipv4/conf/all/rp_filter",
+    "- - sysctl\n    - -w\n    - net.ipv4.conf.all.rp_filter=1",
+])  # fmt: skip
+def test_the_commands_that_cloud_init_runs_at_each_boot_are_not_certain(tmp_path, path, command):
+    text = f"#cloud-config\npackages: [x]\nbootcmd:\n  # filter\n  {command}\nruncmd:\n  - sysctl --system\n"
+    files = {path: text}
+    (writer,) = jobs.cloud_init(node(tmp_path, files, enabled=["cloud-init.service"]))
+    assert (writer["by"], writer["path"], writer["when"], writer["active"]) == ("cloud-init", path, ["boot"], True)
+    assert writer["names"] in (None, ["all"]) and not writer["certain"]
+    assert writer["line"] == text[: text.index("rp_filter")].count("\n") + 1
+    files["/etc/cloud/cloud-init.disabled"] = ""
+    (writer,) = jobs.cloud_init(node(tmp_path, files, enabled=["cloud-init.service"]))
+    assert writer["active"] is False
+
+
 @pytest.mark.parametrize("conf, enabled, active", [
     ("ENABLED=yes\n", ["ufw.service"], True), ("ENABLED=no\n", ["ufw.service"], False), ("ENABLED=yes\n", [], False),
 ])  # fmt: skip

@@ -51,12 +51,12 @@ def test_the_interfaces_that_a_networkd_unit_matches(tmp_path, match, names, nar
         folder + ".d/a.conf": "[Network]\nIPv4ReversePathFilter=yes\n",
     }
     writers = network.networkd(node(tmp_path, files))
+    # networkd ignores the value of the drop-in.
     assert [(each["line"], each["value"], each["sets"]) for each in writers] == [
-        (len(match.splitlines()) + 3, "loose", 2),
-        (2, "yes", None),
+        (len(match.splitlines()) + 3, "loose", 2)
     ]
-    assert [(each["names"], each["narrowed"], each["not_on"]) for each in writers] == [(names, narrowed, [])] * 2
-    assert [each["certain"] for each in writers] == [not narrowed] * 2
+    assert [(each["names"], each["narrowed"], each["not_on"]) for each in writers] == [(names, narrowed, [])]
+    assert [each["certain"] for each in writers] == [not narrowed]
 
 
 def test_networkd_drop_ins_of_all_folders_are_in_the_order_of_their_names(tmp_path):
@@ -243,15 +243,35 @@ def test_the_up_lines_of_ifupdown_with_the_interface_of_their_stanza(tmp_path):
         "/etc/network/more.d/c.bak": "iface eth2 inet dhcp\n  up sysctl net.ipv4.conf.eth2.rp_filter=1\n",
     }
     writers = network.ifupdown(node(tmp_path, files, enabled=["networking.service"]))
-    found = [(each["path"].split("/")[-1], each["line"], each["names"], each["sets"], each["when"]) for each in writers]
-    assert found == [
-        ("a.cfg", 3, ["br0"], 2, ["boot", "interface"]),
-        ("c", 2, ["eth2"], 1, ["interface"]),
-        ("interfaces", 6, ["eth0"], 1, ["boot", "interface"]),
-        ("interfaces", 6, ["all"], 2, ["boot", "interface"]),
-        ("interfaces", 10, ["eth1"], 0, ["interface"]),
+    found = [
+        (each["path"].split("/")[-1], each["line"], each["names"], each["sets"], each["active"]) for each in writers
     ]
-    assert {(each["by"], each["active"]) for each in writers} == {("ifupdown", True)}
+    assert found == [
+        ("a.cfg", 3, ["br0"], 2, True),
+        ("c", 2, ["eth2"], 1, False),  # nothing brings it up by itself
+        ("interfaces", 6, ["eth0"], 1, True),
+        ("interfaces", 6, ["all"], 2, True),
+        ("interfaces", 10, ["eth1"], 0, False),
+    ]
+    assert {(each["by"], tuple(each["when"])) for each in writers} == {("ifupdown", ("boot",))}
+
+
+@pytest.mark.parametrize("name, when", [
+    ("eth0", ["boot"]), ("lxcbr0", ["boot", "interface"]), ("*", ["boot", "interface"]),
+])  # fmt: skip
+def test_a_stanza_and_its_hooks_run_with_the_next_interface_only_if_that_may_be_its_own(tmp_path, name, when):
+    hook, line = "/etc/network/if-up.d/a", "sysctl -w net.ipv4.conf.all.rp_filter=1\n"
+    files = {"/etc/network/interfaces": f"auto {name}\niface {name} inet dhcp\n up {line}"}
+    files[hook] = "#!/bin/sh\n" + line
+    writers = network.ifupdown(node(tmp_path, files, [hook], enabled=["networking.service"]))
+    assert [each["when"] for each in writers] == [when, when]
+
+
+def test_the_hooks_of_clients_run_for_no_interface_of_cilium_and_run_again_later(tmp_path):
+    hooks = ["/etc/dhcp/dhclient-exit-hooks.d/a", "/etc/ppp/ip-up.d/a"]
+    files = dict.fromkeys(hooks, "#!/bin/sh\nsysctl -w net.ipv4.conf.all.rp_filter=1\n")
+    writers = network.hooks_of_clients(node(tmp_path, files, hooks))
+    assert [each["when"] for each in writers] == [["boot", "periodic"]] * 2
 
 
 def test_hooks_of_ifupdown_need_a_name_and_a_mode_that_run_parts_takes(tmp_path):

@@ -39,7 +39,7 @@ def test_writers_are_in_the_order_in_which_they_write_at_boot(tmp_path):
         ("udev", found[0]["when"]),
         ("ufw", ["boot"]),
         ("networkd", ["boot", "interface"]),
-        ("ifupdown", ["boot", "interface"]),
+        ("ifupdown", ["boot"]),
         ("unit", ["boot"]),
         ("tuned", ["boot"]),
         ("rc.local", ["boot"]),

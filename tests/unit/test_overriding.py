@@ -26,6 +26,43 @@ NETWORKD = {
 }
 
 
+CREDENTIAL = {
+    "value": 1,
+    "path": "/etc/credstore/sysctl.extra",
+    "line": 1,
+    "key": "net.ipv4.conf.all.rp_filter",
+    "overrides": True,
+}
+
+
+@pytest.mark.parametrize("overrides", [True, False])
+def test_what_the_unit_sets_after_sysctl_d_is_named_before_harden_is_offered(overrides):
+    line = {**CREDENTIAL, "overrides": overrides}
+    rp_filter = changed(HEALTHY, {("all", "configured"): {"systemd_sysctl": None, "procps": None, "unit": line}})
+    assert overriding.is_overridden(rp_filter) == overrides
+    document = {"state": "broken", "stories": [], "next": {}, "between_nodes": None}
+    document["endpoint_routes"] = {"agent": False}
+    titles = [each["title"] for each in remediation.remediations("node", rp_filter, document)]
+    assert any("/etc/credstore/sysctl.extra:1" in title for title in titles) == overrides
+    assert not any("disable systemd-sysctl.service" in title for title in titles)
+
+
+def test_a_line_that_a_program_loads_as_well_is_one_that_harden_disables():
+    loaded = {**WRITER, "by": "rc.local", "path": LATER["path"], "line": LATER["line"], "names": ["all"], "sets": 1}
+    rp_filter = changed(HEALTHY, {**ALL_LATER, ("other_writers",): [{**loaded, "when": ["boot"]}]})
+    assert overriding.harden_options(rp_filter) == {"rp_filter_conflicts": "disable"}
+    assert not overriding.is_overridden(rp_filter)
+
+
+def test_a_command_of_the_unit_that_is_not_known_is_named_before_harden_is_offered():
+    place = {"state": "unknown", "path": "/etc/x.conf", "line": 2, "text": "ExecStartPost=/sbin/tune"}
+    unit = {("loaders", "systemd_sysctl"): {**HEALTHY["loaders"]["systemd_sysctl"], "unit_file": place}}
+    plain = {("all", "configured"): {"systemd_sysctl": None, "procps": None}}
+    assert not overriding.is_overridden(changed(HEALTHY, {**unit, **plain}))
+    rp_filter = changed(HEALTHY, {**unit, ("all", "configured"): {**plain[("all", "configured")], "unit": None}})
+    assert [(each.path, each.line) for each in overriding.writers(rp_filter)] == [("/etc/x.conf", 2)]
+
+
 def stricter(path):
     return {("devices", "eth0", "configured"): both({**ours("eth0", 3, 1), "path": path})}
 
@@ -41,6 +78,8 @@ def stricter(path):
     ({("other_writers",): [UDEV, NETWORKD]}, {}),
     (stricter("/etc/sysctl.d/zz.conf"), {"rp_filter_conflicts": "disable", "rp_filter_uplinks": {"eth0": "strict"}}),
     (stricter("/etc/sysctl.d/10-a.conf"), {}),
+    # No option ends what systemd-sysctl.service sets after the files of sysctl.d.
+    ({("all", "configured"): {"systemd_sysctl": None, "procps": None, "unit": CREDENTIAL}}, {}),
     # It runs strict, and harden keeps that.
     ({**stricter("/etc/sysctl.d/zz.conf"), ("devices", "eth0", "effective"): 1}, {}),
 ])  # fmt: skip

@@ -90,7 +90,10 @@ def test_a_cluster_that_cannot_be_reached_ends_the_run_before_a_node_is_visited(
     }))  # fmt: skip
     ran = fleet.run("nodeward.cilium.harden", *arguments, options={"endpoint_routes_kubeconfig": missing})
     assert ran.returncode == 2, ran.stdout
-    assert "Read Cilium's configuration" in ran.stdout and "127.0.0.9" in ran.stdout
+    said = flat(ran.stdout)
+    assert f"endpoint_routes_kubeconfig: the cluster could not be asked with '{missing}' and 'its current" in said
+    assert "(Read Cilium's configuration): " in said and "127.0.0.9" in said
+    assert "Set endpoint_routes_kubeconfig to its path" in said
     assert VISITED not in ran.stdout
 
 

@@ -330,3 +330,31 @@ def test_what_a_mask_below_run_hides_may_be_back_after_a_boot():
     facts = node(writers=[hidden])
     assert horizons.at(facts, "lxc*", "interface")["effective"] == 0
     assert horizons.at(facts, "lxc*", "boot")["possible"] == [0, 2]
+
+
+def test_what_a_timer_writes_after_a_boot_comes_after_the_agent_or_before_it():
+    known = {"unit": "a.service", "when": ["boot"], "certain": True, "active": True, "runs": None}
+    early = horizons.at(node(agent=AGENT, writers=[writer("unit", **known)]), "lxc*", "boot")
+    assert early["effective"] == 0
+    late = horizons.at(node(agent=AGENT, writers=[writer("unit", late=True, **known)]), "lxc*", "boot")
+    assert (late["effective"], late["possible"], late["ends"]["seconds"]) == (None, [0, 1], 600)
+    assert [place["path"] for place in late["unknown"]] == ["/etc/x"]
+    assert horizons.at(node(agent=AGENT, writers=[writer("unit", late=True, **known)]), "lxc*", "interface") == (
+        horizons.at(node(agent=AGENT), "lxc*", "interface")
+    )
+
+
+def test_a_text_that_stands_for_no_number_sets_nothing():
+    known = {"when": ["boot"], "active": True, "runs": None}
+    refused = dict(writer("unit", certain=True, **known), value="strict", sets=None)
+    state = horizons.at(node(running_all=2, writers=[refused]), "all", "boot")
+    assert (state["effective"], state["unknown"]) == (0, [])
+    unsure = dict(refused, certain=False)
+    assert horizons.at(node(writers=[unsure]), "all", "boot")["effective"] is None
+
+
+def test_what_cron_writes_to_all_may_stand_when_the_next_interface_comes():
+    cron = writer("cron", certain=True, when=["periodic"], active=True, runs=None)
+    state = horizons.at(node(agent=AGENT, writers=[cron]), "lxc*", "interface")
+    assert (state["effective"], state["possible"], state["ends"]["seconds"]) == (None, [0, 1], 600)
+    assert horizons.at(node(agent=AGENT, writers=[cron]), "lxc*", "restart")["effective"] == 0

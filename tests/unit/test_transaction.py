@@ -1234,8 +1234,23 @@ def test_what_the_units_own_files_override_is_refused(model, dropin, named):
     model.file("/etc/systemd/system/systemd-sysctl.service.d/10-all.conf", "[Service]\n" + dropin)
     model.file("/boot/late.conf", "net.ipv4.conf.all.rp_filter = 1\n")
     model.file("/usr/local/sbin/tune-network", "#!/bin/sh\nfor each in a b; do echo 1 > /proc/$each/rp_filter; done\n")
-    refused(model, named, "systemd-sysctl.service")
+    model.values["all"] = 1
+    said = refused(model, named, "systemd-sysctl.service")
+    assert "or disable systemd-sysctl.service" not in str(said)
     refused(model, named, conflicts="disable")
+    assert not any("no known writer" in warning for warning in model.run(conflicts="report")["warnings"])
+
+
+def test_a_line_that_a_program_loads_as_well_is_disabled_for_both(model):
+    model.find_writers = writers.find
+    model.file("/etc/sysctl.conf", ALL_STRICT)
+    model.file("/usr/lib/systemd/system-generators/systemd-rc-local-generator", "")
+    model.file("/etc/rc.local", "#!/bin/sh -e\nsysctl -p\nexit 0\n")
+    os.chmod(model.root + "/etc/rc.local", 0o755)
+    assert "rc.local" not in str(refused(model, "/etc/sysctl.conf:1"))
+    result = model.run(conflicts="disable")
+    assert [conflict["by"] for conflict in result["conflicts"]] == [None]
+    assert not model.run(conflicts="disable")["changed"]
 
 
 def test_a_credential_that_cannot_be_read_is_a_conflict_with_its_path(model):

@@ -294,6 +294,14 @@ def test_a_script_is_reported_by_its_own_line(tmp_path):
     assert (writer["path"], writer["line"], writer["names"], writer["certain"]) == ("/opt/harden.sh", 3, ["all"], False)
 
 
+@pytest.mark.parametrize("command", ["/usr/bin/python3 -u /opt/harden", "/usr/bin/perl /opt/harden", "/opt/harden"])
+def test_a_script_of_an_interpreter_is_read(tmp_path, command):
+    text = "#!/usr/bin/python3\nopen('/proc/sys/net/ipv4/conf/all/rp_filter', 'w').write('1')\n"
+    found = plant(tmp_path, {ETC + "cis.service": service(command), "opt/harden": text})
+    (writer,) = found.writers()
+    assert (writer["path"], writer["line"], writer["sets"], writer["certain"]) == ("/opt/harden", 2, None, False)
+
+
 def test_a_service_that_runs_a_loader(tmp_path):
     found = plant(
         tmp_path,
@@ -344,6 +352,17 @@ def test_the_order_is_that_of_the_start(tmp_path):
         ("b.service", False),
         ("a.service", False),
     ]
+
+
+@pytest.mark.parametrize("starts, late", [
+    ({"cis.timer": "[Timer]\nOnBootSec=1min\n", "timers.target.wants/cis.timer": Link("../cis.timer")}, True),
+    ({"multi-user.target.wants/cis.service": Link("../cis.service")}, None),
+])  # fmt: skip
+def test_what_a_timer_alone_starts_after_a_boot_is_late(tmp_path, starts, late):
+    content = {ETC + name: text for name, text in starts.items()}
+    content[ETC + "cis.service"] = service("/sbin/sysctl -w net.ipv4.conf.all.rp_filter=1")
+    (writer,) = plant(tmp_path, content).writers()
+    assert (writer["when"], writer.get("late")) == (["boot"], late)
 
 
 def test_a_transient_service_counts_only_if_a_timer_starts_it(tmp_path):

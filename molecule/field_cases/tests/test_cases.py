@@ -29,7 +29,8 @@ NODES_AT_ONCE = 3
 
 def lay(case):
     """The steps that bring a booted node into the state of the case."""
-    state = [["shell", command] for command in case.get("state", [])]
+    hardened = [["module", "rp_filter", case["hardened"]]] if "hardened" in case else []
+    state = hardened + [["shell", command] for command in case.get("state", [])]
     devices = ["network", case.get("devices", [])]
     return ["booted", devices, "base", ["pod", "first", "10.0.0.113", POD]], state
 

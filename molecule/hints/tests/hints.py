@@ -1,6 +1,7 @@
 """What a node in a state prints for people to copy: each command and option executed, and its promise checked.
 
-There is no cluster: see `_of_kubectl` and `_of_a_cluster` for what is checked of a command that needs one.
+There is no cluster: the scenario endpoint_routes executes the commands that need one; see `_of_kubectl` and
+`_of_a_cluster` for what is checked of them here.
 """
 
 import json

@@ -56,6 +56,7 @@ def add_host(settings):
 
 def add_health(settings, address):
     _add(settings, "lxc_health", HEALTH_LABELS, 4, ipv4=address)
+    _route(address, "lxc_health")
 
 
 def add_pod(settings, name, address, device):
@@ -68,15 +69,20 @@ def add_pod(settings, name, address, device):
     ).stdout.split()
     identity = 256 + int(hashlib.sha256(name.encode()).hexdigest()[:4], 16)
     _add(settings, device, labels, identity, ipv4=address, name=name, mac=inside[inside.index("link/ether") + 1])
-    if _routes_endpoints():
-        command = ["ip", "route", "replace", f"{address}/32", "dev", device, "proto", "kernel", "scope", "link"]
-        subprocess.run(command, check=True)
+    _route(address, device)
 
 
 def remove(device):
     for endpoint in list_all():
         if endpoint["IfName"] == device:
             shutil.rmtree(STATE / str(endpoint["ID"]))
+
+
+def _route(address, device):
+    """Route to an endpoint by its own interface, if so configured."""
+    if _routes_endpoints():
+        command = ["ip", "route", "replace", f"{address}/32", "dev", device, "proto", "kernel", "scope", "link"]
+        subprocess.run(command, check=True)
 
 
 def _routes_endpoints():

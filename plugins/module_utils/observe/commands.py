@@ -42,8 +42,11 @@ _ABOUT = re.compile(
 
 #: A list of the filter's files, of which a loop may write each.
 _LISTED = re.compile(rf"\b(?:for[ \t]+{NAME}[ \t]+in|find|ls|read|select)\b[^;\n]*rp_filter")
+#: systemd replaces a variable without braces only if it is a word of its own (systemd.service(5)).
+_INNER = rf"\${NAME}(?=[;/\"])|(?<=[/\"])\${NAME}"
 _LITERAL = re.compile(r"(?:[A-Za-z0-9_./:,@%+=-]+|\x01)\Z")
 _SHELL = r"(?:sh|bash|dash|ash|ksh)"
+_INTERPRETER = re.compile(r"(?:python|pypy|perl|ruby|node|php|lua|tclsh)[0-9.]*\Z")
 _SHEBANG = re.compile(rf"#![ \t]*(?:/\S*/|/usr/bin/env[ \t]+){_SHELL}(?:[ \t]+(-[euvx]+))?[ \t]*\Z")
 #: Commands that do not write what they name.
 _READERS = (
@@ -114,9 +117,13 @@ def _replaced(text, interface):
         re.escape(each) + (r"(?![A-Za-z0-9_])" if each[-1].isalnum() else "")
         for each in sorted(interface, key=len, reverse=True)
     )
-    expression = r"(%s)|\$\$|%%%%|%s|%%.|\$" % (spellings or "(?!)", VARIABLE.pattern)
+    expression = r"(%s)|\$\$|%%%%|(?P<inner>%s)|%s|%%.|\$" % (spellings or "(?!)", _INNER, VARIABLE.pattern)
     literal = {"$$": "$", "%%": "%"}
-    return re.sub(expression, lambda match: HERE if match.group(1) else literal.get(match.group(), UNKNOWN), text)
+
+    def replaced(match):
+        return HERE if match.group(1) else match.group("inner") or literal.get(match.group(), UNKNOWN)
+
+    return re.sub(expression, replaced, text)
 
 
 class _Reading:
@@ -395,6 +402,8 @@ class _Reading:
         self.program(words[0].text)
         texts = [word.text for word in words]
         text = " ".join(texts)
+        if _INTERPRETER.match(head):
+            self.program(next((each for each in texts[1:] if not each.startswith("-")), ""))
         if head == "set":
             known = all(re.match(r"[-+][euvx]+\Z", each) for each in texts[1:])
             self.strict = self.strict or "e" in text[3:] or "u" in text[3:]

@@ -82,7 +82,7 @@ def observe(
     reader = files.Reader("/")
     services, rules = units.Units(reader), udev.Rules(reader)
     unit = services.sysctl_unit(kernel_command_line(reader))
-    resolve = Resolver(tree, systemd, procps, unit, reader)
+    resolve = Resolver(tree, systemd, procps, unit, reader, dropin_path, exempt)
     seen = None
     try:
         seen = see_devices(iproute, exempt, uplink_devices) if runs else None
@@ -192,13 +192,17 @@ class Resolver:
     ``unit_file`` is how systemd-sysctl.service stands: {state, path, line, text}.
     """
 
-    def __init__(self, tree, systemd, procps, unit, reader):
+    def __init__(self, tree, systemd, procps, unit, reader, dropin_path=None, exempt=()):
         self.systemd = sysctl_d.SystemdSysctl(tree, systemd.version) if systemd and systemd.version else None
         self.procps = sysctl_d.Procps(tree, procps.version) if procps and procps.version else None
         self.unit_file = {member: unit[member] for member in ("state", "path", "line", "text")}
         self._unit = None
         if self.systemd and not unit_run.is_plain(unit):
-            self._unit = unit_run.UnitRun(unit, tree, systemd.version, reader, procps.version if procps else None)
+            known = (systemd.version, reader, procps.version if procps else None)
+            self._unit = unit_run.UnitRun(unit, tree, *known)
+            self._exempt = ["all"] + list(exempt)
+            lines_ = [f"{sysctl_d.spell(sysctl_d.conf_key(name))} = 0\n" for name in self._exempt]
+            self._hardened = unit_run.UnitRun(unit, tree.with_overlay({dropin_path: "".join(lines_)}), *known)
             if self._unit.unknown and unit["state"] in ("runs", "disabled"):
                 self.unit_file.update(self._unit.unknown[0], state="unknown")
         for member in ("path", "text"):
@@ -216,6 +220,8 @@ class Resolver:
         }
         if self._unit:
             winners["unit"] = decided(self._unit.winner(key))
+            if winners["unit"] and devices.matches(name, self._exempt):
+                winners["unit"]["overrides"] = decided(self._hardened.winner(key)) == winners["unit"]
         elif new and self.systemd:
             whole = decided(self.systemd.winner(key))
             if whole != winners["systemd_sysctl"]:

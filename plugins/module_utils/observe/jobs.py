@@ -24,6 +24,12 @@ UNIT_FOLDERS = ("/etc/systemd/system/", "/run/systemd/system/", "/usr/lib/system
 #: tmpfiles.d(5): strongest first; the same name in a weaker folder is masked.
 TMPFILES_FOLDERS = ("/etc/tmpfiles.d", "/run/tmpfiles.d", "/usr/local/lib/tmpfiles.d", "/usr/lib/tmpfiles.d")
 CLOUD_INIT_FOLDER = "/var/lib/cloud/scripts/per-boot"
+#: cloud-init's own files, then what a cloud handed to this instance.
+CLOUD_CONFIG_FOLDER = "/etc/cloud/cloud.cfg.d"
+CLOUD_CONFIGS = ("/etc/cloud/cloud.cfg", "/var/lib/cloud/instance/cloud-config.txt")
+CLOUD_CONFIGS += ("/var/lib/cloud/instance/vendor-cloud-config.txt",)
+#: Its stage that runs bootcmd; it has another name from 24.3.
+CLOUD_INIT_UNITS = ("cloud-init.service", "cloud-init-network.service")
 
 _TMPFILES_WRITE = re.compile(
     r"\s*[\"']?w[-+!=~^]*[\"']?\s+[\"']?/+proc/+sys/+net/+ipv4/+conf/+(?P<name>[^/\s]+)/+rp_filter[\"']?"
@@ -94,6 +100,25 @@ def cloud_init(node):
         path = f"{CLOUD_INIT_FOLDER}/{name}"
         active = node.active("cloud-final.service") if node.reader.is_executable(path) else False
         found += node.file("cloud-init", path, unit="cloud-final.service", when=["boot"], active=active)
+    return found + _bootcmd(node)
+
+
+def _bootcmd(node):
+    """The commands below ``bootcmd:``, which run at each boot. Which of several lists holds is not followed."""
+    names = [name for name in node.reader.names(CLOUD_CONFIG_FOLDER) if name.endswith(".cfg")]
+    disabled = node.reader.exists("/etc/cloud/cloud-init.disabled")
+    known = {"unit": CLOUD_INIT_UNITS[0], "when": ["boot"]}
+    known["active"] = False if disabled else node.active(*CLOUD_INIT_UNITS)
+    found = []
+    for path in CLOUD_CONFIGS[:1] + tuple(f"{CLOUD_CONFIG_FOLDER}/{name}" for name in names) + CLOUD_CONFIGS[1:]:
+        inside = False
+        for number, line in node.reader.lines(path):
+            if re.match(r"[^\s#-]", line):  # a key of its own
+                inside = re.match(r"bootcmd\s*:", line)
+            if inside and not line.lstrip().startswith("#"):
+                command = re.sub(r"\A(?:bootcmd\s*:)?\s*(?:-\s+)*|[\[\],]", " ", line).strip()
+                writes = node.commands("cloud-init", path, command, number, **known)
+                found += [dict(each, certain=False) for each in writes]
     return found
 
 

@@ -71,6 +71,8 @@ _PROFILE_IS_FOR = re.compile(r"\s*interface-name\s*=\s*(\S+)")
 _MENTION_IN_A_PROFILE = re.compile(r"rp[_-]filter|IPv4ReversePathFilter")
 _RUN_PARTS = re.compile(r"[A-Za-z0-9_-]+\Z")  # run-parts(8) of Debian
 _ALWAYS = ["boot", "interface"]
+#: Of a client that is never started for an interface of Cilium, and runs its hooks again later.
+_OF_CLIENT = ["boot", "periodic"]
 
 
 def networkd(node, systemd_version=None, altnames=None):
@@ -106,9 +108,9 @@ def networkd(node, systemd_version=None, altnames=None):
         reached = _reached(match, earlier, altnames)
         for path, section, number, line in rows:
             key, _equals, value = [part.strip() for part in line.partition("=")]
-            if section != "Network" or key != "IPv4ReversePathFilter" or not value:
-                continue
-            known = {"value": value, "sets": _NETWORKD_SETS.get(value), "when": _ALWAYS, "active": active}
+            if section != "Network" or key != "IPv4ReversePathFilter" or value not in _NETWORKD_SETS:
+                continue  # networkd ignores any other value, yes and 1 as well (257, measured)
+            known = {"value": value, "sets": _NETWORKD_SETS[value], "when": _ALWAYS, "active": active}
             for names, not_on, certain in reached:
                 members = dict(known, names=names, narrowed=not certain, not_on=not_on, certain=certain)
                 found.append(scripts.writer("networkd", path, number, line, unit="systemd-networkd.service", **members))
@@ -259,12 +261,12 @@ def dispatchers(node):
     return found
 
 
-def _hooks(node, by, paths, event, active, needs_mode=True, **known):
+def _hooks(node, by, paths, event, active, needs_mode=True, when=_ALWAYS, **known):
     """The writers in hooks; one that is not executable does not run where the daemon executes it."""
     found = []
     for path in paths:
         runs = active if not needs_mode or node.reader.is_executable(path) else False
-        found += node.file(by, path, event, when=_ALWAYS, active=runs, **known)
+        found += node.file(by, path, event, when=when, active=runs, **known)
     return found
 
 
@@ -287,7 +289,9 @@ def ifupdown(node):
         elif word in ("up", "pre-up", "post-up") and here:
             starts = any(fnmatch.fnmatchcase(here, name) for name in at_boot)
             event = scripts.Event(("$IFACE",), names=[here], certain=starts)
-            known = {"unit": "networking.service", "when": _ALWAYS if starts else ["interface"], "active": active}
+            when = _when_one_of([here])
+            # Nothing brings up by itself what is in no auto or allow- line.
+            known = {"unit": "networking.service", "when": when, "active": active if starts or len(when) > 1 else False}
             found += node.commands("ifupdown", path, rest, number, event, **known)
     named, filtered = _stanzas(node, rows)
     for folder in IFUPDOWN_HOOKS:
@@ -297,8 +301,15 @@ def ifupdown(node):
             if not _RUN_PARTS.match(name) or of_option and not filtered:
                 continue
             event = scripts.Event(("$IFACE",), names=filtered if of_option else named)
-            found += _hooks(node, "ifupdown", [path], event, active, unit="networking.service")
+            when = _when_one_of(event.names)
+            found += _hooks(node, "ifupdown", [path], event, active, unit="networking.service", when=when)
     return found
+
+
+def _when_one_of(names):
+    """When a hook for these interfaces runs: with the next interface only if that may be one of them."""
+    cilium = any(_overlap(name, pattern) for name in names for pattern in devices.CILIUM_PATTERNS)
+    return _ALWAYS if cilium else ["boot"]
 
 
 def _stanzas(node, rows):
@@ -356,12 +367,12 @@ def hooks_of_clients(node):
     for folder in DHCLIENT_HOOKS:
         paths += [f"{folder}/{name}" for name in node.reader.names(folder) if _RUN_PARTS.match(name)]
     event = scripts.Event(("$interface",))
-    found += _hooks(node, "dhclient", paths, event, _installed(node, "dhclient"), needs_mode=False)
+    found += _hooks(node, "dhclient", paths, event, _installed(node, "dhclient"), needs_mode=False, when=_OF_CLIENT)
     paths = [path for path in PPP_FILES if node.reader.exists(path)]
     for folder in PPP_HOOKS:
         paths += [f"{folder}/{name}" for name in node.reader.names(folder) if _RUN_PARTS.match(name)]
     event = scripts.Event(("$1", "$PPP_IFACE", "$IFNAME"))
-    return found + _hooks(node, "ppp", paths, event, _installed(node, "pppd"))
+    return found + _hooks(node, "ppp", paths, event, _installed(node, "pppd"), when=_OF_CLIENT)
 
 
 def _installed(node, program):

@@ -344,6 +344,7 @@ class Units:
         if devices or unit.name.endswith("@.service"):
             when.add("interface")
         timers = [self.files.load(each) for each in self.files.triggers(unit.name)]
+        late = bool(timers) and "boot" not in when
         for timer in timers:
             if timer.name.endswith(".timer") and not timer.all("Timer", *_PERIODIC):
                 when.add("boot")
@@ -358,13 +359,14 @@ class Units:
             active = None  # a rule, a script or a person may start an instance
         dependencies = unit.last("Unit", "DefaultDependencies")
         own_order = bool(dependencies) and dependencies.value.lower() in ("no", "false", "0", "off")
-        return {
-            "by": "timer" if timers and "periodic" in when else "unit",
+        found = {
+            "by": "timer" if "periodic" in when and any(each.name.endswith(".timer") for each in timers) else "unit",
             "unit": unit.name,
             "when": sorted(when),
             "active": active,
             "before_loader": own_order and SYSCTL_UNIT in unit.words("Unit", "Before"),
         }
+        return dict(found, late=True) if late else found
 
 
 def _apart(text):

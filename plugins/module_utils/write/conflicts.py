@@ -66,7 +66,9 @@ def find(planned, dropin_path, tree, loaders, kinds, writers=(), given_all=None)
         for conflict in harmless
     ]
     notes += [f"{describe(conflict)}: {why}" for conflict, why in harmless_writers]
-    return by_lines + by_writers, notes
+    # A program that loads such a file ("sysctl -p") writes what that line says.
+    said = {(place, conflict.line) for conflict in by_lines for place in (conflict.path, conflict.target)}
+    return by_lines + [each for each in by_writers if (each.path, each.line) not in said], notes
 
 
 def _lines(planned, dropin_path, tree, loaders, kinds, given_all):
@@ -362,7 +364,8 @@ def remediation(conflict):
         return f"at {where}, {_REMEDIES['udev']}, or set udev=always"
     if conflict.by in _REMEDIES:
         return f"at {where}, {_REMEDIES[conflict.by]}"
-    disabled = f" or disable {printable(conflict.unit)}" if conflict.unit else ""
+    # Without systemd-sysctl.service nothing would read the drop-in at boot.
+    disabled = f" or disable {printable(conflict.unit)}" if conflict.unit not in (None, UNIT) else ""
     return f"remove the write at {where},{disabled} or make it leave Cilium's interfaces and 'all' alone"
 
 

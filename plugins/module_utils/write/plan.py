@@ -290,7 +290,7 @@ def absent(seen, exists):
             left.append(name)
     named = [f"{key(name)}={seen.running[name]}" for name in left if name not in cilium]
     if len(left) > len(named):
-        named.append(f"pod interfaces ({len(left) - len(named)})")
+        named.append(f"{len(left) - len(named)} interface(s) of pods")
     if left:
         warnings.append(f"left unchanged, since no line decides it and no value was recorded: {', '.join(named)}")
 

@@ -385,6 +385,7 @@ class Transaction:
                 )
             tree = tree.with_overlay(edited)
             left, _notes = conflicts.find(planned, path, tree, self._loaders(tree), *about)
+            left = [conflict for conflict in left if conflict.by is None]
             given = given + left
         return given, [Change(target, read_text(target), after) for target, after in sorted(edited.items())]
 
@@ -439,6 +440,9 @@ class Transaction:
             if line.value is not None and sysctl_d.normalise(line.key) in (key, sysctl_d.conf_key("*"))
         ]
         known += [writer["sets"] for writer in others if writer["names"] is None or "all" in writer["names"]]
+        by_unit = self._loaders(tree.with_overlay({self.request.path: None})).get(conflicts.UNIT)
+        given = by_unit.winner(key) if by_unit else None
+        known += [sysctl_d.kernel_integer(given.value)] if given else []
         if any(value is None or values.normal(value) == running for value in known):
             return
         self.warnings.append(

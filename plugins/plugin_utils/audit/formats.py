@@ -147,7 +147,8 @@ def _outcome(found, rule, fails):
         return f"><skipped message={_attribute(told)}/></testcase>\n"
     lines = [sentence(each) for each in counting]
     lines += [f"waived ({each['waived']['justification']}): {sentence(each)}" for each in waived]
-    lines += [f"why: {rule['why']}"] + [f"remedy: {rule['remedy']['command']}"] * bool(rule["remedy"]["command"])
+    remedies = dict.fromkeys(each["remedy"]["command"] for each in counting)
+    lines += [f"why: {rule['why']}"] + [f"remedy: {command}" for command in remedies if command]
     return "><failure type=%s message=%s>%s</failure></testcase>\n" % (
         _attribute(worst),
         _attribute(message),
@@ -233,6 +234,7 @@ def _results(node, order, has_baseline):
         yield _result(node, NOT_JUDGED, "", told, "error", order, seen)
     for finding in node["findings"]:
         told = f"{node['name']}: {sentence(finding)}"
+        told += f". Remedy: {finding['remedy']['command']}" if finding["remedy"]["command"] else ""
         level = _LEVELS[finding["severity"]]
         result = _result(node, finding["id"], finding["subject"], told, level, order, seen, finding["evidence"])
         if finding["waived"]:

@@ -50,9 +50,10 @@ def diagnosis(rp_filter, routes, node="this node", pod="", address="", later=Non
         if endpoint["verdict"] != UNKNOWN or not horizons.has_ipv6_alone(endpoint):
             counts[endpoint["verdict"]] += 1
     told = [e for e in wanted if asked or _is_dropping(e) or e["verdict"] == UNKNOWN and _is_of_interest(e, rp_filter)]
-    stories = [_story(endpoint, rp_filter) for endpoint in told + suspects]
+    anew = horizons.dropped_at_anew(routes)
+    stories = [_story(endpoint, rp_filter, anew) for endpoint in told + suspects]
     dropped_at = horizons.dropped_at_of(wanted) if asked else horizons.dropped_at_next(routes, wanted)
-    to_come = horizons.to_come(rp_filter, None, dropped_at)
+    to_come = horizons.to_come(rp_filter, None, dropped_at, anew)
     # These runs meet the devices that are there, of which one may have a line of its own.
     for when, loaders in (("restart", ("unit", "systemd_sysctl")), ("sysctl_system", ("procps",))):
         present = [
@@ -201,7 +202,7 @@ def _suspects(rp_filter, endpoints):
 # ---- one chain -------------------------------------------------------------------------------------------------------
 
 
-def _story(endpoint, rp_filter):
+def _story(endpoint, rp_filter, anew):
     device = rp_filter["devices"].get(endpoint["device"])
     every = rp_filter["all"]["running"]
     effective = device["effective"] if device else None
@@ -230,7 +231,7 @@ def _story(endpoint, rp_filter):
         },
         "filter_is_why": filter_is_why,
         "set_by": attribution.set_by(rp_filter, endpoint["device"], device),
-        "next": horizons.to_come(rp_filter, endpoint["device"], horizons.dropped_at(endpoint)),
+        "next": horizons.to_come(rp_filter, endpoint["device"], horizons.dropped_at(endpoint), anew),
     }
 
 

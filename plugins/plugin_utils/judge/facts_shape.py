@@ -159,7 +159,8 @@ _flag = _one_of(_FLAG)
 _maybe_text, _maybe_number, _maybe_flag = _one_of(_MAYBE_TEXT), _one_of(_MAYBE_NUMBER), _one_of(_MAYBE_FLAG)
 _place = {"path": _text, "line": _natural}
 _winner = _maybe(_members(value=_number, key=_text, **_place))
-_configured = _members(absent=("unit",), systemd_sysctl=_winner, procps=_winner, unit=_winner)
+_last_word = _maybe(_members(absent=("overrides",), value=_number, key=_text, overrides=_flag, **_place))
+_configured = _members(absent=("unit",), systemd_sysctl=_winner, procps=_winner, unit=_last_word)
 _maybe_place = {"path": _maybe_text, "line": _maybe(_natural), "text": _maybe_text}
 _names = _maybe(_list(_text))
 #: udev's steps for a new interface.
@@ -261,7 +262,7 @@ _RP_FILTER = {
     "other_writers": (
         _list(
             _members(
-                optional=("unit", "when", "runs", "active", "before_loader", "reapplied"),
+                optional=("unit", "when", "runs", "active", "before_loader", "reapplied", "late"),
                 absent=("certain",),
                 by=_text,
                 unit=_maybe_text,
@@ -271,6 +272,7 @@ _RP_FILTER = {
                 certain=_flag,
                 before_loader=_maybe_flag,
                 reapplied=_maybe_flag,
+                late=_maybe_flag,
                 text=_text,
                 names=_names,
                 value=_maybe_text,

@@ -57,8 +57,8 @@ def is_hosts(name):
 
 
 def of_horizons(facts, routes):
-    filters = filters_to_come(facts, routes)
-    yield from _of_named_devices(facts, routes, filters)
+    filters = filters_to_come(routes)
+    yield from _of_named_devices(facts, routes, filters["restart"])
     for pattern in facts["patterns"]:
         # A filter on the host's own devices cuts nodes apart, whatever routes the pods have.
         of_pods = not prediction.is_hosts(facts, pattern)
@@ -66,7 +66,7 @@ def of_horizons(facts, routes):
             yield from _of_host_devices_to_come(facts, pattern)
             continue
         for when, rule_id in _RULE_OF.items():
-            dropped_at = filters if of_pods else filtering(routes)
+            dropped_at = filters[when] if of_pods else filtering(routes)
             horizon = horizons.judged(facts, pattern, horizons.TO_COME[when], dropped_at)
             yield from _of_a_horizon(facts, rule_id, when, pattern, horizon)
 
@@ -232,12 +232,14 @@ def _time(when, seconds):
     return " ".join(words + [_WHEN[when]] if when in _WHEN else words)
 
 
-def filters_to_come(facts, routes):
-    """The values at which the next pod's replies are dropped."""
+def filters_to_come(routes):
+    """When → the values at which a pod's replies are dropped then."""
+    known = anew = None
     if routes and routes["endpoint_routes"]:
         known = horizons.dropped_at_next(routes, routes["endpoints"])
-        return filtering(routes) if known is None else known
-    return filtering(routes)
+        anew = horizons.dropped_at_anew(routes)
+    known = filtering(routes) if known is None else known
+    return {when: anew if anew is not None and when in horizons.ANEW else known for when in _RULE_OF}
 
 
 def of_other_writers(facts, routes):
@@ -260,14 +262,15 @@ def of_other_writers(facts, routes):
 
 def _places_of_writers(facts, routes):
     """(decisive, possible): places that decide a drop which lasts, and places that may."""
-    filters = filters_to_come(facts, routes)
+    filters = filters_to_come(routes)
     decisive, possible = set(), set()
     for pattern in facts["patterns"]:
         of_pods = not prediction.is_hosts(facts, pattern)
         if not of_pods and by_host_alone(routes):
             continue
         for when in _RULE_OF:
-            horizon = horizons.judged(facts, pattern, horizons.TO_COME[when], filters if of_pods else filtering(routes))
+            dropped_at = filters[when] if of_pods else filtering(routes)
+            horizon = horizons.judged(facts, pattern, horizons.TO_COME[when], dropped_at)
             possible.update((source["path"], source["line"]) for source in horizon["unknown"])
             if when in ("pod", "boot") and horizons.drops_for_long(horizon):
                 decisive.update((source["path"], source["line"]) for source in horizon["sources"] if source["value"])

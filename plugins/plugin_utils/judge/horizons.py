@@ -12,16 +12,23 @@ TO_COME = {
     "restart": horizons.RESTART,
     "sysctl_system": horizons.SYSCTL_SYSTEM,
 }
+#: At these the pods are made anew.
+ANEW = ("pod", "boot")
 
 #: The remark that a prediction is made without an agent.
 WITHOUT_AGENT = "no agent was seen on this node: predicted without one"
 
 
-def to_come(rp_filter, device, dropped_at):
-    """What a pod meets that is made again (next pod, next boot), and what this one meets (restart, sysctl --system)."""
+def to_come(rp_filter, device, dropped_at, anew=None):
+    """What a pod meets that is made again (next pod, next boot), and what this one meets (restart, sysctl --system).
+
+    :arg dropped_at: the values at which replies of this pod are dropped.
+    :arg anew: the same of a pod that is made again, if that is known (``dropped_at_anew``).
+    """
     pattern = horizons.pattern_name(rp_filter, device)
+    at_values = {when: anew if anew is not None and when in ANEW else dropped_at for when in TO_COME}
     return {
-        when: judged(rp_filter, _subject(rp_filter, device, pattern, when), horizon, dropped_at)
+        when: judged(rp_filter, _subject(rp_filter, device, pattern, when), horizon, at_values[when])
         for when, horizon in TO_COME.items()
     }
 
@@ -119,6 +126,14 @@ def dropped_at_next(routes, endpoints):
     return dropped_at_of(endpoints) if endpoints else dropped_at_first(routes["endpoint_routes"])
 
 
+def dropped_at_anew(routes):
+    """The values at which replies of a pod made anew are dropped: none if the agent gives it a route of its own.
+
+    None: as of the pods that are there.
+    """
+    return [] if routes["endpoint_routes"]["agent"] else None
+
+
 def dropped_at_of(endpoints):
     """The values at which one of these endpoints' replies is dropped; None: not known."""
     known = [values for values in map(dropped_at, endpoints) if values is not None]
@@ -145,9 +160,9 @@ def dropped_at_first(endpoint_routes):
 
 
 def uplink_to_come(rp_filter, name):
-    """An uplink as it will be now, after the next boot, a restart of systemd-sysctl and a `sysctl --system`.
+    """An uplink as it runs now, and after the next boot, a restart of systemd-sysctl and a `sysctl --system`.
 
-    For each {value, lines, sources, seconds}.
+    For each, once the agent has reset `all`, {value, lines, sources, seconds}.
 
     ``value`` is None if more than one is possible and off is one of them; else the weakest of those. ``seconds`` says
     after which time the agent makes it so; None if it does not.

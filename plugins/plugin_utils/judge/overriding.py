@@ -10,6 +10,7 @@ import shlex
 
 from ansible_collections.nodeward.cilium.plugins.module_utils import devices, dropin, horizons, values
 from ansible_collections.nodeward.cilium.plugins.module_utils.write import conflicts, plan
+from ansible_collections.nodeward.cilium.plugins.module_utils.observe import scripts
 
 # Ansible would evaluate it among the variables.
 _TEMPLATE = re.compile(r"\{[{%#]")
@@ -80,8 +81,45 @@ def writers(rp_filter):
     items = [plan.Item(pattern, None, values.OFF, "", dropin.EXEMPT, True) for pattern in rp_filter["patterns"]]
     items.append(plan.Item("all", rp_filter["all"]["running"], values.OFF, "", dropin.ALL, True))
     kinds = {name: device["kind"] for name, device in rp_filter["devices"].items()}
-    others = [_complete(writer) for writer in rp_filter["other_writers"]]
-    return conflicts.of_writers(items, kinds, others)[0]
+    others = [_complete(writer) for writer in rp_filter["other_writers"]] + _unpredicted(rp_filter)
+    found = _of_the_unit(rp_filter) + conflicts.of_writers(items, kinds, others)[0]
+    # harden disables these lines, so that a program that loads the file ("sysctl -p") writes none of them.
+    said = [(line["path"], line["line"]) for line in later_lines(rp_filter)]
+    return [conflict for conflict in found if (conflict.path, conflict.line) not in said]
+
+
+def _of_the_unit(rp_filter):
+    """What systemd-sysctl.service itself sets after the files of sysctl.d: a credential, a command of a drop-in."""
+    found = {}
+    for name, configured in _configured(rp_filter):
+        line = configured.get("unit")
+        if line and line.get("overrides") and values.normal(line["value"]) != values.OFF:
+            found.setdefault((line["path"], line["line"], line["key"], line["value"]), []).append(values.key(name))
+    return [
+        conflicts.Conflict(
+            where,
+            where,
+            line,
+            key,
+            values.normal(value),
+            [],
+            sorted(keys),
+            values.OFF,
+            "unit",
+            conflicts.UNIT,
+            f"{key} = {value}",
+        )
+        for (where, line, key, value), keys in sorted(found.items())
+    ]
+
+
+def _unpredicted(rp_filter):
+    """A command of systemd-sysctl.service, or a credential, whose writes are not known."""
+    unit = ((rp_filter.get("loaders") or {}).get("systemd_sysctl") or {}).get("unit_file") or {}
+    if unit.get("state") != "unknown" or "unit" not in rp_filter["all"]["configured"]:
+        return []
+    known = {"unit": conflicts.UNIT, "when": ["boot"], "certain": False, "active": True}
+    return [scripts.writer("unit", unit["path"] or "", unit["line"], unit["text"] or "a credential", **known)]
 
 
 def _complete(writer):

@@ -16,6 +16,8 @@ from ansible_collections.nodeward.cilium.plugins.plugin_utils.judge import (
 )
 from ansible_collections.nodeward.cilium.plugins.plugin_utils.judge.horizons import is_unknown, place
 
+MOST_RECREATED = 20  # commands
+
 
 def remediations(node, rp_filter, document):
     """Each {title, commands, variables, of}, in the order in which they are to be done."""
@@ -30,7 +32,8 @@ def remediations(node, rp_filter, document):
         found.append(_exempting(node, rp_filter))
     # With `all` on, endpoint routes cut nodes apart, and what another program writes to it no exemption ends.
     if _is_ended_by_routes(document) and not any(values.key("all") in conflict.overrides for conflict in writers):
-        found.append(_routing(rp_filter, document["stories"]))
+        is_on = document["endpoint_routes"]["agent"]
+        found.append(_recreating(document["stories"]) if is_on else _routing(rp_filter, document["stories"]))
     return list({each["title"]: each for each in found}.values())
 
 
@@ -97,14 +100,20 @@ def _exempting(node, rp_filter):
 
 
 def _is_ended_by_routes(document):
-    """Whether endpoint routes are not on yet and would end more than a fault between nodes, which they do not end."""
-    if document["endpoint_routes"]["agent"]:
-        return False
+    """Whether routes of their own end more for the pods than a fault between nodes, which they do not end."""
     between = document["between_nodes"]
     if not between or not (between["dropped"] or between_nodes.risks(between)):
         return True
     of_pods = any(horizon["dropped"] or is_unknown(horizon) for horizon in document["next"].values())
     return of_pods or any(story["filter_is_why"] for story in document["stories"])
+
+
+def _recreating(stories):
+    return _remediation(
+        "recreate the pods that have no route of their own: the agent is configured for endpoint routes, and a pod "
+        "gets its route when it is made",
+        sorted({commands.recreate(story["pod"]) for story in stories} - {""})[:MOST_RECREATED],
+    )
 
 
 def _routing(rp_filter, stories):
