@@ -12,8 +12,8 @@ from ansible_collections.nodeward.cilium.plugins.filter import diagnosis as diag
 from ansible_collections.nodeward.cilium.plugins.module_utils.observe.iproute import RP_FILTER_WORDS
 from ansible_collections.nodeward.cilium.plugins.plugin_utils.audit.document import judged
 from ansible_collections.nodeward.cilium.plugins.plugin_utils.judge.diagnosis import diagnosis
-from ansible_collections.nodeward.cilium.plugins.plugin_utils.render.story import story
 from ansible_collections.nodeward.cilium.plugins.plugin_utils.judge.findings import findings
+from ansible_collections.nodeward.cilium.plugins.plugin_utils.render.story import story
 from test_observe_routes import Replay, agent_documents, observe
 
 CAPTURES = Path(__file__).resolve().parents[1] / "fixtures" / "captures"

@@ -9,8 +9,8 @@ import re
 import shlex
 
 from ansible_collections.nodeward.cilium.plugins.module_utils import devices, dropin, horizons, values
-from ansible_collections.nodeward.cilium.plugins.module_utils.write import conflicts, plan
 from ansible_collections.nodeward.cilium.plugins.module_utils.observe import scripts
+from ansible_collections.nodeward.cilium.plugins.module_utils.write import conflicts, plan
 
 # Ansible would evaluate it among the variables.
 _TEMPLATE = re.compile(r"\{[{%#]")
