@@ -84,6 +84,9 @@ def parse(text, path="the drop-in"):
     pins, places, others, default = {}, {}, [], None
     for line in sysctl_d.parse(text, path)[0]:
         name, value = _assigned(line)
+        if value is None:  # a later line of the same key takes the place of an earlier one, whatever it says
+            pins.pop(name, None)
+            default = None if name == "default" else default
         if name == "default" and value is not None:
             default = value
         elif value is not None and name not in (None, "all") and _is_pin(name):

@@ -95,6 +95,11 @@ def test_what_is_an_assignment_to_the_loader_is_a_pin(row):
     assert dropin.parse(dropin.HEADER + "\n" + row + "\n").pins == {"eth9": 1}
 
 
+@pytest.mark.parametrize("row", ["net.ipv4.conf.eth9.rp_filter =", "net/ipv4/conf/eth9/rp_filter = x"])
+def test_a_later_line_that_is_no_number_takes_the_place_of_a_pin(row):
+    assert dropin.parse(dropin.HEADER + "\nnet.ipv4.conf.eth9.rp_filter = 1\n" + row + "\n").pins == {}
+
+
 pieces = st.sampled_from(
     ["net.ipv4.conf.eth9.rp_filter", "net/ipv4/conf/eth9/rp_filter", "net.ipv4.conf.eth9/1.rp_filter", "=", " = ", "1"]
     + ["0", "2", "7", "-", "#", ";", " ", "\t", "\n", "\n", "\n", "\r", "\r\n", "\0", "\x0b", "\x0c", "\x1c", "\x85"]
