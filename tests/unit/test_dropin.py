@@ -118,7 +118,7 @@ def test_the_pins_are_what_the_resolver_makes_of_the_file(tmp_path_factory, text
     for name in ("eth9", "eth9.1", "default"):
         winner = loader.winner(sysctl_d.conf_key(name))
         if winner:
-            found[name] = {0: 0, 1: 1}.get(sysctl_d.kernel_integer(winner.value), 2)
+            found[name] = min(max(sysctl_d.kernel_integer(winner.value), 0), 2)  # below 0 is off
     standing = dropin.parse(text, PATH)
     default = {} if standing.default is None else {"default": standing.default}
     assert {**standing.pins, **default} == found

@@ -388,7 +388,7 @@ def test_a_service_that_restarts_with_the_loader(unit, kind, when, tmp_path):
 
 
 @pytest.mark.parametrize(("commands", "written"), [
-    ('/bin/bash -c "for i in /proc/sys/net/ipv4/conf/*/rp_filter ; do echo 0 > $i; done"', [None]),
+    ('/bin/bash -c "for i in /proc/sys/net/ipv4/conf/*/rp_filter ; do echo 0 > $i; done"', [["*"]]),
     ("/bin/sh -c 'true ; sysctl -w net.ipv4.conf.all.rp_filter=1'", [["all"]]),
     ("/bin/true ; /sbin/sysctl -w net.ipv4.conf.all.rp_filter=1", [["all"]]),
     ("/bin/echo 'a ; /sbin/sysctl -w net.ipv4.conf.all.rp_filter=1'", []),

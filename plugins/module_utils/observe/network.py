@@ -261,12 +261,12 @@ def dispatchers(node):
     return found
 
 
-def _hooks(node, by, paths, event, active, needs_mode=True, when=_ALWAYS, **known):
+def _hooks(node, by, paths, event, active, needs_mode=True, when=None, **known):
     """The writers in hooks; one that is not executable does not run where the daemon executes it."""
     found = []
     for path in paths:
         runs = active if not needs_mode or node.reader.is_executable(path) else False
-        found += node.file(by, path, event, when=when, active=runs, **known)
+        found += node.file(by, path, event, when=when or _ALWAYS, active=runs, **known)
     return found
 
 
