@@ -12,6 +12,7 @@ BASE = "ansible_collections.nodeward.cilium.plugins"
 #: What a room may import besides itself. A room is a folder; ``module_utils`` stands for the files directly in it.
 ALLOWED = {
     "module_utils": set(),
+    "module_utils/sysctl_d": {"module_utils"},
     "module_utils/observe": {"module_utils"},
     "module_utils/write": {"module_utils", "module_utils/observe"},
     "plugin_utils": {"module_utils"},
@@ -35,7 +36,8 @@ def imports(path):
             parent = node.module[len(BASE) + 1 :].replace(".", "/")
             for alias in node.names:
                 module = f"{parent}/{alias.name}"
-                found.add(module if (PLUGINS / f"{module}.py").exists() else parent)
+                is_module = (PLUGINS / f"{module}.py").exists() or (PLUGINS / module / "__init__.py").exists()
+                found.add(module if is_module else parent)
     return found
 
 
