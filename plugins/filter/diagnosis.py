@@ -61,7 +61,7 @@ EXAMPLES = r"""
 
 - name: Fail if pods' packets are dropped
   ansible.builtin.assert:
-    that: diagnosis.state == 'healthy'
+    that: diagnosis.state == 'ok'
     fail_msg: "{{ diagnosis.summary }}"
   vars:
     diagnosis: >-
@@ -83,9 +83,9 @@ _value:
       type: str
     state:
       description:
-        - V(healthy) where every reply is accepted now and later; V(at_risk) where the next pod, boot, restart of
+        - V(ok) where every reply is accepted now and later; V(at_risk) where the next pod, boot, restart of
           systemd-sysctl or C(sysctl --system) will drop replies, or a writer makes that unknown.
-        - V(broken) if packets of pods, or between nodes with endpoint routes, are dropped now; V(unknown) if that
+        - V(dropping) if packets of pods, or between nodes with endpoint routes, are dropped now; V(unknown) if that
           is not known, or if the facts are of another version of this collection; V(no_cilium) if there is no Cilium;
           V(elsewhere) if the pod or address asked for is not here.
       type: str

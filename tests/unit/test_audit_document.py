@@ -123,7 +123,7 @@ def test_no_node_is_fine_beside_a_high_finding():
     made = node(change=filtered)
     assert made["state"] == "at_risk"
     title = "A netfilter rule checks the reverse path"
-    assert made["summary"].startswith(title + ": ip raw PREROUTING; of its pods: healthy")
+    assert made["summary"].startswith(title + ": ip raw PREROUTING; of its pods: ok")
 
 
 def with_routes(known):
@@ -157,7 +157,7 @@ def test_what_could_not_be_read_is_no_pass():
     made = node(change=unread)
     assert made["state"] == "unknown"
     assert made["summary"].startswith(
-        "What may decide the filter could not be read: /etc/sysctl.d/99-zz-cis.conf; of the rest: healthy"
+        "What may decide the filter could not be read: /etc/sysctl.d/99-zz-cis.conf; of the rest: ok"
     )
     assert made["attestation"]["state"] == "unknown"
     assert "  not read: /etc/sysctl.d/99-zz-cis.conf (Permission denied)" in made["attestation"]["text"].splitlines()

@@ -144,8 +144,8 @@ node1: the kernel drops packets of 1 of 1 endpoint
 def test_the_story_of_the_fault():
     document, lines = told(filter_facts(), route_facts(endpoint()))
     assert "\n".join(lines) == BROKEN
-    assert document["state"] == "broken"
-    assert document["schema"] == 1
+    assert document["state"] == "dropping"
+    assert document["schema"] == 2
     (culprit,) = document["stories"][0]["set_by"]
     assert (culprit["path"], culprit["line"]) == ("/usr/lib/sysctl.d/50-default.conf", 26)
 
@@ -153,7 +153,7 @@ def test_the_story_of_the_fault():
 def test_a_healthy_node_takes_one_line():
     _document, lines = told(filter_facts({LXC: 0}, EXEMPT), route_facts(endpoint(verdict="accepted"), unread=[UNREAD]))
     assert lines == [
-        "node1: healthy: the kernel accepts the reply of its one endpoint now, after the next pod, the next boot, the "
+        "node1: ok: the kernel accepts the reply of its one endpoint now, after the next pod, the next boot, the "
         "next restart of systemd-sysctl and the next 'sysctl --system'"
     ]
 
@@ -175,14 +175,14 @@ def test_well_now_but_not_after_the_next_pod():
 def test_with_endpoint_routes_the_filter_may_stay():
     symmetric = {"route_device": LXC, "symmetric": True, "dropped_at": [], "endpoint_route": True}
     document, lines = told(filter_facts(), route_facts(endpoint(verdict="accepted", **symmetric)))
-    assert (document["state"], len(lines)) == ("healthy", 1)
+    assert (document["state"], len(lines)) == ("ok", 1)
 
 
 def test_pods_older_than_endpoint_routes_are_recreated_and_the_next_ones_are_accepted():
     mixed = {"in_effect": None, "with_route": 0, "without_route": 1, "agent": True, "disagreement": None}
     facts, routes = filter_facts(), route_facts(endpoint(), endpoint_routes=mixed)
     document, lines = told(facts, routes)
-    assert document["state"] == "broken"
+    assert document["state"] == "dropping"
     for known in (document["next"], document["stories"][0]["next"]):
         dropped = {when: horizon["dropped"] for when, horizon in known.items()}
         assert dropped == {"pod": False, "boot": False, "restart": True, "sysctl_system": True}
@@ -230,14 +230,14 @@ class TestNoEndpointYet:
     def test_without_the_glob_all_is_well(self):
         document, lines = told(filter_facts(line=None) | self.DEVICES, self.routes())
         assert document["next"]["pod"]["dropped"] is False
-        assert (document["state"], lines) == ("healthy", ["node1: Cilium is here and has no endpoint yet"])
+        assert (document["state"], lines) == ("ok", ["node1: Cilium is here and has no endpoint yet"])
 
     @pytest.mark.parametrize(
         ("changes", "state"),
         [
-            ({"in_effect": True}, "healthy"),
-            ({"agent": True}, "healthy"),
-            ({"agent": True, "in_effect": False}, "healthy"),
+            ({"in_effect": True}, "ok"),
+            ({"agent": True}, "ok"),
+            ({"agent": True, "in_effect": False}, "ok"),
             ({"agent": False, "in_effect": True}, "at_risk"),
         ],
     )
@@ -443,7 +443,7 @@ def test_what_leaves_the_node_passes_with_bpf_host_routing(tmp_path, answers, to
     modes = {each["interface"]: each["rp_filter"] for each in NETCONF}
     values = {each["device"]: RP_FILTER_WORDS[modes[each["device"]]] for each in routes["endpoints"]}
     document, lines = told(filter_facts(values), routes)
-    assert document["state"] == "broken"
+    assert document["state"] == "dropping"
     assert document["summary"] == "the kernel drops packets of 3 of 4 endpoints"
     text = " ".join(" ".join(lines).split())
     assert "verdict dropped: the filter is loose (2) on its device" in text
@@ -605,8 +605,8 @@ def test_under_check_the_role_waits_as_it_says(name):
 
 
 @pytest.mark.parametrize("addresses, value, state, said", [
-    ((None, None), 0, "healthy", "the reply of 1 of 2 endpoints (no other has an IPv4 address) now"),
-    ((None, "fd00::1"), 2, "healthy", "the reply of 1 of 2 endpoints (no other has an IPv4 address) now"),
+    ((None, None), 0, "ok", "the reply of 1 of 2 endpoints (no other has an IPv4 address) now"),
+    ((None, "fd00::1"), 2, "ok", "the reply of 1 of 2 endpoints (no other has an IPv4 address) now"),
     # It has none yet, and where it will be the filter is on.
     ((None, None), 2, "unknown", "whether the kernel drops packets of 1 pod is unknown"),
 ])  # fmt: skip
@@ -643,7 +643,7 @@ def test_rp_filter_does_not_apply_to_a_node_with_ipv6_alone(ipv4, configured_rou
     endpoints = [ipv6_endpoint(1, LXC), ipv6_endpoint(2, "lxc_health")]
     routes = route_facts(*endpoints, ipv4=ipv4, endpoint_routes=state)
     document, lines = told(facts, routes)
-    assert lines == ["node1: healthy: no endpoint has an IPv4 address, so rp_filter does not apply"]
+    assert lines == ["node1: ok: no endpoint has an IPv4 address, so rp_filter does not apply"]
     assert document["endpoints"] == {"accepted": 0, "dropped": 0, "unknown": 0, "total": 2}
     audited = judged("node1", facts, routes, None, "2026-11-24")
     assert audited["state"] == "ok"
@@ -657,9 +657,9 @@ def test_rp_filter_does_not_apply_to_a_pod_with_ipv6_alone(wanted):
     routes = route_facts(ipv6_endpoint(1, LXC), endpoint(42, "lxc2"))
     document, lines = told(filter_facts({LXC: 2, "lxc2": 2}), routes, **wanted, probing=True)
     name = next(iter(wanted.values()))
-    assert document["state"] == "healthy"
+    assert document["state"] == "ok"
     assert lines == [
-        f"node1: healthy: rp_filter does not apply to {name} (it has no IPv4 address)",
+        f"node1: ok: rp_filter does not apply to {name} (it has no IPv4 address)",
         "",
         "   kube-system/coredns-1   fd00::1   lxc3c160d6c7aa0",
         "",
@@ -673,7 +673,7 @@ def test_a_device_whose_pod_is_not_known_is_unknown_beside_a_pod_with_ipv6_alone
     document, _lines = told(filter_facts({LXC: 2, "lxc2": 2}), route_facts(ipv6_endpoint(1, LXC)))
     assert document["state"] == "unknown"
     document, _lines = told(filter_facts({LXC: 2, "lxc2": 2}), route_facts(ipv6_endpoint(1, LXC), ipv4=False))
-    assert document["state"] == "healthy"
+    assert document["state"] == "ok"
 
 
 @pytest.mark.parametrize("pattern, every, first, second", [
@@ -743,7 +743,7 @@ def test_without_an_agent_the_boot_drops_replies_and_the_remark_says_so():
 def test_a_healthy_node_without_an_agent_says_so_and_no_other_note():
     facts = filter_facts({LXC: 0}, EXEMPT, agent=NO_AGENT, reload_on_add=None)
     document, lines = told(facts, route_facts(endpoint(verdict="accepted")))
-    assert (document["state"], len(document["notes"])) == ("healthy", 2)
+    assert (document["state"], len(document["notes"])) == ("ok", 2)
     assert lines[1:] == ["", "   Note: no agent was seen on this node: predicted without one"]
     none = filter_facts({}, agent=NO_AGENT)
     assert len(told(none | {"devices": {"eth0": UPLINK}}, route_facts(source=None))[1]) == 1
@@ -777,7 +777,7 @@ def test_a_writer_that_cannot_be_predicted_is_never_healthy():
     assert document["next"]["pod"]["unknown"][0]["path"] == "/etc/networkd-dispatcher/up"
     idle = dict(script, active=False)
     facts = filter_facts({LXC: 0}, EXEMPT, other_writers=[idle], agent=AGENT)
-    assert told(facts, route_facts(endpoint(verdict="accepted")))[0]["state"] == "healthy"
+    assert told(facts, route_facts(endpoint(verdict="accepted")))[0]["state"] == "ok"
 
 
 TUNED = writer(by="tuned", path="/etc/tuned/profiles/k8s-node/tuned.conf", line=6, unit="tuned.service",
@@ -939,7 +939,7 @@ def test_dropped_packets_of_the_l7_proxy_are_warned_of_on_a_healthy_node_too():
     rule = {"priority": 9, "mark": "0x200/0xf00", "table": 2004}
     accepted = endpoint(verdict="accepted")
     document, lines = told(filter_facts({LXC: 0}, EXEMPT, source_marks=marks), route_facts(accepted, proxy_rule=rule))
-    assert document["state"] == "healthy"
+    assert document["state"] == "ok"
     assert lines[-1].startswith("   Warning: packets of Cilium's L7 proxy are dropped for their mark")
     assert f"src_valid_mark without accept_local on default, {LXC} (2 in all)" in lines[-1]
     assert told(filter_facts({LXC: 0}, EXEMPT, source_marks=marks), route_facts(accepted))[0]["warnings"] == []
@@ -973,7 +973,7 @@ def test_an_image_is_judged_by_its_files_alone():
     )
     assert "   next boot                  drops replies: loose (2) by /usr/lib/sysctl.d/50-default.conf:26" in lines
     document, lines = told(*image(EXEMPT))
-    assert (document["state"], document["running_system"]) == ("healthy", IMAGE)
+    assert (document["state"], document["running_system"]) == ("ok", IMAGE)
     assert lines == [
         f"node1: judged by its files alone ({IMAGE['why']}): once booted, no file filters pods' interfaces"
     ]
@@ -1018,7 +1018,7 @@ class TestBetweenNodes:
 
     def test_a_filtered_host_interface_cuts_nodes_apart(self):
         document, lines = self.told(host=2, host_line=GLOB)
-        assert document["state"] == "broken"
+        assert document["state"] == "dropping"
         assert lines[0] == "node1: packets from other nodes are dropped on cilium_host (endpoint routes are on)"
         assert (
             ">> set by                     /usr/lib/sysctl.d/50-default.conf:26   net.ipv4.conf.*.rp_filter = 2"
@@ -1028,7 +1028,7 @@ class TestBetweenNodes:
 
     def test_so_does_all(self):
         document, lines = self.told(every=1)
-        assert document["state"] == "broken" and "on cilium_host" in lines[0]
+        assert document["state"] == "dropping" and "on cilium_host" in lines[0]
         assert any(line.startswith(">> set by") and "/etc/sysctl.conf:3" in line for line in lines)
 
     def test_the_role_that_set_all_comes_first(self):
@@ -1040,7 +1040,7 @@ class TestBetweenNodes:
             device["effective"] = 1
         accepted = endpoint(verdict="accepted", route_device=LXC, symmetric=True, dropped_at=[])
         document, _lines = told(facts, route_facts(accepted, endpoint_routes=self.ROUTED))
-        assert (document["state"], document["stories"]) == ("broken", [])
+        assert (document["state"], document["stories"]) == ("dropping", [])
         assert document["cures"][0]["title"].startswith("in sysctl_overwrite, ")
 
     def test_a_line_for_it_threatens(self):
@@ -1052,7 +1052,7 @@ class TestBetweenNodes:
     def test_without_endpoint_routes_it_drops_nothing(self):
         off = {"in_effect": False, "with_route": 0, "without_route": 1, "agent": False, "disagreement": None}
         document, _lines = self.told(host=2, host_line=GLOB, endpoint_routes=off)
-        assert (document["state"], document["between_nodes"]) == ("healthy", None)
+        assert (document["state"], document["between_nodes"]) == ("ok", None)
 
     @pytest.mark.parametrize("agent", [True, None, False])
     def test_endpoint_routes_are_no_way_out(self, agent):
@@ -1061,7 +1061,7 @@ class TestBetweenNodes:
 
     def test_all_at_0_is_healthy(self):
         document, lines = self.told()
-        assert (document["state"], len(lines)) == ("healthy", 1)
+        assert (document["state"], len(lines)) == ("ok", 1)
 
 
 def test_whether_root_is_needed_is_not_sought_in_words():

@@ -33,7 +33,7 @@ def test_output_for_machines_stays_json_and_has_the_diagnosis(fleet, options):
     ran = fleet.run(PLAYBOOK, environment=MACHINES, options=options)
     assert ran.returncode == 0, ran.stdout
     told = results(ran)
-    assert {name: each["diagnosis"]["state"] for name, each in told.items()} == {"node1": "broken", "node2": "healthy"}
+    assert {name: each["diagnosis"]["state"] for name, each in told.items()} == {"node1": "dropping", "node2": "ok"}
     assert told["node1"]["lines"][0].startswith("node1: ") and any(
         line.startswith(">> set by") for line in told["node1"]["lines"]
     )
@@ -54,7 +54,7 @@ def test_the_document_is_written_to_a_file(fleet, serial):
     ran = fleet.run(PLAYBOOK, options={"diagnose_output": path.name, "nodeward_serial": serial})
     assert ran.returncode == 0, ran.stdout
     found = [json.loads(line) for line in path.read_text().splitlines()]
-    assert {each["node"]: each["state"] for each in found} == {"node1": "broken", "node2": "healthy"}
+    assert {each["node"]: each["state"] for each in found} == {"node1": "dropping", "node2": "ok"}
     path.unlink()
     ran = fleet.run(PLAYBOOK, "--limit", "node2", options={"diagnose_output": path.name})
     assert json.loads(path.read_text())["node"] == "node2"

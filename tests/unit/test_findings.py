@@ -713,7 +713,7 @@ def test_a_pod_with_ipv6_alone_is_not_dropped_by_the_filter():
     routes = {("endpoints",): [IPV6_POD]}
     assert told(facts, routes) == []
     document = diagnosis(changed(HEALTHY, facts), changed(ROUTES, routes))
-    assert document["state"] == "healthy"
+    assert document["state"] == "ok"
     assert "None" not in json.dumps(document["summary"])
     assert ("RPF001", "lxc1") in told(facts, {("endpoints",): [{**IPV6_POD, "ipv6": None}]})
 
@@ -1207,7 +1207,7 @@ def test_findings_and_diagnosis_say_the_same(state, files, tmp_path):
     health = "health endpoint"
     assert dropped == {health if story["is_health"] else story["pod"] or story["address"] for story in dropping}
     apart = any(finding["id"] == "RPF026" for finding in found)
-    assert (document["state"] == "broken") is (bool(dropped) or apart)
+    assert (document["state"] == "dropping") is (bool(dropped) or apart)
     assert bool(document["between_nodes"] and document["between_nodes"]["dropped"]) is apart
     filtered = {finding["subject"] for finding in found if finding["id"] == "RPF001"}
     assert filtered >= {story["device"] for story in dropping if story["filter_is_why"]}

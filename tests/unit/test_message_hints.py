@@ -130,7 +130,7 @@ def test_each_variable_that_a_message_of_the_audit_names_is_tried_above():
     specs = yaml.safe_load((ROOT / "roles/audit/meta/argument_specs.yml").read_text())
     options = set(specs["argument_specs"]["main"]["options"])
     asked = set()
-    for path in (*ROOT.glob("plugins/action/audit_*.py"), *ROOT.glob("plugins/plugin_utils/audit_*.py")):
+    for path in (*ROOT.glob("plugins/action/audit_*.py"), *ROOT.glob("plugins/plugin_utils/audit/*.py")):
         for each in ast.walk(ast.parse(path.read_text())):
             if isinstance(each, ast.Constant) and isinstance(each.value, str) and " " in each.value:
                 asked |= options & set(re.findall(r"\baudit_[a-z_]+", each.value))

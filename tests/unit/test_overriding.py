@@ -40,7 +40,7 @@ def test_what_the_unit_sets_after_sysctl_d_is_named_before_harden_is_offered(ove
     line = {**CREDENTIAL, "overrides": overrides}
     rp_filter = changed(HEALTHY, {("all", "configured"): {"systemd_sysctl": None, "procps": None, "unit": line}})
     assert overriding.is_overridden(rp_filter) == overrides
-    document = {"state": "broken", "stories": [], "next": {}, "between_nodes": None}
+    document = {"state": "dropping", "stories": [], "next": {}, "between_nodes": None}
     document["endpoint_routes"] = {"agent": False}
     titles = [each["title"] for each in remediation.remediations("node", rp_filter, document)]
     assert any("/etc/credstore/sysctl.extra:1" in title for title in titles) == overrides
@@ -122,7 +122,7 @@ def test_the_diagnosis_names_the_role_s_variable_and_the_order():
     def titles(writer, **loader):
         facts = changed(HEALTHY, {("other_writers",): [writer] if writer else []})
         facts["loaders"].update(loader)
-        document = {"stories": [], "state": "broken", "next": {}, "between_nodes": None}
+        document = {"stories": [], "state": "dropping", "next": {}, "between_nodes": None}
         document["endpoint_routes"] = {"agent": None}
         return [(each["title"], each["commands"]) for each in remediation.remediations("node1", facts, document)]
 

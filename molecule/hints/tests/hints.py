@@ -260,7 +260,7 @@ class Examination:
         self._expect((now.values, now.files) == (seen.values, seen.files), f"{command} changed the node")
 
     def _of_harden(self, node, _seen, command, mends):
-        """Whatever printed it is gone, as root sees it; after a way out of a diagnosis, the node is healthy."""
+        """Whatever printed it is gone, as root sees it; after a way out of a diagnosis, the node is ok."""
         code, out, _document = self._run(node, command)
         right = self.state.get("harden_ends", 0)
         self._expect(code == right, f"{command} (of {_ids(mends)}) ended with {code}", out)
@@ -271,7 +271,7 @@ class Examination:
         left = sorted(wanted & {(finding["id"], finding["subject"]) for finding in now.findings})
         self._expect(not left, f"{command} leaves {left}", out)
         if not mends:
-            self._expect(now.diagnosis["state"] == "healthy", f"{command}: {now.diagnosis['summary']}", out)
+            self._expect(now.diagnosis["state"] == "ok", f"{command}: {now.diagnosis['summary']}", out)
 
     def _of_diagnose(self, node, _seen, command, mends):
         """It names the place that the finding has; with root, it sees what could not be seen."""

@@ -36,7 +36,6 @@ _TO_COME = ("RPF002", "RPF003", "RPF004", "RPF034")
 UNREACHABLE, FAILED, NO_FACTS, OTHER_VERSION = "unreachable", "failed", "no facts", "other version"
 MOST_PATHS = 5
 _NAMED = 5  # names in a sentence; the rest is a number
-_STATE_OF = {"healthy": "ok", "at_risk": "at_risk", "broken": "dropping", "unknown": "unknown"}
 _MODES = {0: "off (0)", 1: "strict (1)", 2: "loose (2)"}
 #: The states of spoof protection: strict is met, loose is partially met, off is not met.
 MET, PARTIALLY_MET, NOT_MET, UNKNOWN = PROTECTIONS = ("met", "partially_met", "not_met", "unknown")
@@ -164,7 +163,7 @@ def judged(name, rp_filter, routes, gathered_at, today, before=None):
 
 def _state(diagnosed, found):
     """How the node is, and that in a sentence: by its pods' packets, and by what else was found."""
-    state, summary = _STATE_OF.get(diagnosed["state"]), diagnosed["summary"]
+    state, summary = diagnosed["state"], diagnosed["summary"]
     if diagnosed["state"] == "no_cilium":
         # Judged by what its first pod would meet.
         state = "ok"

@@ -18,7 +18,7 @@ from ansible_collections.nodeward.cilium.plugins.plugin_utils.judge import (
     source_marks,
 )
 
-SCHEMA = 1
+SCHEMA = 2
 DROPPED = "dropped"
 ACCEPTED = "accepted"
 UNKNOWN = "unknown"
@@ -89,7 +89,7 @@ def diagnosis(rp_filter, routes, node="this node", pod="", address="", later=Non
         ]
         + [{"what": path, "why": f"found {instead}", "needs_root": False} for path, _times, instead in lacking],
     }
-    if state in ("broken", "at_risk", UNKNOWN) and (_filter_is_why(stories) or between and between["dropped"]):
+    if state in ("dropping", "at_risk", UNKNOWN) and (_filter_is_why(stories) or between and between["dropped"]):
         document["cures"] = remediation.remediations(node, rp_filter, document)
     document["summary"] = _summary(document, routes, pod or address, len(dropping), risks)
     return document
@@ -249,7 +249,7 @@ def _state(rp_filter, routes, wanted, asked, dropping, stories, risks, between, 
     if not rp_filter["running_system"]["observed"]:
         if asked:
             return "elsewhere"
-        return UNKNOWN if lacking else "at_risk" if risks else "healthy"
+        return UNKNOWN if lacking else "at_risk" if risks else "ok"
     has_cilium = any(device["kind"] == "cilium" for device in rp_filter["devices"].values())
     if not has_cilium and not routes["endpoints"]:
         # With the devices unread nothing can be said.
@@ -257,13 +257,13 @@ def _state(rp_filter, routes, wanted, asked, dropping, stories, risks, between, 
     if asked and not wanted:
         return "elsewhere"
     if dropping or between and between["dropped"]:
-        return "broken"
+        return "dropping"
     # A pod without IPv4 is no matter of the filter; everything else that is not known is.
     if any(story["verdict"] == UNKNOWN and (story["address"] or not story["ipv6"]) for story in stories):
         return UNKNOWN
     if not wanted and routes["source"] is None or lacking:
         return UNKNOWN
-    return "at_risk" if risks or between_nodes.risks(between) else "healthy"
+    return "at_risk" if risks or between_nodes.risks(between) else "ok"
 
 
 _WHEN = {
@@ -285,7 +285,7 @@ def _summary(document, routes, wanted, dropping, risks):
         if "/" in wanted and routes["source"] in ("netns", "routes", None):
             return f"no agent answers, so nothing tells the names of pods; give the address instead of {wanted}"
         return f"{wanted} is not on this node, which has {_count(total, 'endpoint')}"
-    if state == "broken":
+    if state == "dropping":
         if wanted:
             return f"the kernel drops packets of {wanted}"
         clauses = []
@@ -312,8 +312,8 @@ def _summary(document, routes, wanted, dropping, risks):
         return "Cilium is here and has no endpoint yet"
     accepted = _accepted(document, wanted)
     if _has_no_ipv4(document, wanted):
-        return "healthy: %s" % (accepted if wanted else accepted + ", so rp_filter does not apply")
-    return f"healthy: {accepted} now, after {_listed(_WHEN.values())}"
+        return "ok: %s" % (accepted if wanted else accepted + ", so rp_filter does not apply")
+    return f"ok: {accepted} now, after {_listed(_WHEN.values())}"
 
 
 def _summary_of_files(document, wanted, risks):

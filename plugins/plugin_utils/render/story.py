@@ -44,11 +44,11 @@ def story(diagnosis):
 
 
 def _notes(diagnosis):
-    """The notes that matter for the state: of a healthy node only that the prediction is made without an agent."""
+    """The notes that matter for the state: of one that is ok only that the prediction is made without an agent."""
     if diagnosis["state"] in ("no_cilium", "elsewhere"):
         return []
-    is_healthy = diagnosis["state"] == "healthy"
-    return [note for note in diagnosis["notes"] if not is_healthy or note == horizons.WITHOUT_AGENT]
+    is_ok = diagnosis["state"] == "ok"
+    return [note for note in diagnosis["notes"] if not is_ok or note == horizons.WITHOUT_AGENT]
 
 
 def _yaml(value):
