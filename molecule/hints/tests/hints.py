@@ -260,7 +260,7 @@ class Examination:
         self._expect((now.values, now.files) == (seen.values, seen.files), f"{command} changed the node")
 
     def _of_harden(self, node, _seen, command, mends):
-        """Whatever printed it is gone, as root sees it; after a way out of a diagnosis, the node is ok."""
+        """Whatever printed it is gone, as root sees it; after a remediation of a diagnosis, the node is ok."""
         code, out, _document = self._run(node, command)
         right = self.state.get("harden_ends", 0)
         self._expect(code == right, f"{command} (of {_ids(mends)}) ended with {code}", out)
