@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
 import horizon_lab  # noqa: E402
 import pytest  # noqa: E402
 from ansible_collections.nodeward.cilium.plugins.module_utils import devices
-from ansible_collections.nodeward.cilium.plugins.module_utils.write import transaction  # noqa: E402
+from ansible_collections.nodeward.cilium.plugins.module_utils.write import environment  # noqa: E402
 
 COMBINATIONS = int(os.environ.get("HORIZONS", "100"))
 #: The short run makes the same combinations each time.
@@ -155,7 +155,7 @@ class Combination:
         self.files["/etc/udev/rules.d/99-systemd.rules"] = NULL
 
     def own_rule(self):
-        self.files[transaction.UDEV_RULE] = transaction.udev_rule(devices.CILIUM_PATTERNS)
+        self.files[environment.UDEV_RULE] = environment.udev_rule(devices.CILIUM_PATTERNS)
         if self.rng.random() < 0.5:
             self.rng.choice([self.later_rule, self.earlier_rule])()
 

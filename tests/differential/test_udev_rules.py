@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.nodeward.cilium.plugins.module_utils import devices
 from ansible_collections.nodeward.cilium.plugins.module_utils.observe import files, udev
-from ansible_collections.nodeward.cilium.plugins.module_utils.write import transaction
+from ansible_collections.nodeward.cilium.plugins.module_utils.write import environment
 
 IMAGE = Path(__file__).resolve().parents[2] / "molecule/lab/node-image"
 SETS = int(os.environ.get("RULE_SETS", "20"))  # generated, on each node
@@ -42,7 +42,7 @@ def adding(*tokens):
     return ", ".join(['ACTION=="add"', 'SUBSYSTEM=="net"', *tokens]) + "\n"
 
 
-OURS = transaction.udev_rule(["lxc*", "cilium_*"])
+OURS = environment.udev_rule(["lxc*", "cilium_*"])
 
 # case: (files, a path without text is a link to /dev/null; the values that a new pod interface has one after the other)
 CASES = {

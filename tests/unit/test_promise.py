@@ -14,7 +14,12 @@ from types import SimpleNamespace
 import pytest
 from ansible_collections.nodeward.cilium.plugins.module_utils import dropin, sysctl_d
 from ansible_collections.nodeward.cilium.plugins.module_utils.observe import routes as observe_routes
-from ansible_collections.nodeward.cilium.plugins.module_utils.write import conflicts, plan, transaction
+from ansible_collections.nodeward.cilium.plugins.module_utils.write import (
+    conflicts,
+    files,
+    plan,
+    transaction,
+)
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 from test_transaction import ALL_STRICT, BASELINE, LATER, PATH, VENDOR, Model, model, refused, strict  # noqa: F401
@@ -202,7 +207,7 @@ def test_a_newer_format_is_refused_before_any_change(model, state):  # noqa: F81
 def test_a_removal_takes_the_backups_of_restored_files_away(model):  # noqa: F811
     model.file(LATER, ALL_STRICT)
     model.run(conflicts="disable")
-    backup = transaction.BACKUPS + "/etc%sysctl.d%zz-hardening.conf.orig"
+    backup = files.BACKUPS + "/etc%sysctl.d%zz-hardening.conf.orig"
     assert model.has(backup)
     model.run(state="absent", breaks_pods=True)
     assert model.text(LATER).decode() == ALL_STRICT
@@ -216,16 +221,16 @@ def test_a_backup_is_taken_away_with_the_changes_that_are_undone(model):  # noqa
     model.values["eth0"] = 0
     model.file(PATH, pin("eth0", 1))
     refused(model, "read back", undone=True, conflicts="disable")
-    assert not model.has(transaction.BACKUPS + "/etc%sysctl.d%zz-hardening.conf.orig")
+    assert not model.has(files.BACKUPS + "/etc%sysctl.d%zz-hardening.conf.orig")
 
 
 def test_the_folder_of_backups_goes_with_the_last_of_them(tmp_path, monkeypatch):
-    monkeypatch.setattr(transaction, "BACKUPS", str(tmp_path / "backups"))
+    monkeypatch.setattr(files, "BACKUPS", str(tmp_path / "backups"))
     for name in ("a", "b"):
-        transaction.install(str(tmp_path / "backups" / name), "x")
-    transaction.install(str(tmp_path / "backups" / "a"), None)
+        files.install(str(tmp_path / "backups" / name), "x")
+    files.install(str(tmp_path / "backups" / "a"), None)
     assert (tmp_path / "backups" / "b").exists()
-    transaction.install(str(tmp_path / "backups" / "b"), None)
+    files.install(str(tmp_path / "backups" / "b"), None)
     assert not (tmp_path / "backups").exists()
 
 
@@ -436,8 +441,8 @@ class Before:
 def make_node(model, tmp_path, monkeypatch):  # noqa: F811
     """Makes an empty node of the model's kind; the writer's files are those of the last one made."""
     current = SimpleNamespace(node=None, number=0)
-    monkeypatch.setattr(transaction, "read_text", lambda path: read_text(current.node.root + path))
-    monkeypatch.setattr(transaction, "install", lambda *arguments: current.node.install(*arguments))  # noqa: PLW0108
+    monkeypatch.setattr(files, "read_text", lambda path: read_text(current.node.root + path))
+    monkeypatch.setattr(files, "install", lambda *arguments: current.node.install(*arguments))  # noqa: PLW0108
     monkeypatch.setattr(sysctl_d, "read_tree", lambda _root, overlay=None: read_tree(current.node.root, overlay))
     monkeypatch.setattr(observe_routes, "observe", lambda _iproute: current.node.cilium_routes())
     units = tmp_path / "usr/lib/systemd"

@@ -16,7 +16,15 @@ from ansible_collections.nodeward.cilium.plugins.module_utils.observe import rou
 from ansible_collections.nodeward.cilium.plugins.module_utils.observe.files import Reader
 from ansible_collections.nodeward.cilium.plugins.module_utils.observe.units import Units
 from ansible_collections.nodeward.cilium.plugins.module_utils.runner import CommandError
-from ansible_collections.nodeward.cilium.plugins.module_utils.write import conflicts, lockout, plan, transaction
+from ansible_collections.nodeward.cilium.plugins.module_utils.write import (
+    conflicts,
+    environment,
+    files,
+    lockout,
+    plan,
+    preflight,
+    transaction,
+)
 
 PATH = "/etc/sysctl.d/99-override_cilium_rp_filter.conf"
 CILIUM = "/etc/sysctl.d/99-zzz-override_cilium.conf"
@@ -26,7 +34,7 @@ BASELINE = "/etc/sysctl.d/10-baseline.conf"
 LATER = "/etc/sysctl.d/zz-hardening.conf"
 ALL_STRICT = "net.ipv4.conf.all.rp_filter = 1\n"
 # What install() itself is; the fixture puts it into the model's folder.
-real_read_text, real_install, real_read_tree = transaction.read_text, transaction.install, sysctl_d.read_tree
+real_read_text, real_install, real_read_tree = files.read_text, files.install, sysctl_d.read_tree
 
 
 def strength(value):
@@ -196,7 +204,7 @@ class Model:
         for folder, _folders, names in os.walk(self.root):
             for name in names:
                 path = os.path.join(folder, name)
-                if not path.startswith(self.root + transaction.BACKUPS):
+                if not path.startswith(self.root + files.BACKUPS):
                     with open(path, "rb") as stream:
                         found[path[len(self.root) :]] = stream.read()
         return found
@@ -260,8 +268,8 @@ class Model:
 def model(tmp_path, monkeypatch):
     """A node with Debian's globs, three pods at 2, an uplink and a foreign veth."""
     node = Model(tmp_path)
-    monkeypatch.setattr(transaction, "read_text", lambda path: real_read_text(node.root + path))
-    monkeypatch.setattr(transaction, "install", node.install)
+    monkeypatch.setattr(files, "read_text", lambda path: real_read_text(node.root + path))
+    monkeypatch.setattr(files, "install", node.install)
     monkeypatch.setattr(sysctl_d, "read_tree", lambda _root, overlay=None: real_read_tree(node.root, overlay))
     monkeypatch.setattr(
         observe_filter,
@@ -274,8 +282,8 @@ def model(tmp_path, monkeypatch):
         lambda _run: observe_filter.Loader("sysctl", node.procps) if node.procps else None,
     )
     monkeypatch.setattr(observe_routes, "observe", node.cilium_routes)
-    real_reader = transaction.files.Reader
-    monkeypatch.setattr(transaction.files, "Reader", lambda _root: real_reader(node.root))
+    real_reader = environment.node_files.Reader
+    monkeypatch.setattr(environment.node_files, "Reader", lambda _root: real_reader(node.root))
     node.file(
         "/usr/lib/systemd/system/systemd-sysctl.service", "[Service]\nExecStart=/usr/lib/systemd/systemd-sysctl\n"
     )
@@ -554,9 +562,9 @@ def test_a_file_that_cannot_be_written_undoes_those_before_it_and_no_value_is_wr
     refused(model, f"writing '{PATH}' failed: Read-only", undone=True, conflicts="disable", udev="always")
     assert model.writes() == []
     assert [entry[1] for entry in model.log if entry[2] is None or conflicts.MARK not in entry[2]][-3:] == [
-        transaction.UDEV_RULE,
+        environment.UDEV_RULE,
         LATER,
-        transaction.BACKUPS + "/etc%sysctl.d%zz-hardening.conf.orig",
+        files.BACKUPS + "/etc%sysctl.d%zz-hardening.conf.orig",
     ]
 
 
@@ -732,10 +740,10 @@ def test_when_auto_applies(monkeypatch, chroot, systemd, flags, words):
     monkeypatch.setattr(observe_filter, "in_chroot", lambda: chroot)
     monkeypatch.setattr(os.path, "isdir", {"/run/systemd/system": systemd}.get)
     monkeypatch.setattr(os, "statvfs", lambda path: SimpleNamespace(f_flag={"/proc/sys/net": flags}[path]))
-    why = transaction.why_not_applied("auto")
+    why = preflight.why_not_applied("auto")
     assert (why is None) if words is None else (words in why)
-    assert transaction.why_not_applied("always") is None
-    assert transaction.why_not_applied("never") == "apply is never"
+    assert preflight.why_not_applied("always") is None
+    assert preflight.why_not_applied("never") == "apply is never"
 
 
 @pytest.mark.parametrize(
@@ -755,7 +763,7 @@ def test_a_loader_that_would_not_read_the_drop_in(model, systemd, given, words):
 def test_a_loader_whose_version_is_unknown_is_taken_for_one_with_globs(model, monkeypatch):
     monkeypatch.setattr(observe_filter, "systemd_loader", lambda _run: observe_filter.Loader("systemd-sysctl", None))
     assert not any(item["name"] == "udev" for item in model.run()["plan"])
-    assert not model.has(transaction.UDEV_RULE)
+    assert not model.has(environment.UDEV_RULE)
 
 
 def test_a_procps_without_globs_is_a_warning(model):
@@ -984,25 +992,25 @@ def test_removal_that_filters_the_host_interfaces_under_endpoint_routes_needs_co
 def test_when_a_rule_of_udev_is_written(model, systemd, udev, expected):
     model.systemd = systemd
     result = model.run(udev=udev)
-    assert model.has(transaction.UDEV_RULE) is expected
-    assert any(entry["after_header"] == transaction.UDEV_RULE for entry in result["diff"]) is expected
+    assert model.has(environment.UDEV_RULE) is expected
+    assert any(entry["after_header"] == environment.UDEV_RULE for entry in result["diff"]) is expected
     assert (["udevadm", "control", "--reload"] in model.ran) is expected
     assert not model.run(udev=udev)["changed"]
     model.systemd = 257
     model.run(udev="never")
-    assert not model.has(transaction.UDEV_RULE)
+    assert not model.has(environment.UDEV_RULE)
 
 
 def test_a_rule_that_is_not_ours_is_left_alone(model):
-    model.file(transaction.UDEV_RULE, "# mine\n")
+    model.file(environment.UDEV_RULE, "# mine\n")
     model.run()
     model.run(state="absent", breaks_pods=True)
-    assert model.text(transaction.UDEV_RULE) == b"# mine\n"
+    assert model.text(environment.UDEV_RULE) == b"# mine\n"
 
 
 def test_udev_is_not_told_where_nothing_runs(model):
     model.run(udev="always", apply="never")
-    assert model.has(transaction.UDEV_RULE)
+    assert model.has(environment.UDEV_RULE)
     assert model.ran == []
 
 
@@ -1024,7 +1032,7 @@ def test_disabled_lines_come_back_byte_for_byte(model):
     rows = HARD.split(b"\n")
     assert model.text(LATER) == b"\n".join([rows[0], mark + rows[1], rows[2], mark + rows[3]])
     assert [conflict["line"] for conflict in result["conflicts"]] == [2, 4]
-    backup = model.root + transaction.BACKUPS + "/etc%sysctl.d%zz-hardening.conf.orig"
+    backup = model.root + files.BACKUPS + "/etc%sysctl.d%zz-hardening.conf.orig"
     with open(backup, "rb") as stream:
         assert stream.read() == HARD
     assert model.run(conflicts="fail")["changed"] is False
@@ -1039,7 +1047,7 @@ def test_the_backup_holds_what_was_before_the_first_line_was_disabled(model):
     model.run(conflicts="disable")
     model.file(LATER, model.text(LATER) + ALL_STRICT.encode())
     model.run(conflicts="disable")
-    with open(model.root + transaction.BACKUPS + "/etc%sysctl.d%zz-hardening.conf.orig") as stream:
+    with open(model.root + files.BACKUPS + "/etc%sysctl.d%zz-hardening.conf.orig") as stream:
         assert stream.read() == ALL_STRICT
 
 
@@ -1144,7 +1152,7 @@ def test_our_own_final_rule_cures_another_rule_of_udev(model):
     )
     refused(model, "99-zz-rpfilter.rules:2", "set udev=always")
     assert model.run(udev="always")["conflicts"] == []
-    assert 'RUN{builtin}:="path_id"' in model.text(transaction.UDEV_RULE).decode()
+    assert 'RUN{builtin}:="path_id"' in model.text(environment.UDEV_RULE).decode()
 
 
 def test_our_own_rule_does_not_cure_an_earlier_final_one(model):
@@ -1406,7 +1414,7 @@ def test_names_that_are_no_utf_8_come_back_printable(model):
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    monkeypatch.setattr(transaction, "SYSCTL_FOLDERS", (str(tmp_path),))
+    monkeypatch.setattr(preflight, "SYSCTL_FOLDERS", (str(tmp_path),))
     (tmp_path / "there.conf").write_text("")
     (tmp_path / "link.conf").symlink_to("there.conf")
     (tmp_path / "dangling.conf").symlink_to("nowhere")
@@ -1417,7 +1425,7 @@ def folder(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", ["there.conf", "new.conf", "99-a b.conf"])
 def test_paths_that_are_well(folder, name):
-    transaction.check_path(os.path.join(folder, name))
+    preflight.check_path(os.path.join(folder, name))
 
 
 @pytest.mark.parametrize(
@@ -1444,7 +1452,7 @@ def test_paths_that_are_well(folder, name):
 def test_paths_that_are_refused(folder, name, words):
     path = os.path.join(folder, name)
     with pytest.raises(transaction.TransactionError) as error:
-        transaction.check_path(path)
+        preflight.check_path(path)
     assert words in str(error.value)
     assert f"path: '{path}'" in str(error.value)
 
@@ -1452,7 +1460,7 @@ def test_paths_that_are_refused(folder, name, words):
 @pytest.mark.parametrize("path", ["x.conf", "/tmp/x.conf", "/etc/sysctl.conf", "/etc/sysctl.d", "/proc/sys/x.conf"])
 def test_paths_outside_are_refused(path):
     with pytest.raises(transaction.TransactionError, match="is outside the folders .* expected a file in one of /etc"):
-        transaction.check_path(path)
+        preflight.check_path(path)
 
 
 def test_the_path_is_looked_at_before_anything_else(model):
@@ -1473,26 +1481,26 @@ def test_a_new_file_is_readable_for_all_whatever_the_umask(tmp_path):
     path = str(tmp_path / "new" / "x.conf")
     before = os.umask(0o077)
     try:
-        transaction.install(path, "a\r\nb\udcff")
+        files.install(path, "a\r\nb\udcff")
     finally:
         os.umask(before)
     assert stat.S_IMODE(os.stat(path).st_mode) == 0o644
     with open(path, "rb") as stream:
         assert stream.read() == b"a\r\nb\xff"
-    assert transaction.read_text(path) == "a\r\nb\udcff"
+    assert files.read_text(path) == "a\r\nb\udcff"
     assert os.listdir(str(tmp_path / "new")) == ["x.conf"]
 
 
 def test_a_file_that_is_replaced_keeps_its_mode_and_no_reader_sees_half_of_it(tmp_path):
     path = str(tmp_path / "x.conf")
-    transaction.install(path, "old")
+    files.install(path, "old")
     os.chmod(path, 0o600)
     with open(path) as reader:
-        transaction.install(path, "new and longer")
+        files.install(path, "new and longer")
         assert reader.read() == "old"
     assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
-    transaction.install(path, None)
-    transaction.install(path, None)
+    files.install(path, None)
+    files.install(path, None)
     assert os.listdir(str(tmp_path)) == []
 
 
@@ -1501,24 +1509,24 @@ def test_a_file_that_cannot_be_put_in_place_leaves_nothing_behind(tmp_path, monk
         raise OSError(errno.EPERM, "Operation not permitted")
 
     path = str(tmp_path / "x.conf")
-    transaction.install(path, "old")
+    files.install(path, "old")
     monkeypatch.setattr(os, "rename", fail)
     with pytest.raises(OSError, match="not permitted"):
-        transaction.install(path, "new")
+        files.install(path, "new")
     assert os.listdir(str(tmp_path)) == ["x.conf"]
-    assert transaction.read_text(path) == "old"
+    assert files.read_text(path) == "old"
 
 
 def test_backups_are_not_for_everybody(tmp_path, monkeypatch):
-    monkeypatch.setattr(transaction, "BACKUPS", str(tmp_path / "backups"))
-    transaction.install(str(tmp_path / "backups" / "x"), "secret")
+    monkeypatch.setattr(files, "BACKUPS", str(tmp_path / "backups"))
+    files.install(str(tmp_path / "backups" / "x"), "secret")
     assert stat.S_IMODE(os.stat(str(tmp_path / "backups")).st_mode) == 0o700
 
 
 def test_a_file_that_cannot_be_read_is_an_error_and_not_an_absent_one(tmp_path):
     with pytest.raises(transaction.TransactionError, match="cannot be read"):
-        transaction.read_text(str(tmp_path))
-    assert transaction.read_text(str(tmp_path / "none")) is None
+        files.read_text(str(tmp_path))
+    assert files.read_text(str(tmp_path / "none")) is None
 
 
 # the kernel's files

@@ -8,29 +8,30 @@ round. Running values are written directly, never by a loader: a loader writes e
 stands it puts the filter on a healthy device for a moment before it takes it off again.
 """
 
-import contextlib
 import errno
 import fnmatch
 import os
-import re
-import shutil
-import tempfile
 from collections import namedtuple
 
 from ansible_collections.nodeward.cilium.plugins.module_utils import devices, dropin, sysctl_d, values
 from ansible_collections.nodeward.cilium.plugins.module_utils.endpoints import name_of
-from ansible_collections.nodeward.cilium.plugins.module_utils.observe import agent, files, scripts, udev, units, writers
+from ansible_collections.nodeward.cilium.plugins.module_utils.observe import agent
 from ansible_collections.nodeward.cilium.plugins.module_utils.observe import filter as observe_filter
 from ansible_collections.nodeward.cilium.plugins.module_utils.observe import routes as observe_routes
 from ansible_collections.nodeward.cilium.plugins.module_utils.runner import CommandError
 from ansible_collections.nodeward.cilium.plugins.module_utils.text import printable, printable_tree
-from ansible_collections.nodeward.cilium.plugins.module_utils.unit_run import UnitRun, is_plain
-from ansible_collections.nodeward.cilium.plugins.module_utils.write import conflicts, lockout, plan
+from ansible_collections.nodeward.cilium.plugins.module_utils.write import (
+    conflicts,
+    environment,
+    files,
+    lockout,
+    plan,
+    preflight,
+)
+from ansible_collections.nodeward.cilium.plugins.module_utils.write.files import Change, TransactionError
 from ansible_collections.nodeward.cilium.plugins.module_utils.write.lockout import LockoutError
 
 CONF = "/proc/sys/net/ipv4/conf"
-#: sysctl.d(5); /lib is the same as /usr/lib where they are merged.
-SYSCTL_FOLDERS = ("/etc/sysctl.d", "/run/sysctl.d", "/usr/local/lib/sysctl.d", "/usr/lib/sysctl.d", "/lib/sysctl.d")
 ROUNDS = 3
 
 #: What is asked for. ``breaks_pods`` and ``allow_lockout`` are the consents; ``apply`` is auto, always or never;
@@ -39,21 +40,6 @@ Request = namedtuple(
     "Request", "state path options apply header breaks_pods allow_lockout ssh_connection conflicts udev edited"
 )
 Request.__new__.__defaults__ = (plan.EDITED_FAIL,)
-#: A file of the transaction: its text before and after, None where there is none.
-Change = namedtuple("Change", "path before after")
-
-#: Behind 99-systemd.rules, whose RUN it takes back.
-UDEV_RULE = udev.UDEV_RULE
-#: Where a file is kept as it was before a line in it was first disabled.
-BACKUPS = "/var/backups/nodeward.cilium"
-
-
-class TransactionError(Exception):
-    """Nothing was changed, or what was changed was reverted; the message says which."""
-
-    def __init__(self, message, **details):
-        super().__init__(message)
-        self.details = details
 
 
 class Node:
@@ -73,7 +59,7 @@ class Transaction:
 
     def __init__(self, request, iproute, run_command, node=None, find_writers=None):
         self.request = request
-        self.find_writers = find_writers or writers.find
+        self.find_writers = find_writers
         self.iproute = iproute
         self.run_command = run_command
         self.node = node or Node()
@@ -92,24 +78,24 @@ class Transaction:
         """Observe, plan and, outside check mode, act. Returns the module's result."""
         request = self.request
         plan.check_options(request.options)
-        check_path(request.path)
+        preflight.check_path(request.path)
         dropin.check_comments(request.header)
-        self._look_at_loaders()
-        self._look_at_units()
-        not_applied = why_not_applied(request.apply)
+        self.environment = environment.Environment(request, self.run_command, self.find_writers)
+        self.warnings += self.environment.warnings
+        not_applied = preflight.why_not_applied(request.apply)
         self.applying = not_applied is None
-        before_text = read_text(request.path)
-        check_owner(request.path, before_text)
+        before_text = files.read_text(request.path)
+        preflight.check_owner(request.path, before_text)
         self.standing = dropin.parse(before_text, request.path)
         self.exists = before_text is not None and self.standing.ours
         self._look_at_edits()
         # What shall stand at our path once the drop-in is gone: what stood there before us, or what is not ours.
         self.left_behind = None
         if request.state == "absent":
-            self.left_behind = read_text(_backup_of(request.path)) if self.standing.ours else before_text
+            self.left_behind = files.read_text(files.backup_of(request.path)) if self.standing.ours else before_text
             if before_text is not None and not self.standing.ours:
                 self.warnings.append(f"'{request.path}' is somebody else's file and was left alone")
-        self.restored = self._restored(sysctl_d.read_tree("/")) if request.state == "absent" else []
+        self.restored = files.restored(sysctl_d.read_tree("/")) if request.state == "absent" else []
         endpoints = self._endpoints() if self.applying else []
 
         seen = self._observe()
@@ -120,8 +106,8 @@ class Transaction:
             text = self.left_behind if self.exists else before_text
             changes = [Change(request.path, before_text, text)]
             if self.exists and self.left_behind is not None:
-                changes.append(Change(_backup_of(request.path), self.left_behind, None))
-            changes += self._udev_files() + self.restored + self._obsolete_backups()
+                changes.append(Change(files.backup_of(request.path), self.left_behind, None))
+            changes += self.environment.udev_files() + self.restored + files.obsolete_backups(request.path)
             self.warnings += planned.warnings
         else:
             if request.conflicts != "disable":  # no line goes away, so the plan is known before conflicts are judged
@@ -130,7 +116,7 @@ class Transaction:
             if request.conflicts == "disable":
                 self._check_lockout(planned, seen)
             text = dropin.compose(planned, request.header)
-            changes = disabled + self._udev_files() + [Change(request.path, before_text, text)]
+            changes = disabled + self.environment.udev_files() + [Change(request.path, before_text, text)]
         changes = [change for change in changes if change.before != change.after]
         self.changed_values = plan.changes(planned, seen.running)
         unhealed = [endpoint for endpoint in endpoints if endpoint["verdict"] == "dropped"]
@@ -168,47 +154,18 @@ class Transaction:
         self.standing, warnings = plan.settle(self.standing, self.request.edited, self.request.options.exempt)
         self.warnings += warnings
 
-    def _look_at_loaders(self):
-        loader = observe_filter.systemd_loader(self.run_command)
-        procps = observe_filter.procps_loader(self.run_command)
-        self.procps_version = procps.version if procps else None
-        self.version = loader.version if loader and loader.version else sysctl_d.SYSTEMD_GLOBS_SINCE
-        if self.request.apply != "never" and self.request.state == "present":
-            if loader is None:
-                raise TransactionError(
-                    f"systemd-sysctl is not installed (looked for {', '.join(observe_filter.SYSTEMD_SYSCTL)}), so "
-                    "nothing would read the drop-in at boot or for a new device. Install systemd, or say apply=never "
-                    "to write the file alone"
-                )
-            if self.version < sysctl_d.SYSTEMD_GLOBS_SINCE and self.request.udev == "never":
-                raise TransactionError(
-                    f"systemd-sysctl {self.version} knows no globs (they came with systemd "
-                    f"{sysctl_d.SYSTEMD_GLOBS_SINCE}), so it would ignore the lines for Cilium's devices. Update "
-                    "systemd, let a rule of udev do it (udev=auto), or say apply=never to write the file alone"
-                )
-            if self.procps_version and self.procps_version < sysctl_d.PROCPS_GLOBS_SINCE:
-                self.warnings.append(
-                    f"procps {'.'.join(str(part) for part in self.procps_version)} knows no globs: 'sysctl --system' "
-                    "skips the lines for Cilium's devices, and those of others that would filter them"
-                )
-
-    def _look_at_units(self):
-        self.reader = files.Reader("/")
-        self.services = units.Units(self.reader)
-        self.unit = self.services.sysctl_unit(observe_filter.kernel_command_line(self.reader))
-
     def _observe(self):
         """The observation that a plan is made from."""
         # A line that an earlier run disabled counts as it did then.
         tree = sysctl_d.read_tree("/")
-        overlay = {change.path: change.after for change in self._restored(tree)}
+        overlay = {change.path: change.after for change in files.restored(tree)}
         # What a file that is replaced there gives is among the lines that this run takes away.
         overlay[self.request.path] = self.left_behind
         after = tree.with_overlay(overlay)
         cilium_files = {
             path: None for path in after.paths() if fnmatch.fnmatch(os.path.basename(path), devices.CILIUM_FILES)
         }
-        given = _decider(sysctl_d.SystemdSysctl(after.with_overlay(cilium_files), self.version))
+        given = _decider(sysctl_d.SystemdSysctl(after.with_overlay(cilium_files), self.environment.version))
         running, kinds = {}, {}
         if self.applying:
             seen = observe_filter.see_devices(
@@ -219,12 +176,12 @@ class Transaction:
             running,
             kinds,
             given,
-            _decider(sysctl_d.SystemdSysctl(after, self.version)),
+            _decider(sysctl_d.SystemdSysctl(after, self.environment.version)),
             self.standing,
             self.loosened_by,
             self.disabled_lines.get,
             not self.exists,
-            agent.presence(self.reader, ask=False)["seen"],
+            agent.presence(self.environment.reader, ask=False)["seen"],
         )
 
     def _endpoints(self):
@@ -265,7 +222,7 @@ class Transaction:
     def _lost(self, changes, planned, seen):
         """name → the strongest DecidingLine that this run takes away; for ``*`` that of interfaces to come."""
         tree = sysctl_d.read_tree("/")
-        loaders = list(self._loaders(tree).values())
+        loaders = list(self.environment.loaders(tree).values())
         places = {
             (entry.path, number)
             for change in changes
@@ -351,9 +308,10 @@ class Transaction:
                     f"{printable(problem['path'])}: {printable(problem['problem'])}; a line that overrides the "
                     "drop-in could stand there unseen"
                 )
-        loaders = self._loaders(tree)
-        others = self._writers(loaders.get(conflicts.UNIT))
-        about = (seen.kinds, others, self._given_all(tree.with_overlay({path: None})))
+        loaders = self.environment.loaders(tree)
+        others, warnings = self.environment.writers(loaders.get(conflicts.UNIT), self.applying)
+        self.warnings += warnings
+        about = (seen.kinds, others, self.environment.given_all(tree.with_overlay({path: None})))
         given, notes = conflicts.find(planned, path, tree, loaders, *about)
         self.warnings += notes
         self._warn_of_a_value_of_no_line(tree, seen, others)
@@ -375,7 +333,7 @@ class Transaction:
         while left:  # below a line that goes there can be another
             before = dict(edited)
             for target in {conflict.target for conflict in left}:
-                standing = edited[target] if target in edited else read_text(target)
+                standing = edited[target] if target in edited else files.read_text(target)
                 numbers = [conflict.line for conflict in left if conflict.target == target]
                 edited[target] = conflicts.disable(standing, numbers)
             if edited == before:  # behind a carriage return in a comment, which to a loader ends the line
@@ -384,10 +342,10 @@ class Transaction:
                     f"shows as one: {conflicts.describe(left[0])}. Nothing was changed. Remove it by hand"
                 )
             tree = tree.with_overlay(edited)
-            left, _notes = conflicts.find(planned, path, tree, self._loaders(tree), *about)
+            left, _notes = conflicts.find(planned, path, tree, self.environment.loaders(tree), *about)
             left = [conflict for conflict in left if conflict.by is None]
             given = given + left
-        return given, [Change(target, read_text(target), after) for target, after in sorted(edited.items())]
+        return given, [Change(target, files.read_text(target), after) for target, after in sorted(edited.items())]
 
     def _remediation(self, lines, others):
         """What to do about conflicts, as sentences."""
@@ -411,7 +369,7 @@ class Transaction:
     def _warn_of_a_glob_that_weakens(self, planned, tree, seen):
         """A glob decides a new interface's own value; only `all` can protect it then."""
         default = next(item.to for item in planned.items if item.part == dropin.DEFAULT)
-        winner = sysctl_d.SystemdSysctl(tree, self.version).winner(
+        winner = sysctl_d.SystemdSysctl(tree, self.environment.version).winner(
             sysctl_d.conf_key(devices.to_come("*")), prefix_run=True
         )
         by_all = seen.given("all")
@@ -440,7 +398,7 @@ class Transaction:
             if line.value is not None and sysctl_d.normalise(line.key) in (key, sysctl_d.conf_key("*"))
         ]
         known += [writer["sets"] for writer in others if writer["names"] is None or "all" in writer["names"]]
-        by_unit = self._loaders(tree.with_overlay({self.request.path: None})).get(conflicts.UNIT)
+        by_unit = self.environment.loaders(tree.with_overlay({self.request.path: None})).get(conflicts.UNIT)
         given = by_unit.winner(key) if by_unit else None
         known += [sysctl_d.kernel_integer(given.value)] if given else []
         if any(value is None or values.normal(value) == running for value in known):
@@ -450,72 +408,12 @@ class Transaction:
             "wrote it may write it again"
         )
 
-    def _writers(self, unit_run):
-        """Every writer of rp_filter besides the loaders' own files, as the fact ``other_writers`` holds them."""
-        running = observe_filter.running_units(self.run_command) if self.applying else frozenset()
-        # As udev's rules will be: the collection's own one takes programs of other rules away.
-        rules = udev.Rules(self.reader, {change.path: change.after for change in self._udev_files()})
-        found = list(self.find_writers(self.reader, self.services, self.version, running, rules=rules)[0])
-        found += [_unpredicted(place) for place in (unit_run.unknown if unit_run else ())]
-        for problem in self.reader.unread:
-            self.warnings.append(
-                f"{printable(problem['what'])} cannot be read ({problem['why']}); a writer that overrides the drop-in "
-                "could stand there unseen"
-            )
-        if self.unit["state"] in ("masked", "disabled", "skipped") and self.request.state == "present":
-            place = self.unit["path"] or conflicts.UNIT
-            self.warnings.append(
-                f"{conflicts.UNIT} is {self.unit['state']} ({printable(place)}), so at boot nothing reads the drop-in "
-                "but udev's run for each new interface"
-            )
-        return found
-
-    def _loaders(self, tree):
-        loaders = {conflicts.SYSTEMD: sysctl_d.SystemdSysctl(tree, self.version)}
-        if self.procps_version:
-            loaders[conflicts.PROCPS] = sysctl_d.Procps(tree, self.procps_version)
-        if self.unit["state"] not in ("masked", "disabled", "skipped") and not is_plain(self.unit):
-            loaders[conflicts.UNIT] = UnitRun(self.unit, tree, self.version, self.reader, self.procps_version)
-        return loaders
-
-    def _given_all(self, tree):
-        """Loader → the value that it sets `all` to."""
-        lines = {name: loader.winner(sysctl_d.conf_key("all")) for name, loader in self._loaders(tree).items()}
-        numbers = {name: sysctl_d.kernel_integer(line.value) for name, line in lines.items() if line}
-        return {name: values.normal(number) for name, number in numbers.items() if number is not None}
-
-    def _restored(self, tree):
-        """The files in which we disabled a line, with the line back in force."""
-        targets = sorted({entry.target for entry in tree.files() if entry.text and conflicts.MARK in entry.text})
-        texts = [(target, read_text(target)) for target in targets]
-        return [Change(target, text, conflicts.restore(text)) for target, text in texts]
-
-    def _obsolete_backups(self):
-        """The backups of files in which no line is disabled any more, to be removed."""
-        targets = sorted({entry.target for entry in sysctl_d.read_tree("/").files() if entry.text})
-        backups = [_backup_of(target) for target in targets if target != self.request.path]
-        texts = [(backup, read_text(backup)) for backup in backups]
-        return [Change(backup, text, None) for backup, text in texts if text is not None]
-
-    def _wants_udev_rule(self):
-        without_globs = self.version < sysctl_d.SYSTEMD_GLOBS_SINCE
-        return self.request.udev == "always" or (self.request.udev == "auto" and without_globs)
-
-    def _udev_files(self):
-        """The rule that keeps udev from running systemd-sysctl for Cilium's devices, or its removal."""
-        standing = read_text(UDEV_RULE)
-        if self.request.state == "present" and self._wants_udev_rule():
-            return [Change(UDEV_RULE, standing, udev_rule(self.request.options.exempt))]
-        if standing is not None and dropin.format_of(standing) is not None:
-            return [Change(UDEV_RULE, standing, None)]
-        return []
-
     # act
 
-    def _act(self, files, text, endpoints):
+    def _act(self, changes, text, endpoints):
         """Do what was planned; returns the endpoints that are dropped still. Where it fails, everything is undone."""
         try:
-            self._install(files)
+            self._install(changes)
             self.changed_values = []  # from here on what was done, and not what was planned
             if not self.applying:
                 return []
@@ -526,8 +424,8 @@ class Transaction:
                 f"{str(error).rstrip('.')}. {self._undo()}", **getattr(error, "details", {})
             ) from error
 
-    def _install(self, files):
-        for change in files:
+    def _install(self, changes):
+        for change in changes:
             taken_over = change.path == self.request.path and not self.standing.ours
             if (
                 change.before is not None
@@ -537,21 +435,21 @@ class Transaction:
                 self._back_up(change)
             self.installed.append(change)
             try:
-                install(change.path, change.after)
+                files.install(change.path, change.after)
             except OSError as error:
                 raise TransactionError("writing '%s' failed: %s" % (change.path, error.strerror or error)) from error
         self._tell_udev()
 
     def _tell_udev(self):
-        if self.applying and any(change.path == UDEV_RULE for change in self.installed):
+        if self.applying and any(change.path == environment.UDEV_RULE for change in self.installed):
             self.run_command(["udevadm", "control", "--reload"])
 
     def _back_up(self, change):
         """Keep somebody else's file as it was before its first line was disabled, or it was taken over; once."""
-        backup = _backup_of(change.path)
-        if read_text(backup) is None and conflicts.MARK not in change.before:
+        backup = files.backup_of(change.path)
+        if files.read_text(backup) is None and conflicts.MARK not in change.before:
             self.installed.append(Change(backup, None, change.before))
-            install(backup, change.before)
+            files.install(backup, change.before)
 
     def _apply(self, text):
         """Write the plan to the running kernel, and again for devices that came meanwhile."""
@@ -598,8 +496,8 @@ class Transaction:
                     left.append("%s = %d (%s)" % (values.key(printable(name)), value, error.strerror or error))
         for change in reversed(self.installed):
             try:
-                if read_text(change.path) != change.before:
-                    install(change.path, change.before)
+                if files.read_text(change.path) != change.before:
+                    files.install(change.path, change.before)
             except (OSError, TransactionError) as error:
                 left.append("%s (%s)" % (change.path, getattr(error, "strerror", None) or error))
         try:
@@ -664,7 +562,7 @@ class Transaction:
 
     # show
 
-    def _diff(self, files):
+    def _diff(self, changes):
         diff = [
             {
                 "before_header": change.path if change.before is not None else "/dev/null",
@@ -672,7 +570,7 @@ class Transaction:
                 "before": printable(change.before or ""),
                 "after": printable(change.after or ""),
             }
-            for change in files
+            for change in changes
         ]
         if self.changed_values:
             rows = [(values.key(printable(name)), before, to) for name, before, to in self.changed_values]
@@ -685,118 +583,6 @@ class Transaction:
                 }
             )
         return diff
-
-
-def _backup_of(path):
-    return os.path.join(BACKUPS, path.strip("/").replace("/", "%") + ".orig")
-
-
-def check_path(path):
-    """Refuse a drop-in that no loader would read, or that is no plain file."""
-    folder, name = os.path.split(path)
-    if folder not in SYSCTL_FOLDERS or ".." in path:
-        raise TransactionError(
-            f"path: '{path}' is outside the folders that the loaders read; expected a file in one of "
-            f"{', '.join(SYSCTL_FOLDERS)}"
-        )
-    if not re.match(r"[^.\x00-\x1f\x7f][^\x00-\x1f\x7f]*\.conf\Z", name) or len(name) > 255:
-        raise TransactionError(
-            f"path: '{printable(path)}' does not end in '.conf', is hidden, too long or has control characters, so it "
-            "is no file that every loader reads; expected a name such as 99-override_cilium_rp_filter.conf"
-        )
-    if os.path.islink(path):
-        raise TransactionError(
-            f"path: '{path}' is a link to '{os.readlink(path)}'; expected a plain file or nothing. Take the link "
-            "away, or name another file"
-        )
-    if os.path.lexists(path) and not os.path.isfile(path):
-        raise TransactionError(
-            f"path: '{path}' is a folder or a special file; expected a plain file or nothing. Take it "
-            "away, or name another file"
-        )
-
-
-def check_owner(path, text):
-    """Refuse to take over, or take away, a file of somebody else's that sets anything but the filter."""
-    if text is None or dropin.parse(text).ours:
-        return
-    for line in sysctl_d.parse(text, path)[0]:
-        if values.name_of(line.key) is None:
-            raise TransactionError(
-                f"path: '{path}' is somebody else's file: line {line.line} sets '{printable(line.key)}', which would "
-                "be lost. Expected a drop-in of this module, a file for rp_filter alone, or nothing. Name another "
-                "file"
-            )
-
-
-def udev_rule(exempt):
-    """The text of the rule. A bridge is none of Cilium's devices, whatever its name."""
-    # := clears the list, and no later rule can add to it (udev(7)). RUN:="" does too, but `udevadm verify` calls an
-    # empty value invalid; a builtin starts no process, and path_id says nothing about a virtual device (seen with
-    # systemd 247, 252 and 257).
-    return """%s
-# udev runs systemd-sysctl for every new interface (99-systemd.rules), which sets again what Cilium switched off. This
-# clears the programs that udev would run for Cilium's interfaces, also those of later rules; Cilium's values stand.
-ACTION=="add", SUBSYSTEM=="net", ENV{DEVTYPE}!="bridge", KERNEL=="%s", RUN{builtin}:="path_id"
-""" % (dropin.HEADER, "|".join(exempt))
-
-
-def why_not_applied(apply):
-    """Why running values are neither read nor written; None where they are. The facts are gathered by the same rule."""
-    return "apply is never" if apply == "never" else observe_filter.why_not_observed(apply)
-
-
-def read_text(path):
-    """A file's text to the byte, None where there is none."""
-    try:
-        with open(path, encoding="utf-8", errors="surrogateescape", newline="") as stream:
-            return stream.read()
-    except OSError as error:
-        if error.errno == errno.ENOENT:
-            return None
-        raise TransactionError(f"'{path}' cannot be read: {error.strerror}") from error
-
-
-def install(path, text):
-    """Put a file in place at once or not at all; None takes it away.
-
-    Not AnsibleModule.atomic_move: on failure that ends the module or raises a bare Exception, and nothing is undone.
-    """
-    folder, name = os.path.split(path)
-    if text is None:
-        if os.path.lexists(path):
-            os.unlink(path)
-        if folder == BACKUPS:
-            with contextlib.suppress(OSError):  # another file is still kept there
-                os.rmdir(folder)
-        return
-    if not os.path.isdir(folder):
-        # A backup may be of a file that not everybody may read.
-        os.makedirs(folder, 0o700 if folder == BACKUPS else 0o755)
-    # Whatever stops us, no loader reads a hidden file without the ending.
-    handle, temporary = tempfile.mkstemp(prefix=f".{name[:200]}.", dir=folder)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", errors="surrogateescape", newline="") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(handle)
-        if os.path.lexists(path):
-            there = os.stat(path)
-            shutil.copystat(path, temporary)  # the mode, and what SELinux calls it
-            os.chown(temporary, there.st_uid, there.st_gid)
-            os.utime(temporary)
-        else:
-            os.chmod(temporary, 0o644)
-        os.rename(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
-
-
-def _unpredicted(place):
-    """A command of systemd-sysctl.service whose writes are not known, as a writer."""
-    known = {"unit": conflicts.UNIT, "when": ["boot"], "certain": False, "active": True}
-    return scripts.writer("unit", place["path"], place["line"], place["text"] or "a credential", **known)
 
 
 def _decider(resolver):
