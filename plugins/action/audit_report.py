@@ -17,10 +17,21 @@ from ansible.plugins.cache import BaseFileCacheModule
 from ansible.plugins.loader import cache_loader
 from ansible_collections.nodeward.cilium.plugins.plugin_utils.audit import document as audit_document
 from ansible_collections.nodeward.cilium.plugins.plugin_utils.audit import run as audit_run
-from ansible_collections.nodeward.cilium.plugins.plugin_utils.audit.document import AuditError
+from ansible_collections.nodeward.cilium.plugins.plugin_utils.audit.baseline import Baseline, parsed
 from ansible_collections.nodeward.cilium.plugins.plugin_utils.audit.formats import FORMATS
+from ansible_collections.nodeward.cilium.plugins.plugin_utils.audit.node import judged, not_judged
 from ansible_collections.nodeward.cilium.plugins.plugin_utils.audit.page import page
 from ansible_collections.nodeward.cilium.plugins.plugin_utils.audit.summary import outline, summary
+from ansible_collections.nodeward.cilium.plugins.plugin_utils.audit.terms import (
+    FAIL_ON,
+    FAILED,
+    MOMENT,
+    NO_FACTS,
+    UNREACHABLE,
+    AuditError,
+    moment,
+)
+from ansible_collections.nodeward.cilium.plugins.plugin_utils.audit.waivers import Waivers
 
 ALL_FORMATS = dict(FORMATS, html=("audit.html", lambda document: [page(document)]))
 SPEC = {
@@ -29,7 +40,7 @@ SPEC = {
     "document": {"type": "path", "default": ""},
     "directory": {"type": "path", "required": True},
     "formats": {"type": "list", "elements": "str", "choices": sorted(ALL_FORMATS), "default": sorted(ALL_FORMATS)},
-    "fail_on": {"type": "str", "choices": list(audit_document.FAIL_ON), "default": "high"},
+    "fail_on": {"type": "str", "choices": list(FAIL_ON), "default": "high"},
     "waivers": {"type": "list", "elements": "raw", "default": []},
     "baseline": {"type": "path", "default": ""},
     "max_age": {"type": "float", "default": 24},
@@ -52,10 +63,10 @@ class ActionModule(ActionBase):
         _validated, options = self.validate_argument_spec(argument_spec=SPEC)
         now = datetime.datetime.now(datetime.timezone.utc)
         try:
-            waivers = audit_document.Waivers(options["waivers"], now.date().isoformat())
+            waivers = Waivers(options["waivers"], now.date().isoformat())
             baseline = None
             if options["baseline"]:
-                baseline = audit_document.Baseline.read(_text(options["baseline"], "audit_baseline"), _named(options))
+                baseline = Baseline.read(_text(options["baseline"], "audit_baseline"), _named(options))
             _check(options, self._task.check_mode)
             if options["options_only"]:
                 return dict(result, changed=False)
@@ -103,11 +114,11 @@ class ActionModule(ActionBase):
 
 def _document(options, now, waivers, baseline, hostvars, folder):
     """The document; its nodes are in a file of the folder."""
-    generated = now.strftime(audit_document.MOMENT)
+    generated = now.strftime(MOMENT)
     saved_rules, source = None, options["source"]
     if source == "document":
         name = f"audit_document: {options['document']}"
-        saved, nodes = audit_document.parsed(_text(options["document"], "audit_document"), name)
+        saved, nodes = parsed(_text(options["document"], "audit_document"), name)
         saved_rules = saved.get("rules")
     else:
         if source == "cache":
@@ -153,23 +164,21 @@ def _node(name, hostvars, options, now, baseline):
     gathering = _plain(gathering)
     if not isinstance(gathering, dict):
         if options["source"] == "run":
-            return audit_document.not_judged(name, audit_document.NO_FACTS, "this run did not gather them")
+            return not_judged(name, NO_FACTS, "this run did not gather them")
         gathering = {}
     if gathering.get("kind"):
-        kind = gathering["kind"] if gathering["kind"] == audit_document.UNREACHABLE else audit_document.FAILED
-        return audit_document.not_judged(name, kind, str(gathering.get("message")))
+        kind = gathering["kind"] if gathering["kind"] == UNREACHABLE else FAILED
+        return not_judged(name, kind, str(gathering.get("message")))
     missing = [fact for fact in ("rp_filter", "cilium_routes") if fact not in facts]
     if missing:
-        return audit_document.not_judged(name, audit_document.NO_FACTS, f"there is no {' and no '.join(missing)}")
-    gathered_at = gathering["at"] if audit_document.moment(gathering.get("at")) else None
+        return not_judged(name, NO_FACTS, f"there is no {' and no '.join(missing)}")
+    gathered_at = gathering["at"] if moment(gathering.get("at")) else None
     not_young = options["source"] == "cache" and _not_young(gathered_at, now, options["max_age"])
     if not_young:
-        return audit_document.not_judged(name, audit_document.NO_FACTS, not_young)
+        return not_judged(name, NO_FACTS, not_young)
     before = baseline.counters(name) if baseline else None
-    moment = now.strftime(audit_document.MOMENT)
-    return audit_document.judged(
-        name, _plain(facts["rp_filter"]), _plain(facts["cilium_routes"]), gathered_at, moment, before
-    )
+    today = now.strftime(MOMENT)
+    return judged(name, _plain(facts["rp_filter"]), _plain(facts["cilium_routes"]), gathered_at, today, before)
 
 
 def _plain(value):
@@ -181,14 +190,14 @@ def _not_young(gathered_at, now, max_age):
     if not max_age:
         return ""
     remedy = "gather them anew by nodeward.cilium.audit, or take facts of any age by audit_max_age=0"
-    then = audit_document.moment(gathered_at)
+    then = moment(gathered_at)
     if not then:
         return f"it is not known when they were gathered, and audit_max_age asks for that; {remedy}"
     age = (now - then).total_seconds() / 3600
     if age < -SKEW:
         # They would be young until long after that time.
         told = "they are of %s, which is to come: it is %s by this controller's clock; %s"
-        return told % (gathered_at, now.strftime(audit_document.MOMENT), remedy)
+        return told % (gathered_at, now.strftime(MOMENT), remedy)
     if age <= max_age:
         return ""
     return f"they are {age:.0f} hours old, and audit_max_age is {max_age:g}; {remedy}"
@@ -252,7 +261,7 @@ def _cache_outlives_a_run():
 
 def _outline(path):
     try:
-        read, nodes = audit_document.parsed(_text(path, "audit_directory"), path)
+        read, nodes = parsed(_text(path, "audit_directory"), path)
         return "".join(line + "\n" for line in outline(dict(read, nodes=nodes)))
     except (AuditError, KeyError, TypeError):
         # None yet, or of another version: all of the new one is new.

@@ -4,6 +4,8 @@ import hashlib
 import json
 
 from ansible_collections.nodeward.cilium.plugins.plugin_utils.audit import document as audit
+from ansible_collections.nodeward.cilium.plugins.plugin_utils.audit.baseline import Baseline
+from ansible_collections.nodeward.cilium.plugins.plugin_utils.audit.waivers import Waivers
 from conftest import FIXTURES
 
 SAMPLE = FIXTURES / "audit" / "sample.json"
@@ -31,9 +33,9 @@ def sample():
 
 def document(nodes, waivers=(), compared=True):
     """A document that the audit itself would make of such nodes, and of a baseline that had what is not new."""
-    given = audit.Waivers(list(waivers), TODAY)
+    given = Waivers(list(waivers), TODAY)
     kept = {each["name"]: {"findings": _before(each), "counters": each["counters"], "is_known": True} for each in nodes}
-    baseline = audit.Baseline("2026-11-23T10:00:00Z", kept) if compared else None
+    baseline = Baseline("2026-11-23T10:00:00Z", kept) if compared else None
     sums = audit.Sums()
     laid = list(audit.annotated(sorted(nodes, key=lambda each: each["name"]), given, baseline, sums))
     return dict(audit.head(sums, given, baseline, "high", "run", MOMENT, "0.1.0"), nodes=laid)

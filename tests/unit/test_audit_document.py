@@ -7,10 +7,19 @@ import json
 
 import jsonschema
 import pytest
-from ansible_collections.nodeward.cilium.plugins.plugin_utils.audit import document as audit
 from ansible_collections.nodeward.cilium.plugins.plugin_utils.audit import summary as audit_summary
+from ansible_collections.nodeward.cilium.plugins.plugin_utils.audit.baseline import Baseline, parsed
 from ansible_collections.nodeward.cilium.plugins.plugin_utils.audit.formats import FORMATS
+from ansible_collections.nodeward.cilium.plugins.plugin_utils.audit.node import judged, not_judged
 from ansible_collections.nodeward.cilium.plugins.plugin_utils.audit.page import page
+from ansible_collections.nodeward.cilium.plugins.plugin_utils.audit.terms import (
+    FAIL_ON,
+    FAILED,
+    NO_FACTS,
+    UNREACHABLE,
+    AuditError,
+)
+from ansible_collections.nodeward.cilium.plugins.plugin_utils.audit.waivers import Waivers
 from audit_nodes import FACTS, MOMENT, SCHEMA, TODAY, document, facts, node, three
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -21,7 +30,7 @@ SEVERE = {"hosts": "*", "justification": "agreed"}
 
 
 def baseline_of(earlier):
-    return audit.Baseline.read(json.dumps(earlier), "earlier.json")
+    return Baseline.read(json.dumps(earlier), "earlier.json")
 
 
 def test_three_nodes_fit_the_schema():
@@ -247,7 +256,7 @@ def test_each_state_of_spoof_protection_is_counted():
     def off(known):
         known["rp_filter"]["devices"]["eth0"].update(running=0, effective=0)
 
-    nodes = [node("a", change=strict), node("b"), node("c", change=off), audit.not_judged("d", audit.FAILED, "?")]
+    nodes = [node("a", change=strict), node("b"), node("c", change=off), not_judged("d", FAILED, "?")]
     totals = document(nodes)["totals"]["spoof_protection"]
     assert totals == {"met": 1, "partially_met": 1, "not_met": 1, "unknown": 1}
 
@@ -537,10 +546,10 @@ def test_the_severity_decides(kind, fail_on, passed):
     assert bool(verdict["reasons"]) is not passed
 
 
-@pytest.mark.parametrize("fail_on", audit.FAIL_ON)
-@pytest.mark.parametrize("kind", [audit.UNREACHABLE, audit.FAILED, audit.NO_FACTS])
+@pytest.mark.parametrize("fail_on", FAIL_ON)
+@pytest.mark.parametrize("kind", [UNREACHABLE, FAILED, NO_FACTS])
 def test_a_node_that_could_not_be_judged_never_passes(fail_on, kind):
-    made = document([audit.not_judged("lost", kind, "timed\nout")], fail_on=fail_on)
+    made = document([not_judged("lost", kind, "timed\nout")], fail_on=fail_on)
     assert made["verdict"] == {"passed": False, "reasons": ["1 node could not be judged: lost"]}
     assert made["nodes"][0]["reason"] == f"{kind}: timed out"
 
@@ -607,8 +616,8 @@ def test_a_waiver_covers_the_hosts_of_its_pattern(hosts, covered):
     ([dict(SEVERE, id="RPF001", expires="２０２０-０１-０１")], "expires: expected the last day"),
 ])  # fmt: skip
 def test_a_waiver_that_is_wrong_is_named(given, told):
-    with pytest.raises(audit.AuditError, match="audit_waivers: ") as raised:
-        audit.Waivers(given, TODAY)
+    with pytest.raises(AuditError, match="audit_waivers: ") as raised:
+        Waivers(given, TODAY)
     assert told in str(raised.value)
 
 
@@ -644,7 +653,7 @@ def test_what_came_and_what_went():
 
 def test_what_could_not_be_seen_is_not_gone():
     earlier = baseline_of(document([node("a", "broken"), node("b", "broken")]))
-    made = document([audit.not_judged("a", audit.UNREACHABLE, "?")], baseline=earlier)
+    made = document([not_judged("a", UNREACHABLE, "?")], baseline=earlier)
     VALIDATOR.validate(made)
     assert made["baseline"]["gone"] == 0
     assert made["baseline"]["not_compared"] == ["a"]
@@ -652,7 +661,7 @@ def test_what_could_not_be_seen_is_not_gone():
 
 
 def test_what_could_not_be_seen_then_is_not_new():
-    earlier = baseline_of(document([audit.not_judged("a", audit.UNREACHABLE, "?")]))
+    earlier = baseline_of(document([not_judged("a", UNREACHABLE, "?")]))
     made = document([node("a", "broken"), node("b", "broken")], baseline=earlier)
     VALIDATOR.validate(made)
     assert made["baseline"]["not_compared"] == ["a"]
@@ -688,8 +697,8 @@ def test_counters_are_compared_with_those_of_the_baseline(boot, grown):
      "collection: expected a value, found nothing"),
 ])  # fmt: skip
 def test_another_file_is_no_baseline(text, told):
-    with pytest.raises(audit.AuditError, match=r"^earlier\.json: ") as raised:
-        audit.Baseline.read(text, "earlier.json")
+    with pytest.raises(AuditError, match=r"^earlier\.json: ") as raised:
+        Baseline.read(text, "earlier.json")
     assert told in str(raised.value)
 
 
@@ -704,41 +713,41 @@ def test_what_is_no_json_is_no_document(change, told):
     text = change(json.dumps(three(), separators=(",", ":")))
     with pytest.raises(json.JSONDecodeError):
         json.loads(text)
-    with pytest.raises(audit.AuditError, match=r"^earlier\.json: is no JSON: ") as raised:
-        audit.parsed(text, "earlier.json")
+    with pytest.raises(AuditError, match=r"^earlier\.json: is no JSON: ") as raised:
+        parsed(text, "earlier.json")
     assert told in str(raised.value)
 
 
 def test_a_member_of_a_node_stands_once():
     text = json.dumps(document([node()])).replace('"state": "ok"', '"state": "at_risk", "state": "ok"', 1)
-    with pytest.raises(audit.AuditError, match=r"^earlier\.json: is no JSON: state stands there twice$"):
-        audit.parsed(text, "earlier.json")
+    with pytest.raises(AuditError, match=r"^earlier\.json: is no JSON: state stands there twice$"):
+        parsed(text, "earlier.json")
 
 
 def test_a_member_stands_once():
     text = json.dumps(document([node()]))[:-1] + ', "nodes": %s}' % json.dumps(three()["nodes"])
-    with pytest.raises(audit.AuditError, match=r"^earlier\.json: is no JSON: nodes stands there twice$"):
-        audit.parsed(text, "earlier.json")
+    with pytest.raises(AuditError, match=r"^earlier\.json: is no JSON: nodes stands there twice$"):
+        parsed(text, "earlier.json")
 
 
 @pytest.mark.parametrize("indent", [None, 1, 4])
 def test_a_document_is_read_in_any_layout(indent):
     made = three()
-    head, nodes = audit.parsed(json.dumps(made, indent=indent), "earlier.json")
+    head, nodes = parsed(json.dumps(made, indent=indent), "earlier.json")
     assert list(nodes) == made["nodes"]
     assert head["verdict"] == made["verdict"]
 
 
 def test_a_saved_document_gets_today_s_waivers():
     saved = three()
-    _head, nodes = audit.parsed(json.dumps(saved), "saved.json")
+    _head, nodes = parsed(json.dumps(saved), "saved.json")
     made = document(nodes, waivers=of_all(saved), source="document")
     VALIDATOR.validate(made)
     assert made["totals"]["waived"] == sum(len(each["findings"]) for each in saved["nodes"])
 
 
 def test_a_node_stands_once():
-    with pytest.raises(audit.AuditError, match="stands twice"):
+    with pytest.raises(AuditError, match="stands twice"):
         document([node("a"), node("a")])
 
 
@@ -770,7 +779,7 @@ def test_whatever_a_node_says_the_document_fits_its_schema(mutations):
                 del inner[path[-1]]
             else:
                 inner[path[-1]] = odd
-    made = document([audit.judged("node1", *(known.get(member) for member in MEMBERS), MOMENT, MOMENT)])
+    made = document([judged("node1", *(known.get(member) for member in MEMBERS), MOMENT, MOMENT)])
     VALIDATOR.validate(json.loads(json.dumps(made, allow_nan=False)))
     for _file, make in FORMATS.values():
         "".join(make(made))

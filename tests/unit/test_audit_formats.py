@@ -10,8 +10,10 @@ import re
 import jsonschema
 import junitparser
 import pytest
-from ansible_collections.nodeward.cilium.plugins.plugin_utils.audit import document as audit
+from ansible_collections.nodeward.cilium.plugins.plugin_utils.audit.baseline import Baseline
 from ansible_collections.nodeward.cilium.plugins.plugin_utils.audit.formats import COLUMNS, FORMATS, NOT_JUDGED
+from ansible_collections.nodeward.cilium.plugins.plugin_utils.audit.node import not_judged
+from ansible_collections.nodeward.cilium.plugins.plugin_utils.audit.terms import FAIL_ON, FAILED
 from audit_nodes import document, node, three
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -50,7 +52,7 @@ def named(word):
 
 
 def earlier():
-    return audit.Baseline.read(json.dumps(document([node("broken"), node("healthy", "broken")])))
+    return Baseline.read(json.dumps(document([node("broken"), node("healthy", "broken")])))
 
 
 WAIVER = {"id": "RPF003", "hosts": "broken", "justification": "agreed", "expires": "2026-12-31"}
@@ -132,7 +134,7 @@ def test_junit_and_sarif_print_the_remedies_of_the_findings_and_not_of_their_rul
     assert messages and all(message.endswith(". Remedy: " + remedy) for message in messages)
 
 
-@pytest.mark.parametrize("fail_on", audit.FAIL_ON)
+@pytest.mark.parametrize("fail_on", FAIL_ON)
 @pytest.mark.parametrize("kind", ["healthy", "broken"])
 def test_junit_alone_tells_the_verdict(kind, fail_on):
     known = document([node("node1", kind)], fail_on=fail_on)
@@ -316,7 +318,7 @@ def test_openmetrics_keeps_a_sample_on_its_line(character):
 @given(st.lists(st.text(alphabet='a\0\t\n\r\x1b\u202e\ud800\udfff\ufffd?\\"n⟨U+0⟩', max_size=9), unique=True))
 @example(["a\0", "a\x1b", "a\ufffd", "\ud800", "\udfff", "?", "\0", "⟨U+0000⟩", "\n", "\\n", "⟨U+000A⟩"])
 def test_openmetrics_keeps_names_apart(names):
-    known = document(audit.not_judged(name, audit.FAILED, "?") for name in names)
+    known = document(not_judged(name, FAILED, "?") for name in names)
     for parse in (openmetrics, prometheus):
         labels = {dict(labels)["node"] for name, labels in samples(parse, known) if name.endswith("_node_state")}
         assert len(labels) == len(names)

@@ -7,7 +7,10 @@ import stat
 import pytest
 from ansible_collections.nodeward.cilium.plugins.plugin_utils.audit import document as audit
 from ansible_collections.nodeward.cilium.plugins.plugin_utils.audit import run as audit_run
+from ansible_collections.nodeward.cilium.plugins.plugin_utils.audit.baseline import Baseline
+from ansible_collections.nodeward.cilium.plugins.plugin_utils.audit.node import not_judged
 from ansible_collections.nodeward.cilium.plugins.plugin_utils.audit.summary import outline, summary
+from ansible_collections.nodeward.cilium.plugins.plugin_utils.audit.terms import FAILED, AuditError
 from audit_nodes import document, node, three
 
 # --- the terminal ---
@@ -57,7 +60,7 @@ def test_waivers_and_a_baseline_are_told():
         {"id": "RPF002", "hosts": "bro\nkn*", "justification": "agreed", "expires": "2027-01-31"},
         {"id": "RPF003", "hosts": "bor*", "justification": "agreed", "expires": "2026-01-31"},
     ]
-    earlier = audit.Baseline.read(json.dumps(document([node("broken"), node("healthy", "broken"), node("gone")])))
+    earlier = Baseline.read(json.dumps(document([node("broken"), node("healthy", "broken"), node("gone")])))
     lines = summary(three(waivers=waivers, baseline=earlier))
     assert [line for line in lines if line.startswith("Waiver")] == [
         "Waiver of RPF002 for br* expired on 2026-01-31: it covers nothing",
@@ -72,7 +75,7 @@ def test_waivers_and_a_baseline_are_told():
 
 def test_what_others_chose_stays_on_its_line_and_draws_nothing():
     hostile = "a\n>> PASSED\x1b[2J\u202e"
-    lines = summary(document([node(hostile, "broken"), audit.not_judged("b", audit.FAILED, "x\x1b[31m")]))
+    lines = summary(document([node(hostile, "broken"), not_judged("b", FAILED, "x\x1b[31m")]))
     shown = "\n".join(lines)
     assert "\x1b" not in shown and "\u202e" not in shown
     assert not [line for line in lines if line.startswith(">> PASSED")]
@@ -133,7 +136,7 @@ def test_a_job_that_fails_is_told_and_ends_the_others(tmp_path):
         raise ValueError("no such thing")
 
     def complain():
-        raise audit.AuditError("audit_document: x: is no JSON")
+        raise AuditError("audit_document: x: is no JSON")
 
     def hang():
         import time
@@ -141,10 +144,10 @@ def test_a_job_that_fails_is_told_and_ends_the_others(tmp_path):
         time.sleep(60)
         (tmp_path / "late").write_text("")
 
-    with pytest.raises(audit.AuditError, match="^ValueError: no such thing$"):
+    with pytest.raises(AuditError, match="^ValueError: no such thing$"):
         audit_run.in_processes([hang, fail], at_once=2)
-    with pytest.raises(audit.AuditError, match="^audit_document: x: is no JSON$"):
+    with pytest.raises(AuditError, match="^audit_document: x: is no JSON$"):
         audit_run.in_processes([complain])
-    with pytest.raises(audit.AuditError, match="^a process of the audit ended with 3$"):
+    with pytest.raises(AuditError, match="^a process of the audit ended with 3$"):
         audit_run.in_processes([lambda: os._exit(3)])
     assert list(tmp_path.iterdir()) == []

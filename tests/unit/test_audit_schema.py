@@ -6,15 +6,16 @@ import json
 
 import jsonschema
 import pytest
-from ansible_collections.nodeward.cilium.plugins.plugin_utils.audit import document as audit
 from ansible_collections.nodeward.cilium.plugins.plugin_utils.audit import schema as audit_schema
+from ansible_collections.nodeward.cilium.plugins.plugin_utils.audit.baseline import Baseline, parsed
+from ansible_collections.nodeward.cilium.plugins.plugin_utils.audit.terms import AuditError
 from audit_nodes import SCHEMA, document, node, three
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 WAIVER = {"id": "RPF003", "hosts": "*", "justification": "agreed", "expires": "2026-12-31"}
 EARLIER = json.dumps(document([node("broken"), node("healthy", "broken")]))
-WHOLE = json.loads(json.dumps(three(waivers=[WAIVER], baseline=audit.Baseline.read(EARLIER))))
+WHOLE = json.loads(json.dumps(three(waivers=[WAIVER], baseline=Baseline.read(EARLIER))))
 VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
 ODD = [..., None, "", "x", "high", "ok", "unknown", False, -1, 0, 2**70, True, 1.5, [], {}, [None], {"x": 1}, [1] * 6]
 
@@ -42,9 +43,9 @@ def changed(path, odd):
 
 def is_taken(made):
     try:
-        _head, nodes = audit.parsed(json.dumps(made), "earlier.json")
+        _head, nodes = parsed(json.dumps(made), "earlier.json")
         list(nodes)
-    except audit.AuditError as error:
+    except AuditError as error:
         assert str(error).startswith("earlier.json: "), error
         return False
     return True
@@ -102,8 +103,8 @@ def test_it_takes_what_a_complete_validator_takes(path, odd):
     (("nodes", 1, "horizons"), None, "node 'healthy': horizons: expected object, found None. A node whose facts are"),
 ])  # fmt: skip
 def test_it_says_where_and_what(path, odd, told):
-    with pytest.raises(audit.AuditError) as raised:
-        list(audit.parsed(json.dumps(changed(path, odd)), "earlier.json")[1])
+    with pytest.raises(AuditError) as raised:
+        list(parsed(json.dumps(changed(path, odd)), "earlier.json")[1])
     assert str(raised.value).startswith("earlier.json: ")
     assert told in str(raised.value)
 

@@ -10,7 +10,7 @@ from agent_server import agent, answering
 from ansible.errors import AnsibleFilterError
 from ansible_collections.nodeward.cilium.plugins.filter import diagnosis as diagnosis_plugin
 from ansible_collections.nodeward.cilium.plugins.module_utils.observe.iproute import RP_FILTER_WORDS
-from ansible_collections.nodeward.cilium.plugins.plugin_utils.audit.document import judged
+from ansible_collections.nodeward.cilium.plugins.plugin_utils.audit.node import judged
 from ansible_collections.nodeward.cilium.plugins.plugin_utils.judge.diagnosis import diagnosis
 from ansible_collections.nodeward.cilium.plugins.plugin_utils.judge.findings import findings
 from ansible_collections.nodeward.cilium.plugins.plugin_utils.render.story import story

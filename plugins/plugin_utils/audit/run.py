@@ -11,7 +11,7 @@ import os
 import shutil
 import tempfile
 
-from ansible_collections.nodeward.cilium.plugins.plugin_utils.audit.document import TIME, AuditError
+from ansible_collections.nodeward.cilium.plugins.plugin_utils.audit.terms import TIME, AuditError
 
 
 class Nodes:
