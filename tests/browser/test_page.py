@@ -10,7 +10,7 @@ import fleet
 import pytest
 from ansible_collections.nodeward.cilium.plugins.filter.diagnosis import diagnosis
 from ansible_collections.nodeward.cilium.plugins.filter.findings import findings
-from ansible_collections.nodeward.cilium.plugins.plugin_utils import audit_document
+from ansible_collections.nodeward.cilium.plugins.plugin_utils.audit.node import judged
 from conftest import FIXTURES, REPOSITORY
 from jsonschema import Draft202012Validator
 from playwright.sync_api import expect
@@ -1019,7 +1019,7 @@ def test_copies_commands_and_the_text_for_the_auditor(opened):
 def test_prints_the_commands_that_the_scenario_hints_executes(opened, scenario_hints):
     known = json.loads((FIXTURES / "audit/facts-broken.json").read_text(encoding="utf-8"))
     rp_filter, routes = known["rp_filter"], known["cilium_routes"]
-    node = audit_document.judged(scenario_hints.NAME, rp_filter, routes, fleet.MOMENT, fleet.MOMENT)
+    node = judged(scenario_hints.NAME, rp_filter, routes, fleet.MOMENT, fleet.MOMENT)
     page = opened(fleet.document([node], compared=False), "#node=" + scenario_hints.NAME)
     shown = page.locator(".finding-group .copyable code, section.cures .copyable code").all_inner_texts()
     diagnosed = diagnosis(rp_filter, routes, node=scenario_hints.NAME)
