@@ -96,6 +96,7 @@ browser-tests: python javascript browser
 differential: export TREES ?= 2000
 differential: export TOPOLOGIES ?= 500
 differential: export HORIZONS ?= 300
+differential: export RULE_SETS ?= 200
 differential: export PROMISES ?= 20000
 differential: comparisons
 	@$(activated) $(step) 'Protection on generated nodes' pytest --capture=no tests/unit/test_promise.py

@@ -50,6 +50,15 @@ def test_the_vendors_rule(tmp_path):
     assert found.writers() == []
 
 
+@pytest.mark.parametrize("bracket, rest", [("[0-9]", "[!0-9]"), ("[!0-9]", "[0-9]"), ("[^a-f]", "[a-f]")])
+def test_what_a_bracket_leaves_out_is_written_by_a_later_rule(tmp_path, bracket, rest):
+    first = adding(f'KERNEL=="lxc{bracket}*", GOTO="end"') + adding(
+        'KERNEL=="lxc*", SYSCTL{net.ipv4.conf.%k.rp_filter}="1"'
+    )
+    (found,) = rules(tmp_path, {ETC + "50-x.rules": first + 'LABEL="end"\n'}).writers()
+    assert f"lxc{rest}*" in found["names"] and f"lxc{bracket}*" not in found["names"]
+
+
 @pytest.mark.parametrize("mask", ["link", "empty"])
 def test_a_masked_rules_file(tmp_path, mask):
     lay(tmp_path, {LIB + "99-systemd.rules": VENDOR, ETC + "other.rules": ""})

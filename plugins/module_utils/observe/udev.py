@@ -108,14 +108,16 @@ class Rules:
         for glob in globs:
             event = self._event(devices.to_come(glob), None)
             found.append((glob, [event]))
-            for key, each in event.asked:
+            for key, asked in event.asked:
                 known = globs if key == "KERNEL" else kinds
-                if (
-                    each not in known
-                    and len(known) < MAX_CANDIDATES
-                    and (key == "KERNEL" or each in udev_event.DEVTYPES)
-                ):
-                    known.append(each)
+                # Those that a bracket leaves out may be treated otherwise, as lxc[!0-9]* if a rule names lxc[0-9]*.
+                for each in (asked, _without(asked)) if key == "KERNEL" else (asked,):
+                    if (
+                        each not in known
+                        and len(known) < MAX_CANDIDATES
+                        and (key == "KERNEL" or each in udev_event.DEVTYPES)
+                    ):
+                        known.append(each)
         for glob, events in found:
             events += [self._event(devices.to_come(glob), kind) for kind in kinds[1:]]
         return found
@@ -290,6 +292,11 @@ class Rules:
 
 def _excludes(line, key, subject):
     return any(each.key == key and udev_event.matches(each, subject) is False for each in line.tokens)
+
+
+def _without(glob):
+    """The glob with its first bracket turned round: what the bracket leaves out. A glob without one is unchanged."""
+    return re.sub(r"\[([!^]?)(?=[^\]])", lambda found: "[" if found.group(1) else "[!", glob, count=1)
 
 
 def _of_sysctl_key(action):
