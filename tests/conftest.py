@@ -1,8 +1,15 @@
 """Make the checkout importable as ansible_collections.nodeward.cilium, as Ansible itself would see it."""
 
+import os
 import sys
 import tempfile
 from pathlib import Path
+
+from hypothesis import settings
+
+# The short run makes the same examples each time; PROMISES, or --hypothesis-profile=default, makes others.
+settings.register_profile("same", derandomize=True)
+settings.load_profile("default" if "PROMISES" in os.environ else "same")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 FIXTURES = REPOSITORY / "tests" / "fixtures"
