@@ -442,7 +442,7 @@ def _outcome(run, items):
             run.warnings.append(f"the interfaces cannot be read after the run: {error}")
     found = outcome.outcome(running, kinds, {item["name"]: item["to"] for item in items if item["to"] is not None})
     interfaces = [name for name, kind in kinds.items() if kind == devices.CILIUM]
-    return dict(found, cilium_signs=agent.signs(run.reader, interfaces))
+    return dict(found, cilium_signs=agent.signs(run.environment.reader, interfaces))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The modules of rp_filter as Ansible runs them: what is refused before anything is read, and warnings of a failure."""
 
 import json
+import types
 
 import pytest
 from ansible.module_utils.testing import patch_module_args
@@ -28,7 +29,7 @@ def requests(monkeypatch):
 
     class Run:
         warnings = ["the first", "the second"]
-        error, applying, reader = None, False, Reader("/")
+        error, applying, environment = None, False, types.SimpleNamespace(reader=Reader("/"))
 
         def __init__(self, request, *_arguments):
             seen.append(request)

@@ -25,6 +25,7 @@ from ansible_collections.nodeward.cilium.plugins.module_utils.write import (
     preflight,
     transaction,
 )
+from ansible_collections.nodeward.cilium.plugins.modules import rp_filter
 
 PATH = "/etc/sysctl.d/99-override_cilium_rp_filter.conf"
 CILIUM = "/etc/sysctl.d/99-zzz-override_cilium.conf"
@@ -243,7 +244,7 @@ class Model:
             matches=self.matches,
         )
         request = transaction.Request(**{**defaults, **given})
-        run = transaction.Transaction(request, ip, self.run_command, self, self.find_writers)
+        self.transaction = run = transaction.Transaction(request, ip, self.run_command, self, self.find_writers)
         result = run.run(check_mode)
         return {**result, "warnings": run.warnings}
 
@@ -898,6 +899,12 @@ def test_no_route_back_to_the_outside_is_refused(model):
     exit_node(model)
     model.route_to_outside["192.0.2.1"] = None
     refused(model, "missing (Network is unreachable)", uplinks={"eth0": "strict"})
+
+
+def test_the_module_returns_what_stands_after_a_run(model):
+    plan_of_run = model.run(check_mode=True)["plan"]
+    found = rp_filter._outcome(model.transaction, plan_of_run)
+    assert found["uplinks"] and "interface cilium_host" in found["cilium_signs"]
 
 
 # removal
