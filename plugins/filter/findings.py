@@ -27,7 +27,7 @@ description:
   - V(RPF015), Another line beats what the drop-in keeps on a device.
   - V(RPF016), The drop-in is missing.
   - V(RPF017), The drop-in was changed by hand.
-  - V(RPF018), The drop-in is of an older version.
+  - V(RPF018), The drop-in is of another version.
   - V(RPF019), A glob without a dash fails the unit at boot.
   - V(RPF020), An uplink is strict where Cilium's mode needs it loose.
   - V(RPF021), More packets were dropped since the last look.

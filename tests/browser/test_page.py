@@ -881,7 +881,7 @@ def test_a_horizon_tells_how_long_it_lasts_and_what_may_write_it(opened):
     assert "may write it; cannot be predicted" in pod
     assert "Until the agent has started: strict (1), by /etc/sysctl.d/zz-cis.conf:4" in boot
     assert "dropped for up to 10 minutes, until the agent resets it" in restart
-    assert "dropped until the agent starts again" in system
+    assert "dropped until the agent resets it, at its next start, or from Cilium 1.16 within 10 minutes" in system
 
 
 def test_each_horizon_tells_the_filter(opened):

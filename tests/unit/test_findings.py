@@ -634,7 +634,9 @@ def test_what_the_agent_ends_by_itself_is_not_high():
     for_minutes = "1 for up to 10 minutes, until the agent resets it"
     assert told_of == [("RPF004", "medium", for_minutes), ("RPF034", "medium", for_minutes)]
     old = judge({**facts, ("agent",): {**AGENT, "version": "1.15.0", "reconciles_after": None}})
-    assert {each["observed"] for each in old} == {"1 until the agent starts again"}
+    assert {each["observed"] for each in old} == {
+        "1 until the agent resets it, at its next start, or from Cilium 1.16 within 10 minutes"
+    }
     without = judge({**facts, ("agent",): NO_AGENT})
     assert [(each["id"], each["severity"]) for each in without] == [
         ("RPF003", "high"), ("RPF004", "medium"), ("RPF034", "medium"),
@@ -877,6 +879,8 @@ def test_pods_of_which_nothing_is_known_are_taken_for_threatened():
 def test_somebody_else_s_file_is_no_drop_in():
     assert told({("dropin", "format"): None, ("dropin", "intact"): None}) == [("RPF017", DROPIN)]
     assert told({("dropin", "intact"): None}) == [("RPF018", DROPIN)]
+    (newer,) = judge({("dropin", "format"): 2})
+    assert (newer["id"], newer["remedy"]["command"]) == ("RPF018", "")
 
 
 @pytest.mark.parametrize(

@@ -297,6 +297,16 @@ def test_a_script(tmp_path, command):
     assert (step["path"], step["line"], step["certain"], step["names"], step["sets"]) == (path, 3, False, None, None)
 
 
+def test_a_script_that_a_script_calls(tmp_path):
+    files = {
+        ETC + "50-x.rules": adding('RUN+="/usr/libexec/a.sh"'),
+        "/usr/libexec/a.sh": "#!/bin/sh\n/usr/libexec/b.sh $INTERFACE\n",
+        "/usr/libexec/b.sh": "# b\necho 1 > /proc/sys/net/ipv4/conf/$1/rp_filter\n",
+    }
+    (step,) = rules(tmp_path, files).on_add("lxc1")
+    assert (step["path"], step["line"], step["certain"]) == ("/usr/libexec/b.sh", 2, False)
+
+
 def test_a_file_that_sysctl_reads(tmp_path):
     files = {
         ETC + "50-x.rules": adding('RUN+="/sbin/sysctl -p /etc/pods.conf"'),

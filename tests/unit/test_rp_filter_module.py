@@ -8,7 +8,7 @@ from ansible.module_utils.testing import patch_module_args
 from ansible_collections.nodeward.cilium.plugins.module_utils import dropin
 from ansible_collections.nodeward.cilium.plugins.module_utils.observe import filter as observe_filter
 from ansible_collections.nodeward.cilium.plugins.module_utils.observe.files import Reader
-from ansible_collections.nodeward.cilium.plugins.module_utils.write import transaction
+from ansible_collections.nodeward.cilium.plugins.module_utils.write import outcome, plan, transaction
 from ansible_collections.nodeward.cilium.plugins.modules import rp_filter, rp_filter_facts
 
 
@@ -100,3 +100,16 @@ def test_options_reach_the_writer(capsys, requests):
     run(rp_filter, capsys, edited="adopt", allow_absent_uplinks=True)
     (request,) = requests.requests
     assert (request.edited, request.options.allow_absent) == ("adopt", True)
+
+
+@pytest.mark.parametrize(
+    ("applying", "found", "expected"), [(True, False, True), (True, True, False), (False, False, False)]
+)
+def test_a_node_without_any_sign_of_cilium_is_a_warning(capsys, monkeypatch, requests, applying, found, expected):
+    requests.applying, requests.request = applying, types.SimpleNamespace(options=plan.Options(["lxc*"], "keep", None))
+    requests.iproute = None
+    seen = types.SimpleNamespace(running={}, kinds={})
+    monkeypatch.setattr(observe_filter, "see_devices", lambda *_arguments: seen)
+    monkeypatch.setattr(rp_filter.agent, "signs", lambda *_arguments: ["/run/cilium"] if found else [])
+    run(rp_filter, capsys)
+    assert (outcome.NO_SIGN in requests.warnings) is expected

@@ -992,6 +992,14 @@ def test_removal_that_filters_the_host_interfaces_under_endpoint_routes_needs_co
 # the rule of udev and the disabled lines: part of the same transaction
 
 
+@pytest.mark.parametrize("state", ["present", "absent"])
+def test_a_rule_of_udev_of_a_newer_version_is_refused(model, state):
+    model.run(udev="always")
+    newer = model.text(environment.UDEV_RULE).decode().replace("format 1", "format 2")
+    model.file(environment.UDEV_RULE, newer)
+    refused(model, "format 2", "Update the collection", state=state, udev="always", breaks_pods=True)
+
+
 @pytest.mark.parametrize(
     ("systemd", "udev", "expected"),
     [(257, "auto", False), (257, "always", True), (239, "auto", True), (257, "never", False)],
@@ -1372,6 +1380,22 @@ def test_a_glob_that_weakens_later_interfaces_is_named_only_if_all_protected_the
         warning for warning in model.run()["warnings"] if "that are not Cilium's will be unprotected" in warning
     ]
     assert len(warnings) == all_
+    assert all(warning.endswith("and all, which protected them, goes off") for warning in warnings)
+
+
+def test_a_glob_for_some_later_interfaces_is_named_as_well(model):
+    model.file(VENDOR, "net.ipv4.conf.default.rp_filter = 1\n-net.ipv4.conf.veth*.rp_filter = 0\n" + ALL_STRICT)
+    model.values.update(dict.fromkeys(model.values, 0), all=1)
+    (warning,) = [text for text in model.run()["warnings"] if "unprotected" in text]
+    assert "later interfaces named veth*" in warning and f"{VENDOR}:2" in warning
+
+
+def test_all_does_not_go_off_if_it_is_off(model):
+    model.file(VENDOR, "net.ipv4.conf.default.rp_filter = 1\n-net.ipv4.conf.*.rp_filter = 0\n")
+    model.file("/etc/sysctl.d/60-gce.conf", ALL_STRICT)
+    model.values.update(dict.fromkeys(model.values, 0), default=1)
+    (warning,) = [text for text in model.run()["warnings"] if "unprotected" in text]
+    assert warning.endswith("and all, which /etc/sysctl.d/60-gce.conf:1 turns on, stays off")
 
 
 def test_cilium_s_file_is_left_out_of_what_is_to_be_kept(strict):

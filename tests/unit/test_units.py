@@ -294,6 +294,27 @@ def test_a_script_is_reported_by_its_own_line(tmp_path):
     assert (writer["path"], writer["line"], writer["names"], writer["certain"]) == ("/opt/harden.sh", 3, ["all"], False)
 
 
+@pytest.mark.parametrize("call", ["/opt/lib.sh", ". /opt/lib.sh", "sh /opt/lib.sh --all"])
+def test_a_script_that_a_script_calls_is_read(tmp_path, call):
+    called = "apply() {\n  echo 1 > /proc/sys/net/ipv4/conf/all/rp_filter\n}\napply\n"
+    files = {
+        ETC + "cis.service": service("/opt/harden.sh"),
+        "opt/harden.sh": f"#!/bin/sh\n{call}\n",
+        "opt/lib.sh": called,
+    }
+    (writer,) = plant(tmp_path, files).writers()
+    assert (writer["path"], writer["line"], writer["names"], writer["certain"]) == ("/opt/lib.sh", 2, ["all"], False)
+
+
+def test_scripts_that_call_each_other_are_read_once_in_turn(tmp_path):
+    files = {
+        ETC + "a.service": service("/opt/a.sh"),
+        "opt/a.sh": "#!/bin/sh\n/opt/b.sh\n",
+        "opt/b.sh": "#!/bin/sh\n/opt/a.sh\n",
+    }
+    assert plant(tmp_path, files).writers() == []
+
+
 @pytest.mark.parametrize("command", ["/usr/bin/python3 -u /opt/harden", "/usr/bin/perl /opt/harden", "/opt/harden"])
 def test_a_script_of_an_interpreter_is_read(tmp_path, command):
     text = "#!/usr/bin/python3\nopen('/proc/sys/net/ipv4/conf/all/rp_filter', 'w').write('1')\n"

@@ -186,14 +186,16 @@ class Rules:
                 steps.append(dict(step, path=printable(write.file), line=line.line, text=_text(row)))
         return steps
 
-    def _of_script(self, action, path, command):
-        """A script that writes: with its arguments and variables, what it writes is not known."""
+    def _of_script(self, action, path, command, calls=scripts.MAX_CALLS):
+        """A script that writes, or calls one: with its arguments and variables, what it writes is not known."""
         text = self._node.script(path)
-        if not text or not (text.startswith("#!") or command.startswith(path)):
+        if not text or not (text.startswith("#!") or command.startswith(path) or calls < scripts.MAX_CALLS):
             return []
         writes = commands.writes(text, interface=(), shell_text=True)
         if not writes:
-            return []
+            called = commands.programs(text) if calls > 1 else []
+            found = [self._of_script(action, each, command, calls - 1) for each in called if each != path]
+            return next(iter([steps for steps in found if steps]), [])
         number = writes[0].line or 1
         step = _step(action, None, None, None, False)
         return [dict(step, path=printable(path), line=number, text=_text(text.split("\n")[number - 1]))]

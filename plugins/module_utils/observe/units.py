@@ -101,6 +101,7 @@ class Units:
         self.reader = reader
         self.release = os.uname()[2] if release is None else release
         self.files = UnitFiles(reader)
+        self._node = scripts.Node(reader)
 
     def active(self, name):
         """Whether a unit will run, as its files say: not masked, and pulled in at boot or started by what is."""
@@ -292,10 +293,10 @@ class Units:
                 for path in commands.programs(text, shell_text=False):
                     yield from self._script_writes(path, text)
 
-    def _script_writes(self, path, text):
-        """The writes of a script. None is certain: whether a line runs is for the script to decide."""
-        script = self.reader.text(path)
-        if script is None or "\0" in script[:1024]:
+    def _script_writes(self, path, text, calls=scripts.MAX_CALLS):
+        """The writes of a script, and of those that it calls. None is certain: a script decides which lines run."""
+        script = self._node.script(path)
+        if not script:
             return
         rows = script.split("\n")
         for write in commands.writes(script):
@@ -303,6 +304,10 @@ class Units:
             row = rows[number - 1] if number <= len(rows) else text
             place = {"path": path, "line": number, "text": row.strip()[:200]}
             yield from self._writes(write._replace(certain=False), place)
+        if calls > 1:
+            for program in commands.programs(script):
+                if program != path:
+                    yield from self._script_writes(program, text, calls - 1)
 
     def _writes(self, write, place):
         names = write.names

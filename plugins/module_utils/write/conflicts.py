@@ -257,7 +257,7 @@ def lost(places, loaders, names, exempt):
 
     for loader in loaders:
         decided = [(name, loader.winner(sysctl_d.conf_key(name))) for name in set(names) | set(devices.RESERVED)]
-        decided += [("*", assignment) for assignment in loader.assignments() if _reaches_later(assignment, exempt)]
+        decided += [("*", assignment) for assignment in loader.assignments() if reaches_later(assignment, exempt)]
         by_all = dict(decided)["all"]
         for name, assignment in decided:
             number = None if assignment is None else _number(assignment)
@@ -276,7 +276,7 @@ def lost(places, loaders, names, exempt):
     return found
 
 
-def _reaches_later(assignment, exempt):
+def reaches_later(assignment, exempt):
     """Whether a line is a glob that can match interfaces to come other than the exempt ones."""
     if not set(assignment.key) & set("*?["):
         return False

@@ -97,9 +97,15 @@ class Environment:
     def udev_files(self):
         """The rule that keeps udev from running systemd-sysctl for Cilium's devices, or its removal."""
         standing = files.read_text(UDEV_RULE)
+        version = None if standing is None else dropin.format_of(standing)
+        if version is not None and version > dropin.FORMAT:
+            raise TransactionError(
+                f"'{UDEV_RULE}' has format {version}, and this version of the collection knows formats up to "
+                f"{dropin.FORMAT}. Nothing was changed. Update the collection on the controller"
+            )
         if self.request.state == "present" and self._wants_udev_rule():
             return [Change(UDEV_RULE, standing, udev_rule(self.request.options.exempt))]
-        if standing is not None and dropin.format_of(standing) is not None:
+        if version is not None:
             return [Change(UDEV_RULE, standing, None)]
         return []
 

@@ -5,7 +5,7 @@
 
 from ansible_collections.nodeward.cilium.plugins.module_utils import devices, dropin, sysctl_d, values
 from ansible_collections.nodeward.cilium.plugins.module_utils.text import printable
-from ansible_collections.nodeward.cilium.plugins.module_utils.write import conflicts, files
+from ansible_collections.nodeward.cilium.plugins.module_utils.write import conflicts, files, pins
 from ansible_collections.nodeward.cilium.plugins.module_utils.write.files import Change, TransactionError
 
 
@@ -65,7 +65,7 @@ class Overrides:
         """What overrides the drop-in, and the files in which that is disabled. Refuses if neither was asked for."""
         path = self.request.path
         tree = sysctl_d.read_tree("/", {path: text})
-        self._warn_of_a_glob_that_weakens(planned, tree, seen)
+        self._warn_of_globs_that_weaken(planned, tree, seen)
         for problem in tree.problems:
             if problem["line"] is None:
                 self.warnings.append(
@@ -130,24 +130,26 @@ class Overrides:
             said.append(f"What to change: {'; '.join(found)}")
         return f"{'. '.join(said)}. Set conflicts=report to continue all the same"
 
-    def _warn_of_a_glob_that_weakens(self, planned, tree, seen):
-        """A glob decides a new interface's own value; only `all` can protect it then."""
+    def _warn_of_globs_that_weaken(self, planned, tree, seen):
+        """A glob decides a later interface's own value; only `all`, which the drop-in turns off, protects it then."""
         default = next(item.to for item in planned.items if item.part == dropin.DEFAULT)
-        winner = sysctl_d.SystemdSysctl(tree, self.environment.version).winner(
-            sysctl_d.conf_key(devices.to_come("*")), prefix_run=True
-        )
+        runs = seen.running.get("all", values.OFF) != values.OFF
         by_all = seen.given("all")
-        protected = seen.running.get("all", values.OFF) != values.OFF or (
-            by_all is not None and by_all.value != values.OFF
-        )
-        if winner is None or default == values.OFF or not protected:
+        if default == values.OFF or not runs and (by_all is None or by_all.value == values.OFF):
             return
-        if values.normal(sysctl_d.kernel_integer(winner.value)) == values.OFF:
-            self.warnings.append(
-                f"later interfaces that are not Cilium's will be unprotected: {printable(winner.path)}:{winner.line} "
-                f"'{printable(winner.key)} = {winner.value}' overrides default = {default} for each of them, and all, "
-                "which protected them, goes off"
-            )
+        goes = "all, which protected them, goes off" if runs else f"all, which {pins.place(by_all)} turns on, stays off"
+        resolver = sysctl_d.SystemdSysctl(tree, self.environment.version)
+        for line in resolver.assignments():
+            name = values.name_of(line.key)
+            if name is None or not conflicts.reaches_later(line, self.request.options.exempt):
+                continue
+            winner = resolver.winner(sysctl_d.conf_key(devices.to_come(name)), prefix_run=True)
+            if winner == line and values.normal(sysctl_d.kernel_integer(line.value)) == values.OFF:
+                which = "that are not Cilium's" if name == "*" else f"named {printable(name)}"
+                self.warnings.append(
+                    f"later interfaces {which} will be unprotected: {printable(line.path)}:{line.line} "
+                    f"'{printable(line.key)} = {line.value}' overrides default = {default} for each of them, and {goes}"
+                )
 
     def _warn_of_a_value_of_no_line(self, tree, seen, others):
         """A running value of `all` that agrees with no line and no known writer may come again."""

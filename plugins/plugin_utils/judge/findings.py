@@ -243,7 +243,10 @@ def _of_the_dropin(facts):
     elif dropin["intact"] is None or dropin["format"] != dropin_format.FORMAT:
         text = "format %d%s" % (dropin["format"], ", without a digest" if dropin["intact"] is None else "")
         evidence = finding.evidence(f"{path} is of {text}", path, value=dropin["format"])
-        yield finding.make("RPF018", path, text, evidence, expected=f"format {dropin_format.FORMAT}, with a digest")
+        found = finding.make("RPF018", path, text, evidence, expected=f"format {dropin_format.FORMAT}, with a digest")
+        if dropin["format"] > dropin_format.FORMAT:  # this version of the collection refuses to write it
+            found = dict(found, remedy={"variable": None, "command": ""})
+        yield found
     if dropin["present"] and dropin["format"] is not None:
         yield from _of_what_beats(dropin, facts)
 

@@ -87,7 +87,7 @@ def duration(ends):
     """How long a state lasts that the agent ends, in words."""
     then = ", after which it is unknown" if ends["value"] is None else ""
     if ends["seconds"] is None:
-        return "until the agent starts again" + then
+        return "until the agent resets it, at its next start, or from Cilium 1.16 within 10 minutes" + then
     return f"for up to {in_words(ends['seconds'])}, until the agent resets it{then}"
 
 

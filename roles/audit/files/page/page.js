@@ -778,7 +778,7 @@ function unpredicted(places) {
 /** How long a state stands that the agent ends by itself. */
 function lasting({seconds, value}) {
   const then = value === null ? ', after which it is unknown' : '';
-  if (seconds === null) return `until the agent starts again${then}`;
+  if (seconds === null) return `until the agent resets it, at its next start, or from Cilium 1.16 within 10 minutes${then}`;
   return `for up to ${seconds % 60 ? `${seconds} s` : counted(seconds / 60, 'minute')}, until the agent resets it${then}`;
 }
 
