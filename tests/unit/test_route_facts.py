@@ -181,6 +181,7 @@ PLAYBOOK = """
   gather_facts: true
   vars:
     ansible_facts_modules: [nodeward.cilium.rp_filter_facts, nodeward.cilium.route_facts]
+    ansible_facts_parallel: false
   module_defaults:  # no systemd runs here
     nodeward.cilium.rp_filter_facts: {running_system: always}
     nodeward.cilium.route_facts: {running_system: always}
