@@ -21,6 +21,8 @@ ANY = frozenset((0, 1, 2))
 AGENT = "agent"
 _AGENT_SOURCE = {"by": AGENT, "path": None, "line": None, "key": None, "value": 0}
 _LOADER_NAMES = {"systemd_sysctl": "systemd-sysctl", "unit": "systemd-sysctl", "procps": "sysctl --system"}
+#: In ``runs``: systemd-sysctl over all its files, and a start of its unit.
+SYSTEMD_RUNS = ("systemd_sysctl", "unit")
 # tuned, plugin_sysctl.py: what reapply_sysctl applies again.
 _REAPPLIED_FOLDERS = ("/run/sysctl.d/", "/etc/sysctl.d/")
 _WILD = frozenset("*?[{")
@@ -130,7 +132,7 @@ def is_observed(facts):
 
 def reloads(facts, pattern):
     """Whether udev runs systemd-sysctl for the next interface of a pattern, by its rules for that name."""
-    return any(step.get("runs") == "systemd_sysctl" for step in _on_add(facts, facts["patterns"][pattern]))
+    return any(step.get("runs") in SYSTEMD_RUNS for step in _on_add(facts, facts["patterns"][pattern]))
 
 
 def has_agent(facts):
@@ -213,7 +215,7 @@ def _interface(facts, pattern, name=None):
 def _of_some(standing, facts, pattern, configured):
     """What is written for some of a pattern's interfaces alone, as for lxc[0-7]*: the next one may be one of them."""
     name = devices.to_come(pattern)
-    if any(step.get("runs") == "systemd_sysctl" for step in _on_add(facts, facts["patterns"][pattern])):
+    if any(step.get("runs") in SYSTEMD_RUNS for step in _on_add(facts, facts["patterns"][pattern])):
         for line in facts["patterns"][pattern].get("of_some") or ():
             standing = _maybe(standing, (line["value"],), _line(line, "systemd_sysctl"))
     for writer in facts["other_writers"]:
@@ -419,8 +421,7 @@ def _is_certain(writer, name):
 def _written(standing, writer, by, configured, name=None):
     """A write of something else than a loader."""
     if writer.get("runs"):
-        loader = "procps" if writer["runs"] == "procps" else "systemd_sysctl"
-        after = _loader(standing, configured, loader)
+        after = _loader(standing, configured, writer["runs"])
         if writer.get("certain", True):
             return after
         return standing if after is standing else _maybe(standing, after.values, _place(by, writer))

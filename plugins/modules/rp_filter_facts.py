@@ -216,9 +216,8 @@ ansible_facts:
             on_add:
               description:
                 - Of an uplink, and of each pattern - what udev's rules write to the filter of such an interface when
-                  it appears, in order. Each has C(path), C(line) and C(text) of the rule, C(runs) (V(systemd_sysctl) or
-                  V(procps), else null), C(names), C(value) and C(sets) as in
-                  RV(ansible_facts.rp_filter.other_writers), and C(certain).
+                  it appears, in order. Each has C(path), C(line) and C(text) of the rule, C(runs), C(names), C(value)
+                  and C(sets) as in RV(ansible_facts.rp_filter.other_writers), and C(certain).
               type: list
               elements: dict
               returned: for uplinks and patterns
@@ -453,7 +452,8 @@ ansible_facts:
               returned: always
             runs:
               description:
-                - V(procps) or V(systemd_sysctl) if it runs that loader over all its files; null if it writes itself.
+                - V(procps) or V(systemd_sysctl) if it runs that loader over all its files, V(unit) if it starts
+                  systemd-sysctl.service; null if it writes itself.
               type: str
               returned: always
             active:

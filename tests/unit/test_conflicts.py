@@ -274,6 +274,8 @@ def test_a_writer_that_overrides_a_planned_key(found, expected):
         writer("unit", before_loader=True, **TUNED),
         writer("unit", runs="procps", names=None),
         writer("cron", runs="systemd_sysctl", names=None, when=["periodic"]),
+        writer("rc.local", runs="procps", names=None, certain=False),
+        writer("unit", runs="unit", names=None, certain=False),
         writer("udev", when=["boot", "interface"], names=["lxc*"], sets=1, value="1", before_loader=True),
         writer("networkd", value="sometimes"),  # networkd ignores it
         writer("cron", names=["all"], sets=0, value="0", certain=False, when=["periodic"]),

@@ -181,7 +181,27 @@ def test_runs_of_a_loader(text, expected):
     assert (write.runs, write.file, write.loader, write.prefixes, write.certain) == expected + (True,)
     # What it reads may have been written a moment before.
     (write,) = commands.writes("cp /a /etc/sysctl.d/a.conf\n" + text)
-    assert not write.certain
+    assert (write.certain, write.runs) == (False, None)
+
+
+@pytest.mark.parametrize("text, runs", [
+    ("modprobe br_netfilter\nif true; then\nsysctl --system\nfi", "procps"),
+    ("if true; then systemd-sysctl; fi", "systemd_sysctl"),
+    ("systemctl restart systemd-sysctl", "unit"), ("service procps force-reload", "unit"),
+    ("# see sysctl.d(5)\nif true; then sysctl --system; fi", "procps"),
+    ("f() { sysctl --system; }\nsed -i s/0/1/ /etc/sysctl.d/a.conf\nf", None),
+    ("F=/etc/sysctl.conf\ncat > $F <<EOF\nx\nEOF\nsystemctl restart systemd-sysctl", None),
+    ("cp /a /b\nsystemctl restart systemd-sysctl", None), ("if true; then cp /a /b; systemd-sysctl; fi", None),
+    ("chroot /x sysctl --system", None), ("if true; then sysctl -p /x; fi", None),
+])  # fmt: skip
+def test_a_run_that_is_not_certain_is_one_of_a_loader_if_the_text_changes_none_of_its_files(text, runs):
+    write = commands.writes(text)[-1]
+    assert (write.runs, write.names, write.certain) == (runs, None, False)
+
+
+def test_a_run_over_files_that_were_only_read_before_is_certain():
+    write = commands.writes("cat /etc/sysctl.d/a.conf\nsysctl --system")[-1]
+    assert (write.runs, write.certain) == ("procps", True)
 
 
 @pytest.mark.parametrize("pattern, count", [

@@ -208,6 +208,14 @@ def test_crontabs_with_a_field_for_the_user(tmp_path):
     ]
 
 
+def test_rc_local_that_perhaps_runs_a_loader(tmp_path):
+    text = "#!/bin/sh\nif [ -e /proc/sys/net/bridge ]; then sysctl --system; fi\nexit 0\n"
+    found = node(tmp_path, {"/etc/rc.local": text}, running=["rc-local.service"])
+    assert [(each["line"], each["runs"], each["names"], each["certain"]) for each in jobs.rc_local(found)] == [
+        (2, "procps", None, False)
+    ]
+
+
 def test_crontabs_of_users_have_no_field_for_the_user(tmp_path):
     line = "* * * * * sysctl -w net.ipv4.conf.all.rp_filter=1\n"
     files = {"/var/spool/cron/crontabs/root": line, "/var/spool/cron/joe": line}

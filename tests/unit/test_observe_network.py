@@ -383,9 +383,12 @@ def test_a_command_that_loads_a_file_writes_the_lines_of_that_file(tmp_path):
 @pytest.mark.parametrize("command, runs, certain", [
     ("/usr/lib/systemd/systemd-sysctl", "systemd_sysctl", True),
     ("/usr/lib/systemd/systemd-sysctl --prefix=/net/ipv4/conf/eth0", None, False),
-    ("[ -e /x ] && sysctl --system", None, False),
+    ("[ -e /x ] && sysctl --system", "procps", False),
+    ("[ -e /x ] && systemctl restart systemd-sysctl", "unit", False),
+    ("[ -e /x ] && cp /x /etc/y; sysctl --system", None, False),
+    ("chroot /x sysctl --system", None, False),
 ])  # fmt: skip
-def test_only_a_whole_run_of_a_loader_that_is_certain_is_predicted(tmp_path, command, runs, certain):
+def test_only_a_whole_run_of_a_loader_over_the_files_as_they_are_is_predicted(tmp_path, command, runs, certain):
     files = {"/etc/network/interfaces": f"auto eth0\niface eth0 inet dhcp\n up {command}\n"}
     (writer,) = network.ifupdown(node(tmp_path, files))
     assert (writer["runs"], writer["certain"], writer["names"]) == (runs, certain, None)

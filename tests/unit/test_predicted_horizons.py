@@ -358,3 +358,43 @@ def test_what_cron_writes_to_all_may_stand_when_the_next_interface_comes():
     state = horizons.at(node(agent=AGENT, writers=[cron]), "lxc*", "interface")
     assert (state["effective"], state["possible"], state["ends"]["seconds"]) == (None, [0, 1], 600)
     assert horizons.at(node(agent=AGENT, writers=[cron]), "lxc*", "restart")["effective"] == 0
+
+
+def perhaps(runs, **known):
+    known = dict({"when": ["boot"], "active": True, "unit": "a.service"}, **known)
+    return dict(writer("unit", certain=False, runs=runs, **known), names=None, value=None, sets=None)
+
+
+OFF = dict(CIS, value=0, path="/etc/sysctl.d/99-zzz-cilium.conf")
+
+
+@pytest.mark.parametrize("runs", ["procps", "systemd_sysctl", "unit"])
+@pytest.mark.parametrize("agent", [None, AGENT])
+def test_a_run_of_a_loader_that_may_come_changes_nothing_where_its_files_decide_the_same(runs, agent):
+    facts = node(OFF, glob=dict(OFF, key="net.ipv4.conf.lxc*.rp_filter"), agent=agent, writers=[perhaps(runs)])
+    for subject in ("all", "lxc*", "lxc1", "cilium_*"):
+        for horizon in horizons.HORIZONS:
+            state = horizons.at(facts, subject, horizon)
+            assert (state["effective"], state["unknown"]) == (0, [])
+
+
+def test_a_run_that_may_come_over_a_file_that_only_procps_reads_makes_the_boot_unknown():
+    line = dict(CIS, path="/etc/sysctl.conf")
+    facts = node(writers=[perhaps("procps")])
+    facts["all"]["configured"] = {"systemd_sysctl": None, "procps": line, "unit": None}
+    state = horizons.at(facts, "all", "boot")
+    assert (state["effective"], state["possible"]) == (None, [0, 1])
+    assert [place["path"] for place in state["unknown"]] == ["/etc/x"]
+    assert horizons.at(dict(facts, other_writers=[perhaps("unit")]), "all", "boot")["possible"] == [0]
+
+
+def test_a_run_of_a_loader_that_is_not_installed_writes_nothing():
+    facts = node(writers=[perhaps("procps")])
+    facts["loaders"]["procps"] = None
+    assert horizons.at(facts, "all", "boot")["possible"] == [0]
+
+
+def test_a_start_of_the_unit_gives_what_the_unit_gives_and_not_its_program_alone():
+    facts = node(writers=[perhaps("unit", when=["periodic"])])
+    facts["all"]["configured"] = {"systemd_sysctl": OFF, "procps": OFF, "unit": CIS}
+    assert horizons.at(facts, "all", "interface")["possible"] == [0, 1]

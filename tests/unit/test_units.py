@@ -344,6 +344,29 @@ def test_a_service_that_runs_a_loader(tmp_path):
     ]
 
 
+def test_a_service_that_perhaps_runs_a_loader(tmp_path):
+    found = plant(
+        tmp_path,
+        {
+            ETC + "a.service": service("/opt/load"),
+            ETC + "b.service": service("/usr/bin/systemctl restart systemd-sysctl"),
+            ETC + "c.service": service("/opt/change"),
+            ETC + "d.service": service("/usr/lib/systemd/systemd-sysctl --prefix=/net/ipv4/conf/eth0"),
+            ETC + "e.service": service("/opt/file"),
+            "opt/load": "#!/bin/sh\nmodprobe br_netfilter; sysctl --system\n",
+            "opt/change": "#!/bin/sh\necho x > /etc/sysctl.d/x.conf\nsysctl --system\n",
+            "opt/file": "#!/bin/sh\nsysctl -p /etc/c.conf\n",
+        },
+    )
+    assert [(each["unit"], each["runs"], each["names"], each["certain"]) for each in found.writers()] == [
+        ("a.service", "procps", None, False),
+        ("b.service", "unit", None, False),
+        ("c.service", None, None, False),
+        ("d.service", None, ["eth0"], False),
+        ("e.service", None, None, False),
+    ]
+
+
 def test_an_instance_writes_its_own_interface(tmp_path):
     template = service("/sbin/sysctl -w net.ipv4.conf.%i.rp_filter=1")
     found = plant(

@@ -40,6 +40,8 @@ _ABOUT = re.compile(
     r"|\b(?:systemd-sysctl|procps)(?:\.service)?[ \t]+(?:force-)?re(?:start|load)"
 )
 
+#: A line that names the files of the loaders. What does not run for sure may change them, and in any order.
+_NAMES_FILES = re.compile(r"^[ \t]*[^\s#].*\bsysctl\.(?:d|conf)\b", re.MULTILINE)
 #: A list of the filter's files, of which a loop may write each.
 _LISTED = re.compile(rf"\b(?:for[ \t]+{NAME}[ \t]+in|find|ls|read|select)\b[^;\n]*rp_filter")
 #: systemd replaces a variable without braces only if it is a word of its own (systemd.service(5)).
@@ -79,7 +81,10 @@ def writes(text, interface=INTERFACES, shell_text=True, variables=None):
     :arg shell_text: False for a line that no shell reads (ExecStart=, RUN+=): only its quotes have a meaning.
     :arg variables: values of shell variables that are known, for example {"2": "up"}.
     """
-    return _read(text, interface, shell_text, variables).writes
+    found = _read(text, interface, shell_text, variables).writes
+    if _NAMES_FILES.search(text):
+        found = [write if write.certain else write._replace(runs=None) for write in found]
+    return found
 
 
 def programs(text, interface=INTERFACES, shell_text=True, variables=None):
@@ -310,9 +315,9 @@ class _Reading:
         self.files_changed = self.files_changed or head in _CHANGE_FILES
         effect = _MAY_FAIL
         if head == "sysctl":
-            self.append(*sysctl_commands.sysctl(arguments, line, certain, certain and not self.files_changed))
+            self.append(*sysctl_commands.sysctl(arguments, line, certain, self.files_changed))
         elif head == "systemd-sysctl":
-            self.append(*sysctl_commands.systemd_sysctl(arguments, line, certain and not self.files_changed))
+            self.append(*sysctl_commands.systemd_sysctl(arguments, line, certain, self.files_changed))
         elif head == "tee":
             self.tee(arguments, piped, line, certain)
         elif re.match(_SHELL + r"\Z", head):
@@ -409,7 +414,8 @@ class _Reading:
             self.strict = self.strict or "e" in text[3:] or "u" in text[3:]
             return _SUCCEEDS if known and len(texts) > 1 else _ENDS
         if head in ("systemctl", "service", "invoke-rc.d", "procps") and _ABOUT.search(text):
-            self.append(Write(None, None, None, False, "systemd_sysctl", None, "systemd_sysctl", (), line))
+            runs = None if self.files_changed else "unit"
+            self.append(Write(None, None, None, False, runs, None, "systemd_sysctl", (), line))
         elif head == "sed":
             if "/proc/" in text and re.search(r" (?:-[A-Za-z]*i|--in-place)", text):
                 self.unknown(line)
@@ -426,7 +432,8 @@ class _Reading:
         at = [number for number, word in enumerate(words) if os.path.basename(word.text) == "sysctl"]
         count = len(self.writes)
         if at and head not in _COMPOSE:
-            self.append(*sysctl_commands.sysctl(words[at[0] + 1 :], line, False, False))
+            # As for chroot, the files may be others.
+            self.append(*sysctl_commands.sysctl(words[at[0] + 1 :], line, False, True))
         if not at or head in _COMPOSE or len(self.writes) == count and "rp_filter" in " ".join(w.text for w in words):
             self.unknown(line)
 

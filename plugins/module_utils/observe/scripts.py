@@ -148,8 +148,8 @@ class Node:
                 continue
             members = dict(known, names=write.names, value=write.value, sets=write.sets, certain=write.certain)
             members["runs"] = write.runs
-            if write.prefixes or (write.loader and not write.certain):
-                # A part of a loader's run, or perhaps one: any key may be written.
+            if write.prefixes:
+                # A part of a loader's run: any key may be written.
                 members.update(names=None, value=None, sets=None, runs=None, certain=False)
             if members["names"] and commands.INTERFACE in write.names:
                 others = [name for name in write.names if name != commands.INTERFACE]

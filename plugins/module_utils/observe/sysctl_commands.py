@@ -16,7 +16,8 @@ HERE = "\x01"
 
 #: names: as in a writer; None if any key may be meant. value: as written, None if not known; sets: the kernel's number.
 #: certain: whether it is written whenever the text runs. runs: "procps" or "systemd_sysctl", which then reads all its
-#: files; file: the one file that is read instead, by ``loader``. prefixes: systemd-sysctl's. line: within the text.
+#: files, or "unit", a start of systemd-sysctl.service; None if the same text may change these files. file: the one file
+#: that is read instead, by ``loader``. prefixes: systemd-sysctl's. line: within the text.
 Write = namedtuple("Write", "names value sets certain runs file loader prefixes line")
 
 
@@ -39,11 +40,12 @@ def assignment(name, value, line, certain):
     return [Write(names, value, sets, certain, None, None, None, (), line)]
 
 
-def sysctl(arguments, line, certain, certain_files):
+def sysctl(arguments, line, certain, files_changed):
     """[Write] by its options and their arguments, as procps reads them.
 
-    :arg certain_files: whether the files that it may read are as they are now.
+    :arg files_changed: whether the files that it may read may be others than now.
     """
+    certain_files = certain and not files_changed
     load, system, rest, reads = None, False, [], False
     if any(_is_elsewhere(pattern) for pattern in _patterns([argument.text for argument in arguments])):
         return []
@@ -65,7 +67,8 @@ def sysctl(arguments, line, certain, certain_files):
         else:
             rest.append(argument)
     if system:
-        return [Write(None, None, None, bool(certain_files), "procps", None, "procps", (), line)]
+        runs = None if files_changed else "procps"
+        return [Write(None, None, None, bool(certain_files), runs, None, "procps", (), line)]
     if load is None:
         return [write for word in rest for write in _key(word.text, line, certain, reads)]
     if not load + rest:
@@ -100,8 +103,9 @@ def _key(text, line, certain, reads):
     return [unknown(line)] if UNKNOWN in key and _may_be(key) else []
 
 
-def systemd_sysctl(arguments, line, certain):
-    """[Write] by its options and their arguments."""
+def systemd_sysctl(arguments, line, certain, files_changed):
+    """[Write] by its options and their arguments; ``files_changed`` as for sysctl."""
+    certain = certain and not files_changed
     prefixes, files, words = [], [], list(arguments)
     while words:
         word = words.pop(0)
@@ -121,7 +125,8 @@ def systemd_sysctl(arguments, line, certain):
     shown = tuple(prefix.replace(HERE, INTERFACE) for prefix in prefixes)
     if files:
         return [write for word in files for write in _load(word, "systemd_sysctl", shown, line, certain)]
-    return [Write(names, None, None, bool(certain), "systemd_sysctl", None, "systemd_sysctl", shown, line)]
+    runs = None if files_changed else "systemd_sysctl"
+    return [Write(names, None, None, bool(certain), runs, None, "systemd_sysctl", shown, line)]
 
 
 def _load(word, loader, prefixes, line, certain):

@@ -6,7 +6,7 @@
 import os
 import re
 
-from ansible_collections.nodeward.cilium.plugins.module_utils import devices, sysctl_d
+from ansible_collections.nodeward.cilium.plugins.module_utils import devices, horizons, sysctl_d
 from ansible_collections.nodeward.cilium.plugins.module_utils.observe import commands, scripts, udev_event, udev_rules
 from ansible_collections.nodeward.cilium.plugins.module_utils.text import printable
 
@@ -126,7 +126,7 @@ class Rules:
 
     def _runs_loader(self, action, name):
         return any(
-            step["runs"] == "systemd_sysctl" and (step["names"] is None or name in step["names"])
+            step["runs"] in horizons.SYSTEMD_RUNS and (step["names"] is None or name in step["names"])
             for step in self._steps(action, name)
         )
 

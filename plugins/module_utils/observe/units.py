@@ -314,14 +314,12 @@ class Units:
         if names and commands.INTERFACE in names:
             names = None  # a template that no link gives an instance
         base = dict(place, names=names, value=write.value, sets=write.sets, certain=write.certain, runs=write.runs)
-        if not write.certain and write.loader:
-            base.update(names=None, runs=None)
-        elif write.file is not None:
+        if write.certain and write.file is not None:
             for each in self._file_writes(write):
                 yield dict(place, certain=write.certain, runs=None, **each)
             return
-        elif write.prefixes:
-            base.update(runs=None, certain=False)
+        if write.prefixes:
+            base.update(names=names if write.certain else None, runs=None, certain=False)
         yield base
 
     def _file_writes(self, write):
