@@ -1181,6 +1181,14 @@ def test_a_later_line_that_both_the_loaders_and_tuned_apply_is_disabled(model):
     assert model.run()["conflicts"] == []
 
 
+def test_a_harmless_line_for_default_stays_harmless_if_tuned_applies_it_as_well(model):
+    model.values["default"] = 1
+    model.file(LATER, "net.ipv4.conf.default.rp_filter = 0\n")
+    alone = model.run()
+    tuned_applies_again(model)
+    assert alone["conflicts"] == model.run()["conflicts"] == []
+
+
 def test_our_own_final_rule_cures_another_rule_of_udev(model):
     model.find_writers = writers.find
     model.file(

@@ -67,8 +67,8 @@ def find(planned, dropin_path, tree, loaders, kinds, writers=(), given_all=None)
         for conflict in harmless
     ]
     notes += [f"{describe(conflict)}: {why}" for conflict, why in harmless_writers]
-    # A program that loads such a file ("sysctl -p") writes what that line says.
-    said = {(place, conflict.line) for conflict in by_lines for place in (conflict.path, conflict.target)}
+    # A program that loads such a file ("sysctl -p", tuned) writes what that line says.
+    said = {(place, conflict.line) for conflict in by_lines + harmless for place in (conflict.path, conflict.target)}
     return by_lines + [each for each in by_writers if (each.path, each.line) not in said], notes
 
 
