@@ -23,8 +23,8 @@ _AGENT_SOURCE = {"by": AGENT, "path": None, "line": None, "key": None, "value": 
 _LOADER_NAMES = {"systemd_sysctl": "systemd-sysctl", "unit": "systemd-sysctl", "procps": "sysctl --system"}
 #: In ``runs``: systemd-sysctl over all its files, and a start of its unit.
 SYSTEMD_RUNS = ("systemd_sysctl", "unit")
-# tuned, plugin_sysctl.py: what reapply_sysctl applies again.
-_REAPPLIED_FOLDERS = ("/run/sysctl.d/", "/etc/sysctl.d/")
+#: tuned, plugin_sysctl.py: what reapply_sysctl applies again, and then /etc/sysctl.conf.
+REAPPLIED_FOLDERS = ("/run/sysctl.d/", "/etc/sysctl.d/")
 _WILD = frozenset("*?[{")
 #: Below /run, and there again at each boot.
 _MADE_AT_BOOT = ("/run/systemd/generator", "/run/credentials/@system/")
@@ -394,24 +394,14 @@ def _writers(facts, names, event, early=False):
     """Those that may write one of these keys at an event; ``early``: a unit that starts before the loader does."""
     return [
         writer
-        for writer in facts["other_writers"]
+        for number, writer in enumerate(facts["other_writers"], 1)
         if (writer["by"] != "udev" or events(writer) == [BOOT])  # of an interface the steps are known
         and writer.get("active") is not False
         and event in events(writer)
         and (event != BOOT or bool(writer.get("before_loader")) == early)
         and any(may_write(writer, name) for name in names)
-        and not (writer.get("reapplied") and _has_line(facts, names[0]))
+        and not is_replaced(writer, facts["other_writers"][number:], names[0])
     ]
-
-
-def _has_line(facts, name):
-    """Whether tuned applies a line of sysctl.d after its own ones: it knows literal keys in these places alone."""
-    line = facts[name]["configured"]["systemd_sysctl"] if name in devices.RESERVED else None
-    return bool(
-        line
-        and not set(line["key"]) & _WILD
-        and (line["path"].startswith(_REAPPLIED_FOLDERS) or line["path"] == sysctl_d.MAIN_FILE)
-    )
 
 
 def _is_certain(writer, name):
@@ -481,6 +471,43 @@ def sets_key(writer, name):
 def loosens(writer):
     """NetworkManager's connectivity checks make a strict interface loose, and leave any other as it is."""
     return writer["by"] == "networkmanager" and writer["sets"] == 2
+
+
+def is_reapplied_line(writer):
+    """Whether it is a line of sysctl.d that tuned applies after those of its profile."""
+    return bool(writer.get("reapplied")) and is_reapplied_path(writer["path"])
+
+
+def is_reapplied_path(path):
+    return path.startswith(REAPPLIED_FOLDERS) or path == sysctl_d.MAIN_FILE
+
+
+def is_replaced(writer, later, name):
+    """Whether tuned applies another line for this key after this one: it goes through its lines in their order.
+
+    :arg later: the writers after this one.
+    """
+    return bool(writer.get("reapplied")) and any(
+        is_reapplied_line(each) and each.get("certain", True) and sets_key(each, name) for each in later
+    )
+
+
+def past_loaders(facts):
+    """The other writers without the lines of sysctl.d by which tuned sets what systemd-sysctl sets as well."""
+    return [
+        writer
+        for number, writer in enumerate(facts["other_writers"], 1)
+        if not is_reapplied_line(writer) or _differs_from_loader(facts, writer, facts["other_writers"][number:])
+    ]
+
+
+def _differs_from_loader(facts, writer, later):
+    (name,) = writer["names"]
+    known = facts[name] if name in devices.RESERVED else facts["devices"].get(name)
+    if known is None or is_replaced(writer, later, name):
+        return False
+    line = known["configured"]["systemd_sysctl"]
+    return line is None or line["value"] != writer["sets"]
 
 
 # ---- patterns --------------------------------------------------------------------------------------------------------

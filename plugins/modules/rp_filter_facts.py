@@ -466,6 +466,12 @@ ansible_facts:
               description: Whether it writes before systemd-sysctl applies its files, so that a line of these decides.
               type: bool
               returned: for units, udev rules and files that a mask below C(/run) hides
+            reapplied:
+              description:
+                - Whether tuned applies C(/run/sysctl.d), C(/etc/sysctl.d) and C(/etc/sysctl.conf) after it, or applies
+                  it as a line of these. The last line for a key decides.
+              type: bool
+              returned: for tuned, if C(reapply_sysctl) is on
             late:
               description: Whether a timer starts it after the boot, when the agent may run already.
               type: bool

@@ -285,6 +285,35 @@ def test_a_writer_that_agrees_or_comes_before_the_loader_is_neither_a_conflict_n
     assert of_writers([found]) == ([], [])
 
 
+def of_tuned(path, sets=1, name="all"):
+    return writer("tuned", reapplied=True, **dict(TUNED, path=path, sets=sets, value=str(sets), names=[name]))
+
+
+BEFORE, AFTER = "/etc/sysctl.d/10-cis.conf", "/etc/sysctl.d/zz-cis.conf"
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        ([of_tuned("/etc/sysctl.conf")], ["/etc/sysctl.conf"]),
+        ([of_tuned(AFTER)], [AFTER]),
+        ([of_tuned(BEFORE)], []),
+        ([of_tuned(DROPIN)], []),  # it is replaced
+        ([of_tuned(BEFORE, name="eth0", sets=2)], [BEFORE]),  # the line of a pin begins with a dash
+        ([of_tuned(BEFORE, name="eth0", sets=2), of_tuned(DROPIN, name="eth0")], [BEFORE]),
+        ([of_tuned(BEFORE, name="eth0", sets=2), of_tuned(AFTER, name="eth0", sets=1)], []),
+        ([of_tuned(AFTER), of_tuned("/etc/sysctl.conf", 0)], []),
+        ([of_tuned(AFTER, 0), of_tuned("/etc/sysctl.conf")], ["/etc/sysctl.conf"]),
+    ],
+)
+def test_of_the_lines_that_tuned_applies_again_those_after_the_drop_in_are_conflicts(found, expected):
+    given, _notes = of_writers(found)
+    assert [conflict.path for conflict in given] == expected
+    for conflict in given:
+        assert "tuned applies at its start" in conflicts.remediation(conflict)
+        assert "profile" not in conflicts.remediation(conflict)
+
+
 def test_a_writer_that_does_not_run_is_a_note():
     given, notes = of_writers([writer("tuned", active=False, **TUNED)])
     assert given == []

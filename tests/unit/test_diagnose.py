@@ -1,5 +1,6 @@
 """Facts in, a story out: the diagnosis, its words, and that role and documentation name the same options."""
 
+import copy
 import inspect
 import json
 from pathlib import Path
@@ -568,6 +569,16 @@ def test_what_else_matters_is_noted():
         "   Note: a rule of netfilter drops the same packets whatever the filter says: "
         "inet raw pre: fib saddr . iif oif missing drop",
     ]
+
+
+def test_what_tuned_applies_as_the_loader_does_is_not_noted():
+    line = {"path": "/etc/sysctl.d/10-x.conf", "line": 1, "key": "net.ipv4.conf.all.rp_filter", "value": 1}
+    again = {**writer(by="tuned", path=line["path"], line=1), "names": ["all"], "sets": 1, "reapplied": True}
+    for value, is_noted in ((1, False), (0, True)):
+        facts = copy.deepcopy(filter_facts(other_writers=[again]))
+        facts["all"]["configured"] = {"systemd_sysctl": {**line, "value": value}, "procps": None}
+        _document, lines = told(facts, route_facts(endpoint()))
+        assert any("past both loaders: /etc/sysctl.d/10-x.conf:1" in text for text in lines) == is_noted
 
 
 def test_other_writers_are_noted():

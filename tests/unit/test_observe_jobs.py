@@ -131,6 +131,47 @@ def test_whether_tuned_applies_sysctl_d_after_its_own_line(tmp_path, main, reapp
     assert (writer.get("reapplied"), writer["active"], writer["certain"]) == (reapplied, True, True)
 
 
+SYSCTL_D = {
+    "/run/sysctl.d/20-x.conf": "net.ipv4.conf.all.rp_filter = 2\n",
+    "/etc/sysctl.d/20-x.conf": "net.ipv4.conf.all.rp_filter = 1\n",
+    "/etc/sysctl.d/10-a.conf": "# x\n;net.ipv4.conf.all.rp_filter=1\nnet/ipv4/conf/default/rp_filter=1 # strict\n"
+    "-net.ipv4.conf.eth0.rp_filter = 1\nnet.ipv4.conf.*.rp_filter = 1\nnet.ipv4.conf.eth0.rp_filter=x\n-net.ipv4\n",
+    "/etc/sysctl.d/30-x": "net.ipv4.conf.all.rp_filter = 1\n",
+    "/usr/lib/sysctl.d/50-default.conf": "net.ipv4.conf.all.rp_filter = 1\n",
+    "/etc/sysctl.conf": "vm.swappiness=1\nnet.ipv4.conf.all.rp_filter = 1\n",
+}
+REAPPLIED = [
+    ("/etc/sysctl.d/10-a.conf", 3, ["default"], 1, True),
+    ("/run/sysctl.d/20-x.conf", 1, ["all"], 2, False),
+    ("/etc/sysctl.conf", 2, ["all"], 1, True),
+]
+
+
+@pytest.mark.parametrize("main, profile, expected", [
+    ("", "[sysctl]\nvm.swappiness=10\n", REAPPLIED), ("", "[x]\ntype=sysctl\n", REAPPLIED),
+    ("", "[sysctl]\nenabled=0\nvm.swappiness=10\n", []), ("", "[cpu]\ngovernor=performance\n", []),
+    ("reapply_sysctl=0\n", "[sysctl]\nvm.swappiness=10\n", []),
+    ("reapply_sysctl_exclude=net.ipv4.conf.all.*\n", "[sysctl]\nvm.swappiness=10\n", REAPPLIED[:1]),
+])  # fmt: skip
+def test_any_sysctl_section_of_tuned_applies_the_literal_lines_of_sysctl_d_again(tmp_path, main, profile, expected):
+    files = {"/etc/tuned/active_profile": "k\n", "/etc/tuned/tuned-main.conf": main}
+    files["/etc/tuned/profiles/k/tuned.conf"] = profile
+    writers = jobs.tuned(node(tmp_path, dict(files, **SYSCTL_D), enabled=["tuned.service"]))
+    found = [(each["path"], each["line"], each["names"], each["sets"], each["certain"]) for each in writers]
+    assert found == expected
+    for each in writers:
+        assert (each["by"], each["unit"], each["when"], each["active"]) == ("tuned", "tuned.service", ["boot"], True)
+        assert each["reapplied"]
+
+
+def test_what_tuned_applies_again_follows_its_own_lines(tmp_path):
+    files = {"/etc/tuned/active_profile": "k\n", "/etc/tuned/profiles/k/tuned.conf": PROFILE}
+    writers = jobs.tuned(node(tmp_path, dict(files, **SYSCTL_D)))
+    assert [each["path"] for each in writers] == [
+        "/etc/tuned/profiles/k/tuned.conf", *(path for path, *_rest in REAPPLIED)
+    ]  # fmt: skip
+
+
 def test_an_option_of_a_tuned_profile_replaces_that_of_an_included_one(tmp_path):
     files = {
         "/etc/tuned/active_profile": "mine\n",

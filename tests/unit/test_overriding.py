@@ -54,6 +54,15 @@ def test_a_line_that_a_program_loads_as_well_is_one_that_harden_disables():
     assert not overriding.is_overridden(rp_filter)
 
 
+@pytest.mark.parametrize(
+    "path, overrides", [("/etc/sysctl.d/10-cis.conf", False), ("/etc/sysctl.conf", True)], ids=["earlier", "main file"]
+)
+def test_a_line_that_tuned_applies_after_the_drop_in_is_named_before_harden_is_offered(path, overrides):
+    line = {**WRITER, "by": "tuned", "path": path, "names": ["all"], "value": "1", "sets": 1, "when": ["boot"]}
+    rp_filter = changed(HEALTHY, {("other_writers",): [{**line, "reapplied": True, "active": True}]})
+    assert overriding.is_overridden(rp_filter) == overrides
+
+
 def test_a_command_of_the_unit_that_is_not_known_is_named_before_harden_is_offered():
     place = {"state": "unknown", "path": "/etc/x.conf", "line": 2, "text": "ExecStartPost=/sbin/tune"}
     unit = {("loaders", "systemd_sysctl"): {**HEALTHY["loaders"]["systemd_sysctl"], "unit_file": place}}

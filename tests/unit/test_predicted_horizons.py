@@ -292,18 +292,41 @@ def test_a_unit_before_the_loader_is_overridden_by_a_line():
     assert horizons.at(node(off, writers=[early]), "all", "boot")["effective"] == 0
 
 
+def of_tuned(path, sets, **known):
+    known = dict({"when": ["boot"], "unit": "tuned.service", "reapplied": True, "active": True}, **known)
+    return dict(writer("tuned", **known), path=path, sets=sets, value=str(sets))
+
+
+PROFILE, MAIN_FILE = "/etc/tuned/profiles/k/tuned.conf", "/etc/sysctl.conf"
+
+
 @pytest.mark.parametrize(
-    ("path", "key", "expected"),
+    ("writers", "expected", "source"),
     [
-        ("/etc/sysctl.d/99-x.conf", "net.ipv4.conf.all.rp_filter", 0),
-        ("/etc/sysctl.d/99-x.conf", "net.ipv4.conf.a*.rp_filter", 1),
-        ("/usr/lib/sysctl.d/99-x.conf", "net.ipv4.conf.all.rp_filter", 1),
+        ([of_tuned(MAIN_FILE, 1)], 1, MAIN_FILE),
+        ([of_tuned(PROFILE, 1)], 1, PROFILE),
+        ([of_tuned(PROFILE, 1), of_tuned("/etc/sysctl.d/99-x.conf", 0)], 0, "/etc/sysctl.d/99-x.conf"),
+        ([of_tuned(PROFILE, 0), of_tuned("/etc/sysctl.d/99-x.conf", 0), of_tuned(MAIN_FILE, 1)], 1, MAIN_FILE),
+        ([of_tuned(PROFILE, 1, reapplied=None), of_tuned(MAIN_FILE, 0)], None, None),
+        ([of_tuned(PROFILE, 1), of_tuned("/run/sysctl.d/99-x.conf", 0, certain=False)], None, None),
+        ([of_tuned(PROFILE, 1), dict(of_tuned(MAIN_FILE, 0), names=["default"])], 1, PROFILE),
     ],
 )
-def test_tuned_applies_again_only_literal_lines_of_the_administrator(path, key, expected):
-    tuned = writer("tuned", when=["boot"], unit="tuned.service", reapplied=True)
-    off = {"value": 0, "path": path, "line": 2, "key": key}
-    assert horizons.at(node(off, writers=[tuned]), "all", "boot")["effective"] == expected
+def test_the_last_line_that_tuned_applies_decides(writers, expected, source):
+    off = {"value": 0, "path": "/etc/sysctl.d/99-x.conf", "line": 3, "key": "net.ipv4.conf.all.rp_filter"}
+    state = horizons.at(node(off, writers=writers), "all", "boot")
+    assert state["effective"] == expected
+    if source:
+        assert [place["path"] for place in state["sources"]] == [source]
+
+
+def test_what_tuned_applies_as_the_loader_does_is_not_past_the_loaders():
+    line = {"value": 1, "path": "/etc/sysctl.d/99-x.conf", "line": 3, "key": "net.ipv4.conf.all.rp_filter"}
+    same, last = of_tuned(line["path"], 1), of_tuned(MAIN_FILE, 2)
+    own = of_tuned(PROFILE, 1)
+    unknown = dict(same, names=["eth9"])
+    assert horizons.past_loaders(node(line, writers=[own, same, unknown])) == [own]
+    assert horizons.past_loaders(node(line, writers=[of_tuned("/etc/sysctl.d/10-x.conf", 0), last])) == [last]
 
 
 @pytest.mark.parametrize("horizon", ["interface", "boot", "restart", "sysctl_system"])

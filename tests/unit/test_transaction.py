@@ -1158,6 +1158,45 @@ def test_a_writer_that_does_not_run_is_a_warning_and_no_conflict(model):
     assert any(PLACE in warning for warning in result["warnings"])
 
 
+def tuned_applies_again(model, profile="vm.swappiness=10\n"):
+    model.find_writers = writers.find
+    model.file("/etc/tuned/active_profile", "k\n")
+    model.file("/etc/tuned/profiles/k/tuned.conf", "[sysctl]\n" + profile)
+    model.file("/usr/lib/systemd/system/tuned.service", "[Service]\nExecStart=/usr/sbin/tuned\n")
+    wants = model.root + "/etc/systemd/system/multi-user.target.wants"
+    os.makedirs(wants, exist_ok=True)
+    os.symlink("../../../../usr/lib/systemd/system/tuned.service", wants + "/tuned.service")
+
+
+def test_a_line_that_tuned_alone_applies_is_refused(model):
+    model.procps = None  # and systemd-sysctl does not read this file
+    tuned_applies_again(model)
+    model.file("/etc/sysctl.conf", ALL_STRICT)
+    refused(model, "/etc/sysctl.conf:1", "tuned.service", "remove the line at /etc/sysctl.conf:1")
+
+
+def test_the_drop_in_holds_against_earlier_lines_that_tuned_applies_again(model):
+    tuned_applies_again(model, "net.ipv4.conf.all.rp_filter=1\n")
+    model.file("/etc/sysctl.d/10-cis.conf", ALL_STRICT)
+    assert model.run()["conflicts"] == []
+    assert not model.run()["changed"]
+
+
+def test_a_later_line_that_both_the_loaders_and_tuned_apply_is_disabled(model):
+    tuned_applies_again(model)
+    model.file(LATER, HARD)
+    assert {found["by"] for found in model.run(conflicts="disable")["conflicts"]} == {None}
+    assert model.run()["conflicts"] == []
+
+
+def test_a_harmless_line_for_default_stays_harmless_if_tuned_applies_it_as_well(model):
+    model.values["default"] = 1
+    model.file(LATER, "net.ipv4.conf.default.rp_filter = 0\n")
+    alone = model.run()
+    tuned_applies_again(model)
+    assert alone["conflicts"] == model.run()["conflicts"] == []
+
+
 def test_our_own_final_rule_cures_another_rule_of_udev(model):
     model.find_writers = writers.find
     model.file(

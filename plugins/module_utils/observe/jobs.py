@@ -8,7 +8,7 @@ import os
 import re
 from collections import OrderedDict
 
-from ansible_collections.nodeward.cilium.plugins.module_utils import devices, sysctl_d
+from ansible_collections.nodeward.cilium.plugins.module_utils import devices, horizons, sysctl_d, values
 from ansible_collections.nodeward.cilium.plugins.module_utils.observe import scripts
 
 #: tuned's consts.py: the strongest folder first; without "profiles" up to 2.23.
@@ -158,8 +158,8 @@ def tuned(node):
     """The active profile of tuned(8) with those that it includes: the [sysctl] lines that hold, then the scripts.
 
     ``reapplied`` on a writer: tuned applies /run/sysctl.d, /etc/sysctl.d and /etc/sysctl.conf after its own lines
-    (plugin_sysctl.py, tuned-main.conf(5): reapply_sysctl), so a line of these files for the same key wins. It takes a
-    key literally: a glob there, or a key that begins with "-", is not applied.
+    (plugin_sysctl.py, tuned-main.conf(5): reapply_sysctl), so a line of these files for the same key wins. These lines
+    follow those of the profile and are marked as well.
     """
     main = _tuned_main(node)
     folders = TUNED_FOLDERS
@@ -170,8 +170,7 @@ def tuned(node):
         for name in line.split():
             _load_profile(node, name, folders, profiles, seen)
     lines, called = OrderedDict(), []
-    for path in profiles:
-        _merge_profile(node, path, lines, called)
+    sets_any = [_merge_profile(node, path, lines, called) for path in profiles]
     reapplies = main.get("reapply_sysctl", "1").lower() in ("1", "yes", "true", "on", "y", "t")
     excluded = [each.strip() for each in main.get("reapply_sysctl_exclude", "").split(",") if each.strip()]
     known = {"unit": "tuned.service", "when": ["boot"], "active": node.active("tuned.service")}
@@ -182,13 +181,43 @@ def tuned(node):
         # A variable in the key may be any interface; ">1" sets 1 only if the running value is smaller.
         members.update(names=None if "$" in name else [name], value=value, sets=sysctl_d.kernel_integer(value))
         members["certain"] = members["certain"] and members["names"] is not None
-        if reapplies and not any(fnmatch.fnmatchcase(key, each) for each in excluded):
+        if reapplies and not _is_excluded(key, excluded):
             members["reapplied"] = True
         found.append(scripts.writer("tuned", path, number, line, **members))
+    if reapplies and any(sets_any):
+        found += _reapplied(node, excluded, known)
     for path in called:
         active = known["active"] if node.reader.is_executable(path) else False
         found += node.file("tuned", path, **dict(known, active=active))
     return found
+
+
+def _reapplied(node, excluded, known):
+    """The lines of sysctl.d that tuned applies again, in its order (plugin_sysctl.py), whatever the profile sets.
+
+    It takes a key literally: a glob, or a key that begins with "-", is not applied.
+    """
+    chosen = {}
+    for folder in horizons.REAPPLIED_FOLDERS:
+        for name in node.reader.names(folder):
+            if name.endswith(".conf"):
+                chosen.setdefault(name, folder + name)
+    found = []
+    for path in [chosen[name] for name in sorted(chosen)] + [sysctl_d.MAIN_FILE]:
+        for number, line in node.reader.lines(path):
+            key, _equals, value = [part.strip() for part in line.partition("=")]
+            name, sets = values.name_of(key), sysctl_d.kernel_integer(value)
+            is_set = name is not None and sets is not None and not set(key) & set("*?[{")
+            if key.startswith(("#", ";")) or not is_set or _is_excluded(key, excluded):
+                continue
+            # A file below /run is gone after a boot, unless whoever wrote it writes it again.
+            members = dict(known, names=[name], value=value, sets=sets, certain=not path.startswith("/run/"))
+            found.append(scripts.writer("tuned", path, number, line, reapplied=True, **members))
+    return found
+
+
+def _is_excluded(key, excluded):
+    return any(fnmatch.fnmatchcase(key, each) for each in excluded)
 
 
 def _tuned_main(node):
@@ -220,8 +249,11 @@ def _load_profile(node, name, folders, profiles, seen):
 
 
 def _merge_profile(node, path, lines, called):
-    """An option of a later profile replaces the same option of an earlier one; scripts add up (tuned's merger.py)."""
-    units = OrderedDict()
+    """An option of a later profile replaces the same option of an earlier one; scripts add up (tuned's merger.py).
+
+    Returns whether the profile has a [sysctl] section that is enabled, whatever it sets.
+    """
+    units, sets_any = OrderedDict(), False
     for section, number, line in scripts.sections(node.reader, path):
         key, equals, value = [part.strip() for part in line.partition("=")]
         if equals:
@@ -234,6 +266,7 @@ def _merge_profile(node, path, lines, called):
             continue
         certain = not any(key in settings for key in ("cpuinfo_regex", "uname_regex"))
         if kind == "sysctl":
+            sets_any = True
             if settings.get("replace", "0").lower() in ("1", "true", "yes"):
                 lines.clear()
             for key, row in options.items():
@@ -244,6 +277,7 @@ def _merge_profile(node, path, lines, called):
             called.append(os.path.normpath(
                 os.path.join(folder, settings["script"].replace("${i:PROFILE_DIR}", folder))
             ))  # fmt: skip
+    return sets_any
 
 
 def rc_local(node):

@@ -3,6 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What overrides the drop-in: lines that a loader reads, and every other writer; and how a line is disabled. Pure."""
 
+import os
 import re
 from collections import namedtuple
 
@@ -54,7 +55,7 @@ def find(planned, dropin_path, tree, loaders, kinds, writers=(), given_all=None)
     :arg given_all: loader → what it sets `all` to without the drop-in; none for one that has no line for it.
     """
     by_lines, harmless = _lines(planned, dropin_path, tree, loaders, kinds, given_all or {})
-    by_writers, harmless_writers = of_writers(planned.items, kinds, writers)
+    by_writers, harmless_writers = of_writers(planned.items, dropin_path, kinds, writers)
     notes = [
         "%s: this counts for later interfaces alone that are not Cilium's%s"
         % (
@@ -66,8 +67,8 @@ def find(planned, dropin_path, tree, loaders, kinds, writers=(), given_all=None)
         for conflict in harmless
     ]
     notes += [f"{describe(conflict)}: {why}" for conflict, why in harmless_writers]
-    # A program that loads such a file ("sysctl -p") writes what that line says.
-    said = {(place, conflict.line) for conflict in by_lines for place in (conflict.path, conflict.target)}
+    # A program that loads such a file ("sysctl -p", tuned) writes what that line says.
+    said = {(place, conflict.line) for conflict in by_lines + harmless for place in (conflict.path, conflict.target)}
     return by_lines + [each for each in by_writers if (each.path, each.line) not in said], notes
 
 
@@ -129,23 +130,25 @@ def _is_harmless(item, value, all_before=None):
     )
 
 
-def of_writers(planned, kinds, writers):
+def of_writers(planned, dropin_path, kinds, writers):
     """(conflicts, [(conflict, why it is none)]) of the other writers, in their order."""
     conflicts, harmless = [], []
-    for writer in writers:
+    # What stands at the path of the drop-in goes.
+    writers = [each for each in writers if each["path"] != dropin_path or not horizons.is_reapplied_line(each)]
+    for number, writer in enumerate(writers, 1):
         at_boot = writer["when"] == ["boot"]
         by_udev = writer["by"] == "udev"
         if writer["runs"] or (writer.get("before_loader") and (at_boot or by_udev)):
             continue  # the files of sysctl.d have the last word
-        # tuned applies them after its own lines, but passes over a key with a dash (tuned, plugin_sysctl.py).
-        reapplied = devices.RESERVED if at_boot and writer.get("reapplied") else ()
+        gives_way = devices.RESERVED if _is_before(writer, dropin_path) else ()
         for wanted in (values.OFF, values.STRICT, values.LOOSE):
             items = [
                 item
                 for item in planned
                 if item.line
                 and item.to == wanted
-                and item.name not in reapplied
+                and item.name not in gives_way
+                and not horizons.is_replaced(writer, writers[number:], item.name)
                 and _differs(writer, item)
                 and _writes(writer, item, kinds)
             ]
@@ -166,6 +169,14 @@ def of_writers(planned, kinds, writers):
             else:
                 conflicts.append(_conflict(writer, items, wanted))
     return conflicts, harmless
+
+
+def _is_before(writer, dropin_path):
+    """Whether tuned applies the drop-in after this line, but for a key with a dash (tuned, plugin_sysctl.py)."""
+    if not horizons.is_reapplied_line(writer):
+        return bool(writer.get("reapplied"))
+    is_main = writer["path"] == sysctl_d.MAIN_FILE
+    return not is_main and os.path.basename(writer["path"]) < os.path.basename(dropin_path)
 
 
 def _conflict(writer, items, wanted):
@@ -362,11 +373,18 @@ def remediation(conflict):
     where = _where(conflict)
     if ends_by_our_rule(conflict):
         return f"at {where}, {_REMEDIES['udev']}, or set udev=always"
-    if conflict.by in _REMEDIES:
+    if conflict.by in _REMEDIES and not _is_reapplied(conflict):
         return f"at {where}, {_REMEDIES[conflict.by]}"
+    if _is_reapplied(conflict):
+        return f"remove the line at {where}, which tuned applies at its start"
     # Without systemd-sysctl.service nothing would read the drop-in at boot.
     disabled = f" or disable {printable(conflict.unit)}" if conflict.unit not in (None, UNIT) else ""
     return f"remove the write at {where},{disabled} or make it leave Cilium's interfaces and 'all' alone"
+
+
+def _is_reapplied(conflict):
+    """Whether it is a line of sysctl.d, or of /etc/sysctl.conf, that tuned applies at its start."""
+    return conflict.by == "tuned" and horizons.is_reapplied_path(conflict.path)
 
 
 def as_dict(conflict):

@@ -154,7 +154,7 @@ def _suspects(rp_filter, name):
     """Writers whose writes are unknown or that do not run now, and scripts that mention rp_filter."""
     writers = [
         f"{place(writer)} ({_runner(writer)})"
-        for writer in rp_filter["other_writers"]
+        for writer in horizons.past_loaders(rp_filter)
         if horizons.may_write(writer, name) or writer.get("runs") or writer["names"] is None
     ]
     return writers + [f"{place(script)} (a script)" for script in rp_filter.get("scripts") or ()]

@@ -8,6 +8,7 @@ import re
 
 from ansible.errors import AnsibleFilterError
 from ansible_collections.nodeward.cilium.plugins.module_utils import devices
+from ansible_collections.nodeward.cilium.plugins.module_utils import horizons as prediction
 from ansible_collections.nodeward.cilium.plugins.module_utils.endpoints import is_health
 from ansible_collections.nodeward.cilium.plugins.plugin_utils.judge import (
     attribution,
@@ -425,7 +426,7 @@ def _notes(rp_filter, routes):
             f"a rule of netfilter drops the same packets whatever the filter says: {rule['family']} {rule['table']} "
             f"{rule['chain']}: {rule['rule']}"
         )
-    for writer in rp_filter["other_writers"][:3]:
+    for writer in prediction.past_loaders(rp_filter)[:3]:
         by = writer.get("unit") or writer["by"]
         told = f"{by} sets the filter too, past both loaders: {horizons.place(writer)}"
         notes.append(told + (" (it does not run now)" if writer.get("active") is False else ""))

@@ -246,7 +246,7 @@ def of_other_writers(facts, routes):
     if facts["reload_on_add"] is None:
         yield finding.make("RPF013", "udev", "none", finding.evidence("no rule in udev's folders calls systemd-sysctl"))
     decisive, possible = _places_of_writers(facts, routes)
-    for writer in facts["other_writers"]:
+    for writer in prediction.past_loaders(facts):
         place = (writer["path"], writer["line"])
         text = f"{writer['path']}:{writer['line']} {writer['text']}"
         severity = None

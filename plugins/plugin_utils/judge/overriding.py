@@ -82,7 +82,7 @@ def writers(rp_filter):
     items.append(plan.Item("all", rp_filter["all"]["running"], values.OFF, "", dropin.ALL, True))
     kinds = {name: device["kind"] for name, device in rp_filter["devices"].items()}
     others = [_complete(writer) for writer in rp_filter["other_writers"]] + _unpredicted(rp_filter)
-    found = _of_the_unit(rp_filter) + conflicts.of_writers(items, kinds, others)[0]
+    found = _of_the_unit(rp_filter) + conflicts.of_writers(items, path(rp_filter), kinds, others)[0]
     # harden disables these lines, so that a program that loads the file ("sysctl -p") writes none of them.
     said = [(line["path"], line["line"]) for line in later_lines(rp_filter)]
     return [conflict for conflict in found if (conflict.path, conflict.line) not in said]

@@ -67,7 +67,7 @@ def _of_overridden_lines(rp_filter, document):
 
 def _is_of_writers_alone(document, rp_filter):
     """Whether the only threat is a writer past the loaders, against which no drop-in holds."""
-    places = [(writer["path"], writer["line"]) for writer in rp_filter["other_writers"]]
+    places = [(writer["path"], writer["line"]) for writer in horizons.past_loaders(rp_filter)]
     sources = [
         (source["path"], source["line"]) in places
         for horizon in document["next"].values()
