@@ -275,6 +275,21 @@ def test_folders_of_cron_need_a_name_and_a_mode_that_run_parts_takes(tmp_path):
     assert {each["path"]: each["active"] for each in writers} == {names[0]: False, names[1]: True, names[2]: False}
 
 
+def test_anacrontab_and_the_folders_that_a_table_names(tmp_path):
+    script = "#!/bin/sh\nsysctl -w net.ipv4.conf.all.rp_filter=2\n"
+    files = {
+        "/etc/anacrontab": "SHELL=/bin/sh\n# 1 5 x sysctl -w net.ipv4.conf.all.rp_filter=1\n"
+        "1\t5\tcis.daily\tsysctl -w net.ipv4.conf.all.rp_filter=1\n",
+        "/etc/crontab": "*/5 * * * * root cd / && run-parts --report /etc/cron.five\n",
+        "/etc/cron.five/cis": script,
+    }
+    writers = jobs.cron(node(tmp_path, files, ["/etc/cron.five/cis"], ["cron.service"]))
+    assert [(each["path"], each["line"], each["sets"], each["when"]) for each in writers] == [
+        ("/etc/anacrontab", 3, 1, ["periodic"]),
+        ("/etc/cron.five/cis", 2, 2, ["periodic"]),
+    ]
+
+
 def test_kernel_parameters_are_applied_before_the_loader(tmp_path):
     text = "ro sysctl.net.ipv4.conf.all.rp_filter=1 sysctl/net/ipv4/conf/eth0/rp_filter=2 sysctl.vm.swappiness=1\n"
     found = jobs.kernel(node(tmp_path, {"/proc/cmdline": text}))

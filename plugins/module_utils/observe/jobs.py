@@ -15,6 +15,7 @@ from ansible_collections.nodeward.cilium.plugins.module_utils.observe import scr
 TUNED_FOLDERS = ("/etc/tuned/profiles", "/etc/tuned", "/usr/lib/tuned/profiles", "/usr/lib/tuned")
 CRON_UNITS = ("cron.service", "crond.service", "cronie.service", "fcron.service", "bcron.service", "anacron.service",
               "anacron.timer")  # fmt: skip
+ANACRONTAB = "/etc/anacrontab"
 CRON_SPOOLS = ("/var/spool/cron/crontabs", "/var/spool/cron", "/var/spool/cron/tabs")
 CRON_FOLDERS = tuple("/etc/cron." + period for period in ("hourly", "daily", "weekly", "monthly", "yearly"))
 RC_LOCAL = ("/etc/rc.local", "/etc/rc.d/rc.local")
@@ -35,6 +36,9 @@ _TMPFILES_WRITE = re.compile(
     r"\s*[\"']?w[-+!=~^]*[\"']?\s+[\"']?/+proc/+sys/+net/+ipv4/+conf/+(?P<name>[^/\s]+)/+rp_filter[\"']?"
     r"(?:\s+\S+){4}\s+(?P<value>\S.*)"
 )
+# anacrontab(5): period, delay, name, command.
+_ANACRON_LINE = re.compile(r"\s*(?:@\w+|\d+)\s+\d+\s+\S+\s+(?P<rest>\S.*)")
+_RUN_PARTS_OF = re.compile(r"\brun-parts\b(?:\s+-\S+)*\s+(/[^\s;&|)]+)")
 _CRON_LINE = re.compile(r"\s*(?:(?P<nick>@\w+)|(?:\S+\s+){4}\S+)\s+(?P<rest>\S.*)")
 _RUN_PARTS = re.compile(r"[A-Za-z0-9_-]+\Z")
 _PROFILE = re.compile(r"[A-Za-z0-9_.-]+\Z")
@@ -324,21 +328,34 @@ def init_d(node):
 
 
 def cron(node):
-    """crontab(5), the folders of run-parts(8), and the crontabs of the users."""
+    """crontab(5), anacrontab(5), the folders of run-parts(8), and the crontabs of the users."""
     active = node.active(*CRON_UNITS)
     found = []
     found += _crontab(node, "/etc/crontab", active, user_field=True)
+    tables = ["/etc/crontab", ANACRONTAB]
     for name in node.reader.names("/etc/cron.d"):
-        found += _crontab(node, "/etc/cron.d/" + name, _taken(node, name, active), user_field=True)
+        tables.append("/etc/cron.d/" + name)
+        found += _crontab(node, tables[-1], _taken(node, name, active), user_field=True)
+    for number, line in node.reader.lines(ANACRONTAB):
+        match = _ANACRON_LINE.match(line)
+        if match:
+            found += node.commands("cron", ANACRONTAB, match.group("rest"), number, when=["periodic"], active=active)
     for folder in CRON_SPOOLS:
         for name in node.reader.names(folder):
             found += _crontab(node, f"{folder}/{name}", active, user=name)
-    for folder in CRON_FOLDERS:
+    named = [folder for table in tables for folder in _folders_of(node, table)]
+    for folder in CRON_FOLDERS + tuple(sorted(set(named) - set(CRON_FOLDERS))):
         for name in node.reader.names(folder):
             path = f"{folder}/{name}"
             runs = _taken(node, name, active) if node.reader.is_executable(path) else False
             found += node.file("cron", path, when=["periodic"], active=runs)
     return found
+
+
+def _folders_of(node, table):
+    """The folders whose scripts a table runs by run-parts(8)."""
+    rows = [line for _number, line in node.reader.lines(table) if not line.lstrip().startswith("#")]
+    return [folder.rstrip("/") for row in rows for folder in _RUN_PARTS_OF.findall(row)]
 
 
 def _taken(node, name, active):

@@ -12,7 +12,12 @@ from ansible_collections.nodeward.cilium.plugins.module_utils.text import printa
 
 #: Folders of programs and scripts that nothing runs by itself, and of commands for events that are not known here.
 SUSPECT_FOLDERS = ("/usr/local/bin", "/usr/local/sbin", "/opt")
-SUSPECT_FOLDERS += ("/etc/keepalived", "/etc/libvirt/hooks", "/etc/modprobe.d", "/etc/cloud")
+SUSPECT_FOLDERS += ("/etc/keepalived", "/etc/libvirt/hooks", "/etc/modprobe.d", "/etc/cloud", "/etc/openvpn")
+SUSPECT_FOLDERS += (
+    "/etc/sysconfig/network-scripts",
+    "/etc/sysconfig/network/scripts",
+    "/etc/sysconfig/network/if-up.d",
+)
 MAX_DEPTH = 4
 MAX_SUSPECTS = 50
 _MENTION = re.compile(r"[^#]*\b(?:rp_filter|IPv4ReversePathFilter)\b")
