@@ -15,7 +15,7 @@ PLUGINS = Path(os.environ["ANSIBLE_COLLECTIONS_PATH"], "ansible_collections/node
 NODES_AT_ONCE = 3
 #: Options that messages ask for, and why no state of these does.
 NOT_HERE = {
-    r"endpoint_routes_chart_repo=https": "it names Cilium's own repository; the scenario endpoint_routes serves one",
+    r"endpoint_routes_chart_(ref|repo)=.*": "they name Cilium's own chart, which the tests do not load",
     r"rp_filter_udev=auto": "it needs a systemd before 245, of which no node image can be had",
 }
 #: The role's names of the module's options, as option_names gives them.
