@@ -193,6 +193,16 @@ def test_a_default_is_a_conflict_only_if_all_made_up_for_it(tmp_path, running, l
     assert [note[:18] for note in notes] == ([] if conflict else ["/etc/sysctl.conf:2"])
 
 
+def test_a_weaker_default_is_a_conflict_if_all_ran_before_the_first_run(tmp_path):
+    seen = plan.Observed({"all": 1, "default": 0}, {}, {}.get, {}.get, dropin.parse(None), None)
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/sysctl.conf").write_text("net.ipv4.conf.default.rp_filter = 0\n")
+    tree = sysctl_d.read_tree(str(tmp_path))
+    loaders = {conflicts.PROCPS: sysctl_d.Procps(tree, (4, 0, 4))}
+    found, notes = conflicts.find(plan.present(OPTIONS, seen), DROPIN, tree, loaders, {})
+    assert ([each.path for each in found], notes) == (["/etc/sysctl.conf"], [])
+
+
 # other writers
 
 

@@ -211,6 +211,15 @@ def test_what_stands_after_the_agent_s_reset_is_unknown_if_the_interface_s_own_v
     assert not judged.judged(facts, "lxc*", "interface", [1])["ends"]
 
 
+def test_an_uplink_is_unknown_after_the_reset_if_its_own_value_is():
+    facts = node(CIS, agent=AGENT)
+    perhaps = writer("unit", names=["eth0"], sets=2, when=["restart"], unit="late.service", certain=False)
+    facts["other_writers"].append(perhaps)
+    to_come = judged.uplink_to_come(facts, "eth0")
+    assert to_come["restart"]["value"] is None
+    assert to_come["sysctl_system"]["value"] == 0
+
+
 def test_a_hook_for_interfaces_that_writes_all_counts_for_the_next_interface():
     hook = writer("networkmanager-dispatcher", when=["boot", "interface"], certain=False)
     state = horizons.at(node(writers=[hook]), "all", "interface")

@@ -989,6 +989,16 @@ def test_removal_that_filters_the_host_interfaces_under_endpoint_routes_needs_co
     assert model.values["all"] == 2
 
 
+def test_removal_needs_no_consent_for_host_interfaces_that_are_filtered_already(model):
+    model.has_endpoint_routes, model.endpoints = True, []
+    model.values["all"] = 2
+    model.file("/etc/sysctl.d/60-all.conf", "net.ipv4.conf.all.rp_filter = 2\n")
+    model.run()
+    model.values.update(cilium_host=2, cilium_net=2)
+    model.run(state="absent")
+    assert model.values["all"] == 2
+
+
 # the rule of udev and the disabled lines: part of the same transaction
 
 
@@ -1427,6 +1437,13 @@ def test_a_glob_for_some_later_interfaces_is_named_as_well(model):
     model.values.update(dict.fromkeys(model.values, 0), all=1)
     (warning,) = [text for text in model.run()["warnings"] if "unprotected" in text]
     assert "later interfaces named veth*" in warning and f"{VENDOR}:2" in warning
+
+
+def test_a_glob_that_a_later_one_overrides_bares_no_interface(model):
+    globs = "-net.ipv4.conf.veth*.rp_filter = 0\n-net.ipv4.conf.vet*.rp_filter = 1\n"
+    model.file(VENDOR, "net.ipv4.conf.default.rp_filter = 1\n" + globs + ALL_STRICT)
+    model.values.update(dict.fromkeys(model.values, 0), all=1)
+    assert not [text for text in model.run()["warnings"] if "unprotected" in text]
 
 
 def test_all_does_not_go_off_if_it_is_off(model):
