@@ -1,7 +1,7 @@
 # Copyright (c) 2026, nodeward.cilium contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Facts in, a diagnosis out: which packet dies where, whose line did it, what comes next, and what cures it. Pure."""
+"""Facts in, a diagnosis out: dropped replies, deciding lines, the horizons, remediations. Pure."""
 
 DOCUMENTATION = r"""
 name: diagnosis

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, nodeward.cilium contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Facts in, findings out. Pure: touches no node, and says the same of the same facts."""
+"""Facts in, findings out. Pure: the same facts give the same findings."""
 
 DOCUMENTATION = r"""
 name: findings

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, nodeward.cilium contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A diagnosis as a short story for the terminal. Pure."""
+"""A diagnosis as text for the terminal. Pure."""
 
 DOCUMENTATION = r"""
 name: story
